@@ -1,0 +1,520 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Data
+#
+# > Images as one uint8 tensor: data sets by name, batches in a seeded order, grids to look at
+#
+# A generative model learns a distribution from examples, so everything starts with a pile of examples. Here a data set is the simplest thing that can hold one: **a single tensor of bytes** of shape (N, channels, height, width), with a label for each image where somebody wrote one down. There are no file handles, no per-image Python objects and no worker processes; a batch is a slice. That is enough for everything up to a few million small images, and it is fast: the comparison with the usual loader stands at the end of this notebook.
+
+# %%
+#| default_exp data
+
+# %% tags=["parameters"]
+dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+size = None  # pixels a side; None: as the data set has it
+
+# %%
+#| export
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import platformdirs
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from PIL import Image, ImageOps
+from sklearn.datasets import load_digits
+from torch.hub import download_url_to_file
+from torchvision.datasets import MNIST, FashionMNIST
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.datasets.utils import check_integrity
+from torchvision.transforms.v2.functional import resize
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+# %%
+#| hide
+import time
+
+import pytest
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+
+# %% [markdown]
+# ## Two representations, two converters
+#
+# An image *at rest* is made of bytes, 0 to 255. A network wants small numbers centred at zero, so an image *at work* is float32 in **[-1, 1]**; -1 is black, 1 is white. Half of the bugs in student projects on generative models are a mix-up of [0, 1], [-1, 1] and [0, 255]. We therefore convert in exactly two places, and the converter refuses what it cannot be sure of.
+
+# %%
+#| export
+def to_model(
+    images: torch.Tensor,  # uint8, any shape
+) -> torch.Tensor:  # float32 in [-1, 1], same shape
+    "Bytes to what networks see: v / 255 * 2 - 1, the same bits as torchvision's ToTensor and Normalize(0.5, 0.5)."
+    if images.dtype != torch.uint8:
+        raise TypeError(f"to_model wants uint8 images and got {images.dtype}: were they converted already?")
+    x = images.div(255)
+    return torch.add(torch.tensor(-1.0, device=x.device), x, alpha=2, out=x)  # in one pass over the memory
+
+
+def to_image(
+    x: torch.Tensor,  # float in [-1, 1], any shape; what lies outside is clipped
+) -> torch.Tensor:  # uint8, same shape
+    "What networks make back to bytes, rounded to the nearest."
+    if not x.is_floating_point():
+        raise TypeError(f"to_image wants float images in [-1, 1] and got {x.dtype}.")
+    return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+# %% [markdown]
+# Rounding matters. Truncating (a bare `.to(torch.uint8)`) would darken every image by half a grey level on average. With rounding, all 256 values survive the round trip:
+
+# %%
+every_byte = torch.arange(256, dtype=torch.uint8)
+assert torch.equal(to_image(to_model(every_byte)), every_byte)
+usual = transforms.Normalize(0.5, 0.5)(transforms.functional.to_tensor(every_byte.view(16, 16, 1).numpy()))
+assert torch.equal(to_model(every_byte), usual.flatten())
+assert to_model(every_byte)[0] == -1 and to_model(every_byte)[-1] == 1
+assert to_image(torch.tensor([-3.0, 7.0])).tolist() == [0, 255]
+with pytest.raises(TypeError, match="converted already"):
+    to_model(to_model(every_byte))
+truncated = ((to_model(every_byte) + 1) * 127.4999).to(torch.uint8)
+print(f"mean error of truncation: {(truncated.float() - every_byte.float()).mean():.2f} grey levels")
+
+
+# %% [markdown]
+# ## Progress
+#
+# Whatever takes long says how far it is: a bar in a terminal, and a line every ten seconds where the output is a notebook or a log, which a bar would flood. What is done within ten seconds there says nothing.
+
+# %%
+#| export
+def progress(items: Iterable, description: str, unit: str) -> Iterable:
+    "The items, with a progress bar in a terminal and a line every ten seconds elsewhere."
+    seconds = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(items, desc=description, unit=f" {unit}s", mininterval=seconds, maxinterval=seconds, delay=seconds, leave=False)
+
+
+# %%
+assert list(progress(range(3), "counting", "number")) == [0, 1, 2]
+
+
+# %% [markdown]
+# ## A data set by name
+#
+# `load_dataset(name, split, size)` returns an `ImageSet`: images, labels, class names.
+
+# %%
+#| export
+class ImageSet(NamedTuple):
+    "Images at rest, with what is known about them."
+
+    images: torch.Tensor  # uint8 (N, C, H, W)
+    labels: torch.Tensor | None  # int64 (N,), or None where nobody labelled them
+    classes: list[str]  # classes[label] is a label's name; empty without labels
+
+
+# %% [markdown]
+# ### `digits`: no download
+#
+# scikit-learn ships 1,797 real handwritten digits of 8x8 pixels, scanned from forms that 13 people filled in (the test part of the UCI "Optical Recognition of Handwritten Digits" set). We enlarge them to 12x12 and centre them in 16x16, so that they have the margin that MNIST's digits have, and a network for MNIST works on them without a change. A GAN learns them in half a minute on a laptop: they are this course's default.
+#
+# The file runs from writer to writer. We take five of every eighteen consecutive images for testing, so that train (1,297) and test (500) hold the same writers: two samples of *one* distribution, as a distance between distributions needs.
+
+# %%
+#| export
+def _load_digits(split: str) -> ImageSet:
+    raw = load_digits()
+    test = np.arange(len(raw.images)) % 18 < 5
+    keep = test if split == "test" else ~test
+    x = torch.tensor(raw.images[keep], dtype=torch.float32)[:, None] / 16
+    x = F.pad(F.interpolate(x, size=12, mode="bicubic", align_corners=False), (2, 2, 2, 2))
+    return ImageSet(to_image(x * 2 - 1), torch.tensor(raw.target[keep]), [str(d) for d in range(10)])
+
+
+# %%
+for split, n in [("train", 1297), ("test", 500)]:
+    images, labels, classes = _load_digits(split)
+    assert images.shape == (n, 1, 16, 16) and images.dtype == torch.uint8
+    assert labels.shape == (n,) and len(classes) == 10
+    assert images[:, :, :2].max() == 0, "the margin is black"
+    print(split, n, "images; of each digit", torch.bincount(labels).tolist())
+
+# %% [markdown]
+# ### MNIST, Fashion-MNIST, CIFAR-10: downloaded once, checked always
+#
+# Files are kept in a cache folder: `GENLAB_CACHE`, or the place that the operating system has for caches. `GENLAB_MIRROR`, if set, is tried before the public servers; it is a URL prefix under which stand `mnist/train-images-idx3-ubyte.gz` and so on, and `file:///some/folder` will do. The MD5 sum is compared on every start: a damaged or half-downloaded file is fetched again, never trained on.
+
+# %%
+#| export
+# name: (public mirrors, {file: md5})
+DOWNLOADS = {
+    "mnist": (MNIST.mirrors, dict(MNIST.resources)),
+    "fashion_mnist": (FashionMNIST.mirrors, dict(FashionMNIST.resources)),
+    "cifar10": (["https://www.cs.toronto.edu/~kriz/"], {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}),
+}
+
+
+def cache_dir(*parts: str) -> Path:
+    "A folder for what can be had again: below `GENLAB_CACHE`, or the platform's user cache."
+    folder = Path(os.environ.get("GENLAB_CACHE") or platformdirs.user_cache_dir("genlab"), *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def fetch(name: str, file: str) -> Path:
+    "The path of a file of data set `name`, with its MD5 sum verified: cache, then `GENLAB_MIRROR`, then public mirrors."
+    mirrors, md5 = DOWNLOADS[name][0], DOWNLOADS[name][1][file]
+    if own := os.environ.get("GENLAB_MIRROR"):
+        mirrors = [f"{own.rstrip('/')}/{name}/", *mirrors]
+    folder, tried = cache_dir(name), []
+    with FileLock(folder / ".lock"):  # two processes: one downloads, the other waits
+        if check_integrity(folder / file, md5):
+            return folder / file
+        for mirror in mirrors:
+            try:
+                download_url_to_file(mirror + file, folder / file, progress=sys.stderr.isatty())
+                if check_integrity(folder / file, md5):
+                    return folder / file
+                tried.append(f"{mirror} (damaged: another MD5 sum than {md5})")
+            except (OSError, ValueError) as problem:  # no network, no such file, disk full; not a URL
+                tried.append(f"{mirror} ({problem})")
+    raise RuntimeError(
+        f"dataset: {file} of {name} could not be had from {', '.join(tried)}; put it into {folder}, or set GENLAB_MIRROR "
+        f"to a URL prefix that has {name}/{file}, or use dataset='digits', which needs no download."
+    )
+
+
+# %% [markdown]
+# MNIST comes in LeCun's IDX format: two zero bytes, a type, the number of dimensions, each dimension as a big-endian 32-bit integer, then the bytes. CIFAR-10 is taken in its *binary* version, one byte of label and 3,072 of image; the Python version is a pickle, and unpickling a download means running somebody's code.
+
+# %%
+#| export
+def _read_idx(path: Path) -> torch.Tensor:
+    raw = gzip.decompress(path.read_bytes())
+    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
+    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy())
+
+
+def _load_idx(name: str, split: str, classes: list[str]) -> ImageSet:
+    prefix = "train" if split == "train" else "t10k"
+    images = _read_idx(fetch(name, f"{prefix}-images-idx3-ubyte.gz"))
+    labels = _read_idx(fetch(name, f"{prefix}-labels-idx1-ubyte.gz"))
+    return ImageSet(images[:, None], labels.long(), classes)
+
+
+def _load_cifar10(split: str) -> ImageSet:
+    files = [f"data_batch_{i}.bin" for i in range(1, 6)] if split == "train" else ["test_batch.bin"]
+    with tarfile.open(fetch("cifar10", "cifar-10-binary.tar.gz")) as tar:
+        raw = b"".join(tar.extractfile(f"cifar-10-batches-bin/{file}").read() for file in files)
+        classes = tar.extractfile("cifar-10-batches-bin/batches.meta.txt").read().decode().split()
+    rows = torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(-1, 3073).copy())
+    return ImageSet(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].long(), classes)
+
+
+# %% [markdown]
+# ### `folder:PATH`: your own images
+#
+# Any folder of images, in any sizes. Each is scaled so that its shorter side has `size` pixels (64 unless told), cropped to the centre square, and written once into a memory map in the cache; later starts read that. Sub-folders are classes. If the folder holds `train/` and `test/`, they are the two splits; otherwise every tenth image in name order is held out for testing. The images are grey if the first readable one is, else RGB. Files that are no images are skipped, with a warning that counts them.
+
+# %%
+#| export
+def _image_files(root: Path, split: str) -> list[Path]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"dataset: there is no folder {root}.")
+    split_folders = (root / "train").is_dir() and (root / "test").is_dir()
+    top = root / split if split_folders else root
+    files = sorted(p for p in top.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+    if not split_folders:
+        files = [p for i, p in enumerate(files) if (i % 10 == 9) == (split == "test")]
+    if not files:
+        raise ValueError(f"dataset: no images ({', '.join(IMG_EXTENSIONS)}) for the {split} split in {top}.")
+    return files
+
+
+def _open_image(path: Path, size: int, mode: str | None = None) -> np.ndarray:
+    "uint8 (C, size, size), centre-cropped; raises what PIL raises on a broken file."
+    with Image.open(path) as image:
+        mode = mode or ("L" if image.mode in ("1", "L", "LA", "I", "I;16") else "RGB")
+        square = ImageOps.fit(image.convert(mode), (size, size), Image.Resampling.BICUBIC)
+    return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
+
+
+# %%
+#| export
+def _convert_folder(files: list[Path], size: int, target: Path) -> None:
+    "Write images.npy (a memory map of the good files), and which files they are, into the folder `target`."
+    good, skipped, mode, out = [], 0, None, None
+    for path in progress(files, "converting images", "image"):
+        try:
+            pixels = _open_image(path, size, mode)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            skipped += 1
+            continue
+        if out is None:
+            mode = "L" if len(pixels) == 1 else "RGB"
+            out = np.lib.format.open_memmap(target / "all.npy", "w+", np.uint8, (len(files), *pixels.shape))
+        out[len(good)] = pixels
+        good.append(str(path))
+    if not good:
+        raise ValueError(f"dataset: none of the {len(files)} image files in {files[0].parent} can be read.")
+    if skipped:
+        np.save(target / "images.npy", out[: len(good)])
+        (target / "all.npy").unlink()
+    else:
+        (target / "all.npy").rename(target / "images.npy")
+    (target / "files.json").write_text(json.dumps({"files": good, "skipped": skipped}))
+
+
+def _load_folder(root: Path, split: str, size: int) -> ImageSet:
+    files = _image_files(root.expanduser().resolve(), split)
+    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    cached = cache_dir("folder") / hashlib.sha256(json.dumps([size, stats]).encode()).hexdigest()[:16]
+    with FileLock(f"{cached}.lock"):
+        if not cached.exists():  # built aside and renamed: it is there whole or not at all
+            work = Path(tempfile.mkdtemp(dir=cached.parent))
+            try:
+                _convert_folder(files, size, work)
+                work.rename(cached)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    meta = json.loads((cached / "files.json").read_text())
+    if meta["skipped"]:
+        warnings.warn(f"{root}: {meta['skipped']} of {len(files)} files are not readable images and were skipped.", stacklevel=3)
+    folders = [Path(p).parent.name for p in meta["files"]]
+    classes = sorted(set(folders)) if len(set(folders)) > 1 else []
+    labels = torch.tensor([classes.index(f) for f in folders]) if classes else None
+    return ImageSet(torch.from_numpy(np.load(cached / "images.npy", mmap_mode="c")), labels, classes)
+
+
+# %% [markdown]
+# ### One function for all of them
+
+# %%
+#| export
+DIGIT_NAMES = [str(d) for d in range(10)]
+FASHION_NAMES = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot".split()
+LOADERS = {
+    "digits": _load_digits,
+    "mnist": lambda split: _load_idx("mnist", split, DIGIT_NAMES),
+    "fashion_mnist": lambda split: _load_idx("fashion_mnist", split, FASHION_NAMES),
+    "cifar10": _load_cifar10,
+}
+
+
+def check_dataset(name: str) -> str:
+    "`name` itself if `load_dataset` knows it, else a ValueError that lists what it knows."
+    if name not in LOADERS and not name.startswith("folder:"):
+        raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)} or folder:PATH.")
+    return name
+
+
+def load_dataset(
+    name: str,  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+    split: str = "train",  # train or test
+    size: int | None = None,  # pixels a side; None: the data set's own (64 for a folder)
+) -> ImageSet:  # images uint8 (N, C, size, size), labels int64 (N,) or None, class names
+    "A data set by name. ValueError for an unknown one; RuntimeError that says what was tried if it cannot be downloaded."
+    check_dataset(name)
+    if split not in ("train", "test"):
+        raise ValueError(f"split: {split!r} is neither 'train' nor 'test'.")
+    if size is not None and not 4 <= size <= 1024:
+        raise ValueError(f"size: {size} is not between 4 and 1024 pixels.")
+    if name.startswith("folder:"):
+        return _load_folder(Path(name.removeprefix("folder:")), split, size or 64)
+    data = LOADERS[name](split)
+    if size in (None, data.images.shape[-1]):
+        return data
+    return data._replace(images=resize(data.images, [size, size], antialias=True))
+
+
+# %%
+with pytest.raises(ValueError, match="dataset: 'minst' is unknown; choose digits, mnist"):
+    load_dataset("minst")
+with pytest.raises(ValueError, match="split"):
+    load_dataset("digits", "validation")
+with pytest.raises(FileNotFoundError, match="there is no folder"):
+    load_dataset("folder:/no/such/place")
+assert load_dataset("digits", size=32).images.shape == (1297, 1, 32, 32)
+data = load_dataset(dataset, "train", size)
+print(f"{dataset}: {len(data.images):,} training images, each {tuple(data.images.shape[1:])}")
+
+# %% [markdown]
+# A folder of images, some of them in classes, one of them a text file in disguise:
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    for i, (image, label) in enumerate(zip(*_load_digits("test")[:2], strict=True)):
+        place = Path(folder, "even" if label % 2 == 0 else "odd")
+        place.mkdir(exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(place / f"{i:03}.png")
+    Path(folder, "even", "000.png").write_text("I am not a picture")
+    os.environ["GENLAB_CACHE"], cache = folder + "/cache", os.environ.get("GENLAB_CACHE", "")
+    with pytest.warns(UserWarning, match="1 of 450 files are not readable images"):
+        own = load_dataset(f"folder:{folder}", size=24)
+    assert own.images.shape == (449, 1, 24, 24) and own.classes == ["even", "odd"]
+    assert torch.bincount(own.labels).sum() == 449
+    os.environ["GENLAB_CACHE"] = cache
+
+
+# %% [markdown]
+# ## Looking at images
+#
+# `image_grid` lays images out as one picture; `show_grid` draws it. Both take bytes or [-1, 1] floats.
+
+# %%
+#| export
+def image_grid(
+    images: torch.Tensor,  # uint8, or float in [-1, 1]; (N, C, H, W)
+    ncol: int = 8,  # images in a row
+    pad: int = 1,  # pixels of white between them
+) -> np.ndarray:  # uint8 (height, width, 3)
+    "Images side by side, row by row, as one picture."
+    images = images if images.dtype == torch.uint8 else to_image(images)
+    return make_grid(images.cpu(), nrow=ncol, padding=pad, pad_value=255).permute(1, 2, 0).numpy()
+
+
+def show_grid(
+    images: torch.Tensor,  # uint8, or float in [-1, 1]; (N, C, H, W)
+    ncol: int = 8,  # images in a row
+    title: str = "",
+    ax: plt.Axes | None = None,  # None: a new figure, half an inch an image
+) -> plt.Axes:
+    "Draw `image_grid` without axes."
+    if ax is None:
+        nrow = -(-len(images) // ncol)
+        _, ax = plt.subplots(figsize=(0.5 * ncol, 0.5 * nrow + 0.3 * bool(title)), layout="constrained")
+    ax.imshow(image_grid(images, ncol), interpolation="nearest")
+    ax.set_title(title, fontsize=10)
+    ax.axis("off")
+    return ax
+
+
+# %%
+grid = image_grid(data.images[:11], ncol=4, pad=1)
+c, h, w = data.images.shape[1:]
+assert grid.shape == (3 * (h + 1) + 1, 4 * (w + 1) + 1, 3) and grid.dtype == np.uint8
+assert np.array_equal(grid[1 : h + 1, 1 : w + 1, 0], data.images[0, 0].numpy())
+assert np.array_equal(image_grid(data.images[:3]), image_grid(to_model(data.images[:3])))
+show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images");
+
+# %% [markdown]
+# What does the *average* image of each class look like? A model that has learned no more than this would draw blurry blobs; keep the picture in mind for the VAE.
+
+# %%
+means = torch.stack([data.images[data.labels == k].float().mean(0) for k in range(len(data.classes))])
+show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each class");
+
+
+# %% [markdown]
+# ## Batches
+#
+# An *epoch* visits every training image once, in a random order. The order is drawn from a generator seeded with `(seed, epoch)` and nothing else, so that batch 7 of epoch 3 is the same images on every machine, and training can be resumed in the middle of an epoch (`start`) without remembering a shuffled list. `derive_seed` mixes several integers into one good seed; adding them would give seed 1 in epoch 2 and seed 2 in epoch 1 the same order.
+
+# %%
+#| export
+def derive_seed(*key: int) -> int:
+    "One 63-bit seed from several non-negative integers, well mixed (NumPy's SeedSequence)."
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
+def epoch_batches(
+    data: ImageSet,
+    batch_size: int,  # images in a batch; the last one may hold fewer
+    seed: int,
+    epoch: int,  # counted from 0; each epoch has an order of its own
+    device: torch.device | str = "cpu",
+    start: int = 0,  # leave out this many batches
+):  # yields images float32 (B, C, H, W) in [-1, 1] and labels int64 (B,) or None
+    "The batches of one epoch, on `device`, in an order that depends on `(seed, epoch)` only."
+    images, labels, _ = data
+    generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
+    for index in torch.randperm(len(images), generator=generator).split(batch_size)[start:]:
+        index = index.to(images.device)
+        x = images.index_select(0, index).to(device, non_blocking=True)  # index_select: some times as fast as images[index]
+        yield to_model(x), None if labels is None else labels[index.to(labels.device)].to(device)
+
+
+# %%
+first = [x for x, _ in epoch_batches(data, 100, seed=0, epoch=3)]
+again = [x for x, _ in epoch_batches(data, 100, seed=0, epoch=3, start=2)]
+assert all(torch.equal(a, b) for a, b in zip(first[2:], again, strict=True)), "resuming changes nothing"
+assert sum(map(len, first)) == len(data.images), "every image, once"
+assert torch.equal(torch.cat(first).sort(0).values, to_model(data.images).sort(0).values)
+other = next(epoch_batches(data, 100, seed=0, epoch=4))[0]
+assert not torch.equal(first[0], other), "another epoch, another order"
+assert derive_seed(1, 2) != derive_seed(2, 1)
+
+
+# %% [markdown]
+# ### Why not a `DataLoader`?
+#
+# The usual recipe opens, converts and normalises one image at a time through PIL. For images that fit in memory all of that work can be done on a whole batch at once. Same pixels, to the bit; here is what it costs (measured when this notebook was last executed; `benchmarks/batches.py` repeats it on MNIST):
+
+# %%
+class AsUsual(torch.utils.data.Dataset):
+    "What torchvision's data sets do: a PIL image each, then ToTensor and Normalize."
+
+    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+
+    def __len__(self):
+        return len(data.images)
+
+    def __getitem__(self, i):
+        return self.usual(Image.fromarray(data.images[i, 0].numpy()))
+
+
+def images_per_second(batches):
+    start = time.perf_counter()
+    return sum(len(x) for x in batches) / (time.perf_counter() - start)
+
+
+# %%
+if data.images.shape[1] == 1:
+    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(0, 0)))
+    usual = torch.cat(list(DataLoader(AsUsual(), batch_size=128, sampler=order.tolist())))
+    ours = torch.cat([x for x, _ in epoch_batches(data, 128, seed=0, epoch=0)])
+    assert torch.equal(usual, ours), "identical pixels"
+    slow = images_per_second(DataLoader(AsUsual(), batch_size=128, shuffle=True))
+    fast = images_per_second(x for e in range(20) for x, _ in epoch_batches(data, 128, seed=0, epoch=e))
+    print(f"DataLoader {slow:,.0f} images/s, epoch_batches {fast:,.0f} images/s: {fast / slow:.0f} times as many")
+
+# %% [markdown]
+# ## What to remember
+#
+# - Bytes at rest, [-1, 1] at work, one converter each way.
+# - A data set is a tensor; a batch is a slice; the order is a function of (seed, epoch).
+# - `digits` needs no download. The rest is checked against its MD5 sum on every start.
+#
+# ## Exercises
+#
+# 1. Show the 32 brightest and the 32 darkest images of the training set. What do they have in common?
+# 2. `fashion_mnist` has the same format as MNIST. Run this notebook with `-p dataset fashion_mnist` and compare the class means.
+# 3. Two images of the same class differ by how many grey levels on average, two of different classes by how many? What does that say about pixel distance as a measure of likeness?
+# 4. The crop of `folder:` throws away the margins of a wide picture. Write a version that pads instead. Which would you train a generative model on, and why?

@@ -1,0 +1,729 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Runs
+#
+# > A training run on disk: its configuration, history, checkpoint and results, so that nothing is lost and nothing is trained twice
+#
+# The five student reports behind this course were made by training a model for 1, 5, 20 and 50 epochs - four times from the start - and pasting screenshots into a document. Half of their trouble was bookkeeping: which picture belongs to which setting, what was the seed, and the notebook that crashed at epoch 43.
+#
+# Here the bookkeeping is done once. A **run** is a model, a data set, hyperparameters and a seed, but *not* a number of epochs. It has a folder. Asking for 5 epochs and then for 20 continues where the first stopped, and the result is the same, bit for bit on the CPU, as training 20 at once. That also holds after a crash at any moment.
+
+# %%
+#| default_exp runs
+
+# %% tags=["parameters"]
+epochs = 3  # how long the small example at the end trains
+
+# %%
+#| export
+import copy
+import hashlib
+import json
+import math
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from fastcore.basics import patch
+from filelock import FileLock, Timeout
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from tqdm import tqdm
+
+from genlab.data import ImageSet, check_dataset, derive_seed, epoch_batches, image_grid
+
+# %%
+#| hide
+import tempfile
+
+import pytest
+
+from genlab.data import load_dataset, show_grid, to_image, to_model
+
+
+# %% [markdown]
+# ## What defines a run
+#
+# A configuration is a pydantic model: one field a line, checked on construction, so that `batch_size=0` fails in the first second and not after the data set was loaded. Every model of the course extends `RunConfig` with its own hyperparameters.
+#
+# The last four fields say how far to train and how to look at the result. They are not part of the run's identity, so they are left out of the hash that names its folder.
+
+# %%
+#| export
+class RunConfig(BaseModel):
+    "What every run has. A wrong value raises a ValueError of one sentence that names the field."
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
+
+    model: str  # which notebook's model this is: gan, ddpm, vae
+    name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
+    dataset: str = "digits"  # see genlab.data.load_dataset
+    size: PositiveInt | None = None  # pixels a side; None: the data set's own
+    batch_size: PositiveInt = 128  # images in an update
+    seed: int = Field(0, ge=0)  # all randomness follows from it
+    precision: Literal["no", "bf16"] = "no"  # "bf16": networks run under bfloat16 autocast
+    ema: float = Field(0.0, ge=0, lt=1)  # decay of the weights' moving average; 0: none
+
+    epochs: PositiveInt = Field(1, exclude=True)  # passes over the training set
+    snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
+    n_samples: PositiveInt | None = Field(None, exclude=True)  # None: as many as there are test images
+    metrics: list[Literal["fd_lenet", "fid"]] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
+
+    def __init__(self, **values):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ValueError("; ".join(map(_sentence, error.errors()))) from None
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        return check_dataset(name)
+
+    @property
+    def hash(self) -> str:
+        "8 hex digits that identify the run: the same configuration has the same on every machine."
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+
+
+def _sentence(error: dict) -> str:
+    if error["type"] == "value_error":  # one of our own, complete as it is
+        return str(error["ctx"]["error"])
+    if error["type"] == "extra_forbidden":
+        return f"{error['loc'][0]}: there is no such parameter"
+    where, what = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Input ")
+    return f"{where}: {error['input']!r} {what[0].lower() + what[1:]}"
+
+
+# %%
+config = RunConfig(model="toy", epochs=5)
+assert config.hash == RunConfig(model="toy", epochs=50, n_samples=7).hash, "how long does not change which run"
+assert config.hash != RunConfig(model="toy", seed=1).hash
+for wrong, sentence in [
+    (dict(epochs=0), "epochs: 0 should be greater than 0"),
+    (dict(epochs=-3), "epochs: -3 should be greater than 0"),
+    (dict(epochs="ten"), "epochs: 'ten' should be a valid integer"),
+    (dict(dataset="minst"), "dataset: 'minst' is unknown"),
+    (dict(epoch=5), "epoch: there is no such parameter"),
+]:
+    with pytest.raises(ValueError, match=sentence) as error:
+        RunConfig(model="toy", **wrong)
+    print(error.value)
+
+
+# %% [markdown]
+# ## Randomness
+#
+# Training is random: initial weights, latents, dropout. To resume *exactly*, a program can store the state of every random generator in its checkpoint, and many do. There is a simpler way: reseed before each update with a number derived from `(seed, step)`. Then there is no state to store, and update 1,234 uses the same random numbers whether training came there in one go or in five.
+
+# %%
+#| export
+def seed_everything(*key: int) -> None:
+    "Seed Python, NumPy and torch (all devices) from one or several integers."
+    seed = derive_seed(*key)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def latents(
+    n: int,  # how many
+    shape: tuple[int, ...],  # of one
+    seed: int,
+    start: int = 0,  # number of the first
+) -> torch.Tensor:  # float32 (n, *shape), on the CPU
+    "Standard normal noise for samples `start` to `start + n`. Each has a seed of its own, so it is the same in any batch size."
+    generator, z = torch.Generator(), torch.empty(n, *shape)
+    for i in range(n):
+        z[i].normal_(generator=generator.manual_seed(derive_seed(seed, start + i)))
+    return z
+
+
+# %%
+seed_everything(3, 14)
+a = torch.randn(5), np.random.rand(5)
+seed_everything(3, 14)
+b = torch.randn(5), np.random.rand(5)
+assert torch.equal(a[0], b[0]) and np.array_equal(a[1], b[1])
+
+z = latents(1000, (10,), seed=0)
+assert torch.equal(z[400:500], latents(100, (10,), seed=0, start=400)), "the batch does not matter"
+assert abs(z.mean()) < 0.03 and abs(z.std() - 1) < 0.03  # 10,000 numbers: standard errors 0.01 and 0.007
+
+
+# %% [markdown]
+# ## Device and precision
+#
+# Hugging Face Accelerate picks the device, moves networks there and, with `precision="bf16"`, wraps their forward pass in bfloat16 autocast. The training loop stays as it is.
+
+# %%
+#| export
+def make_accelerator(precision: str = "no") -> Accelerator:
+    "The best device there is, in the precision of the run. May be called again with another precision."
+    AcceleratorState._reset_state()  # else a notebook could not train one run in bf16 and the next in float32
+    return Accelerator(mixed_precision=precision)
+
+
+def device_name(device: torch.device | str) -> str:
+    "What the device is called, for tables of training times: `NVIDIA H200`, or `Intel(R) Xeon(R) Processor, 2 threads`."
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+# %%
+net = make_accelerator("bf16").prepare(nn.Linear(2, 1))
+assert net(torch.ones(1, 2, device=net.weight.device)).dtype == torch.float32, "results come back as float32"
+make_accelerator().device, device_name("cpu")
+
+
+# %% [markdown]
+# ## A moving average of the weights
+#
+# The weights at the end of training are one noisy snapshot. An exponential moving average over the last updates, $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$, is often a much better model, and always a smoother one. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: after $n$ updates it is $\min(d, \frac{1+n}{10+n})$.
+#
+# Batch normalisation's running means belong to the weights and are averaged with them.
+
+# %%
+#| export
+class EMA:
+    "Exponential moving average of a network's weights and buffers, in `.model`. With `decay=0` it is a plain copy."
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        "Take in the weights after one more update of `model`."
+        self.updates += 1
+        decay = min(self.decay, self.updates / (9 + self.updates))
+        for average, current in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, 1 - decay)
+            else:
+                average.copy_(current)
+
+    def state_dict(self) -> dict:
+        return {"model": self.model.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.updates = state["updates"]
+
+
+# %%
+net = nn.Linear(1, 1, bias=False)
+net.weight.data.zero_()
+ema, track = EMA(net, 0.9), []
+for step in range(100):
+    net.weight.data.fill_(step >= 20)
+    ema.update(net)
+    track.append(ema.model.weight.item())
+still_to_go = math.prod(min(0.9, n / (9 + n)) for n in range(21, 41))  # updates 21 to 40
+assert track[19] == 0 and math.isclose(1 - track[39], still_to_go, rel_tol=1e-4)
+pd.Series(track).plot(figsize=(5, 2), xlabel="update", ylabel="weight", title="the average follows a step of the weight");
+
+
+# %% [markdown]
+# ## Writing files that are whole or not there
+#
+# A program can be killed in the middle of writing a file. So we never write to the final name: we write beside it, force the bytes to disk, and rename, which the operating system does in one piece. If the disk is full, the error says so and what stood there before is untouched.
+
+# %%
+#| export
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    "A temporary path to write to; renamed to `path` if all went well, removed if not."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as problem:
+        raise OSError(f"{path} could not be written and is as it was before: {problem}") from problem
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    file = Path(folder, "a.txt")
+    with atomic(file) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(OSError, match="a.txt could not be written and is as it was before: .* space"):
+        with atomic(file) as temporary:
+            temporary.write_text("sec")
+            raise OSError(28, "No space left on device")
+    assert file.read_text() == "first" and len(os.listdir(folder)) == 1
+
+
+# %% [markdown]
+# Checkpoints are **safetensors** files: plain arrays with a JSON header. A pickle (what `torch.save` writes) can run any code when it is opened; these cannot. Their state - nested dictionaries of tensors and numbers - is split into the tensors, by path, and a JSON skeleton, which goes into the header: one file, hence one rename.
+
+# %%
+#| export
+def save_state(path: Path, state: dict) -> None:
+    "Write nested dictionaries and lists of tensors, numbers and strings as one safetensors file, atomically."
+    tensors = {}
+
+    def skeleton(value, key):
+        if isinstance(value, torch.Tensor):
+            tensors[key] = value.detach().cpu().contiguous().clone()
+            return {"tensor": key}
+        if isinstance(value, dict):
+            return {"items": [[k, skeleton(v, f"{key}/{k}")] for k, v in value.items()]}
+        if isinstance(value, list | tuple):
+            return [skeleton(v, f"{key}/{i}") for i, v in enumerate(value)]
+        return value
+
+    header = {"state": json.dumps(skeleton(state, ""))}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, header)
+
+
+def load_state(path: Path) -> dict:
+    "What `save_state` wrote. SafetensorError if the file is damaged, FileNotFoundError if there is none."
+
+    def restore(value):
+        if isinstance(value, list):
+            return [restore(v) for v in value]
+        if not isinstance(value, dict):
+            return value
+        return file.get_tensor(value["tensor"]) if "tensor" in value else {k: restore(v) for k, v in value["items"]}
+
+    with safe_open(path, "pt") as file:
+        return restore(json.loads(file.metadata()["state"]))
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    net = nn.Linear(3, 2)
+    opt = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 3)).sum().backward()
+    opt.step()
+    path = Path(folder, "state.safetensors")
+    save_state(path, {"net": net.state_dict(), "opt": opt.state_dict(), "seconds": 1.5})
+    state = load_state(path)
+    assert torch.equal(state["net"]["weight"], net.weight) and state["seconds"] == 1.5
+    assert torch.equal(state["opt"]["state"][0]["exp_avg"], opt.state_dict()["state"][0]["exp_avg"])
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(SafetensorError):
+        load_state(path)
+
+
+# %% [markdown]
+# ## A run and its folder
+#
+#     runs/digits/gan/dcgan-1a2b3c4d/
+#         config.json                       what was asked for
+#         checkpoint.safetensors            networks, averages, optimizers, history: everything needed to go on
+#         checkpoint-previous.safetensors   the one before, should that one be damaged
+#         history.csv                       the history for people and plots: some 50 rows an epoch
+#         epoch-0005/                       the model after 5 epochs
+#             weights.safetensors           what samples
+#             samples.npz  samples.png      what it sampled
+#             metrics.json                  what they are worth; written last: if it is there, the epoch is done
+#
+# `Run.batches` is the one piece of machinery. It is a generator that stands where the data loader stands in an ordinary loop. It restores the newest checkpoint, yields the batches that are still missing, seeds each update, saves every 30 seconds and at the end, and shows progress: a bar in a terminal, one line an epoch (at most one every two seconds) in a notebook or a log. What is done with a batch is written in plain sight in the notebook of each model.
+
+# %%
+#| export
+def project_root() -> Path:
+    "The nearest folder from here upwards that holds genlab's settings.ini; without one, the working directory."
+    here = Path.cwd()
+    return next((p for p in [here, *here.parents] if (p / "settings.ini").exists() and (p / "genlab").is_dir()), here)
+
+
+def runs_root() -> Path:
+    "Where runs are kept: `GENLAB_RUNS`, or `runs/` in the project."
+    return Path(os.environ.get("GENLAB_RUNS") or project_root() / "runs").absolute()
+
+
+class Run:
+    "A training run on disk, found again by its configuration. Everything it writes is whole or not there."
+
+    checkpoint_seconds: ClassVar[float] = 30.0  # time between checkpoints; what a crash can cost
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+        dataset = config.dataset.rstrip("/").replace(":", "-").replace("/", "-")
+        self.folder = runs_root() / dataset / config.model / f"{config.name}-{config.hash}"
+        self.history: list[dict] = []  # one row per logged update
+        self.step = 0  # updates made
+        self.seconds = 0.0  # of training, over all sessions
+
+    @contextmanager
+    def lock(self):
+        "Only one process at a time may train a run. The lock goes with its owner, however that ends."
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{self.folder} is being trained by another process; waiting for it.", flush=True)
+            lock.acquire()
+        try:
+            yield self
+        finally:
+            lock.release()
+
+    def epoch_folder(self, epochs: int) -> Path:
+        return self.folder / f"epoch-{epochs:04}"
+
+    def metrics(self, epochs: int) -> dict | None:
+        "metrics.json of an evaluated epoch count, or None."
+        path = self.epoch_folder(epochs) / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def evaluated(self) -> list[int]:
+        "The epoch counts that are done."
+        return sorted(int(p.parent.name[6:]) for p in self.folder.glob("epoch-*/metrics.json"))
+
+
+# %% [markdown]
+# **Going on.** The newest readable checkpoint is used, unless it is *beyond* what is asked for (5 epochs of a run that has reached 20, with nothing kept at 5): then training starts from the beginning, in memory, and leaves the checkpoint alone.
+
+# %%
+#| export
+@patch
+def _restore(self: Run, last: int, parts: dict) -> None:
+    "Load the newest good checkpoint of at most `last` updates into `parts`; without one, start at step 0."
+    self.step, self.seconds, self.history, self._saved = 0, 0.0, [], 0
+    for name in ("checkpoint.safetensors", "checkpoint-previous.safetensors"):
+        path = self.folder / name
+        if not path.exists():
+            continue
+        try:
+            state = load_state(path)
+        except (SafetensorError, ValueError, KeyError, TypeError) as problem:
+            warnings.warn(f"{path} is damaged ({problem}); going on from the one before.", stacklevel=4)
+            continue
+        self._saved = max(self._saved, state["step"])
+        if state["step"] <= last:
+            for key, part in parts.items():
+                part.load_state_dict(state["parts"][key])
+            self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+            return
+
+
+@patch
+def _save(self: Run, parts: dict) -> None:
+    "Write a checkpoint and history.csv, unless the disk has one that is as far."
+    if self.step <= self._saved:
+        return
+    path = self.folder / "checkpoint.safetensors"
+    new = path.with_name("checkpoint-new.safetensors")
+    state = {"step": self.step, "seconds": self.seconds, "history": self.history}
+    save_state(new, state | {"parts": {key: part.state_dict() for key, part in parts.items()}})
+    if path.exists():
+        os.replace(path, path.with_name("checkpoint-previous.safetensors"))
+    os.replace(new, path)
+    with atomic(self.folder / "history.csv") as file:
+        pd.DataFrame(self.history).to_csv(file, index=False)
+    self._saved = self.step
+
+
+# %% [markdown]
+# **The loop.** Everything random in an update happens after `seed_everything(seed, 1, step)`, so an update is a function of the state before it and its number. That is all there is to exact resumption.
+
+# %%
+#| export
+@patch
+def batches(
+    self: Run,
+    data: ImageSet,
+    epochs: int,  # train until this many epochs are done, counted from the beginning of the run
+    device: torch.device | str,
+    **parts,  # all that changes in training, by name: networks, averages, optimizers (`state_dict`, `load_state_dict`)
+):  # yields images (B, C, H, W) in [-1, 1] and labels (B,) or None
+    "The batches that are still to be trained on; restores, seeds, saves and shows progress on the way."
+    with atomic(self.folder / "config.json") as path:
+        path.write_text(self.config.model_dump_json(indent=2))
+    per_epoch = math.ceil(len(data.images) / self.config.batch_size)
+    self.log_every, self._per_epoch, last = max(1, per_epoch // 50), per_epoch, epochs * per_epoch
+    self._restore(last, parts)
+    if data.images.nbytes < 2**31:
+        data = data._replace(images=data.images.to(device))
+    self._device, self._n_images = device, len(data.images)
+    mark = saved = shown = time.perf_counter()
+    with tqdm(total=last, initial=self.step, unit="update", disable=not sys.stderr.isatty()) as bar:
+        while self.step < last:
+            epoch, start = divmod(self.step, per_epoch)
+            for batch in epoch_batches(data, self.config.batch_size, self.config.seed, epoch, device, start):
+                seed_everything(self.config.seed, 1, self.step)
+                yield batch
+                self.step += 1
+                bar.update()
+                self.seconds, mark = self.seconds + time.perf_counter() - mark, time.perf_counter()
+                if mark - saved > self.checkpoint_seconds:
+                    self._save(parts)
+                    mark = saved = time.perf_counter()
+            line = self.progress_line(epochs)
+            bar.set_postfix_str(line)
+            if bar.disable and (mark - shown > 2 or self.step == last):
+                print(line, flush=True)
+                shown = mark
+    self._save(parts)
+
+
+@patch
+def log(self: Run, **values: torch.Tensor | float) -> None:
+    "Keep this update's losses; call it in every update, some 50 an epoch make a row of the history."
+    if self.step % self.log_every:
+        return
+    epoch, i = divmod(self.step, self._per_epoch)
+    row = {"step": self.step, "epoch": epoch + 1, "i": i} | {k: torch.as_tensor(v).item() for k, v in values.items()}
+    if not all(map(math.isfinite, row.values())):
+        raise FloatingPointError(f"Training has diverged at update {self.step}: {row}. Try a lower learning rate; the last checkpoint is kept.")
+    self.history.append(row)
+
+
+@patch
+def progress_line(self: Run, epochs: int) -> str:
+    "`[epoch/epochs][update/updates]` and the last logged losses."
+    row = self.history[-1]
+    return f"[{row['epoch']}/{epochs}][{row['i']}/{self._per_epoch}] " + self.config.log_line.format(**row)
+
+
+# %% [markdown]
+# **Results.** When an evaluated epoch count is reached, its weights are kept, with the facts of training in the file's header; then samples are drawn and scored; `metrics.json` comes last. The loss reported for an epoch count is the mean over that epoch's rows of the history; the last batch alone would be a lottery.
+
+# %%
+#| export
+@patch
+def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
+    "Write what the model is after `epochs`, and how it came there."
+    rows = pd.DataFrame(self.history)
+    self.training = {
+        "updates": self.step,
+        "losses": rows[rows.epoch == epochs].drop(columns=["step", "epoch", "i"]).mean().to_dict(),
+        "train_seconds": self.seconds,
+        "images_per_second": epochs * self._n_images / self.seconds,
+        "device": device_name(self._device),
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    with atomic(self.epoch_folder(epochs) / "weights.safetensors") as path:
+        save_file(tensors, path, {"training": json.dumps(self.training)})
+
+
+@patch
+def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
+    "Load what `keep_weights` wrote into `model`; False if there is nothing, or nothing readable."
+    path = self.epoch_folder(epochs) / "weights.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            self.training = json.loads(file.metadata()["training"])
+            model.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
+    except (FileNotFoundError, SafetensorError):
+        return False
+    return True
+
+
+def _commit() -> str | None:
+    "The git commit that is checked out here, with -dirty if files differ from it."
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+
+
+@patch
+def finish(
+    self: Run,
+    epochs: int,
+    samples: torch.Tensor,  # uint8 (N, C, H, W)
+    **results,  # what else is known: scores, times
+) -> dict:  # what metrics.json holds
+    "Keep samples and results of an epoch count. From now on it counts as evaluated."
+    folder = self.epoch_folder(epochs)
+    with atomic(folder / "samples.npz") as path, open(path, "wb") as file:
+        np.savez_compressed(file, samples=samples.numpy())
+    with atomic(folder / "samples.png") as path:
+        grid = Image.fromarray(image_grid(samples[:64]))
+        grid.resize((3 * grid.width, 3 * grid.height), Image.Resampling.NEAREST).save(path, "PNG")
+    packages = ("genlab", "torch", "torchvision")
+    metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs, "n_samples": len(samples)}
+    metrics |= self.training | results | {"commit": _commit(), "config": self.config.model_dump()}
+    metrics["versions"] = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    with atomic(folder / "metrics.json") as path:
+        path.write_text(json.dumps(metrics, indent=2))
+    return metrics
+
+
+@patch
+def pending(self: Run) -> list[int]:
+    "The epoch counts that the configuration asks for and that are not evaluated on as many samples yet."
+    asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
+    n = self.config.n_samples
+    return [e for e in asked if not (done := self.metrics(e)) or done["n_samples"] != (n or done["n_samples"])]
+
+
+@patch
+def samples(self: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
+    "The samples of an evaluated epoch count."
+    return torch.from_numpy(np.load(self.epoch_folder(epochs) / "samples.npz")["samples"])
+
+
+# %% [markdown]
+# **Curves.** Losses of single batches jump about; a running mean over an epoch or so shows where they go. We draw both, the raw values faintly.
+
+# %%
+#| export
+def plot_history(
+    history: list[dict],  # Run.history
+    labels: dict[str, str],  # column: how to call it
+    ylabel: str = "loss",
+    ax: plt.Axes | None = None,
+) -> plt.Axes:
+    "Columns of a history against epochs: raw values faint, their running mean on top."
+    frame = pd.DataFrame(history)
+    epochs = frame.step / (frame.step.max() + 1) * frame.epoch.max()
+    window = max(1, len(frame) // 40)
+    ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
+    for column, label in labels.items():
+        (line,) = ax.plot(epochs, frame[column].rolling(window, min_periods=1, center=True).mean(), label=label)
+        ax.plot(epochs, frame[column], color=line.get_color(), alpha=0.25, linewidth=0.7)
+    ax.set(xlabel="epoch", ylabel=ylabel, xlim=(0, frame.epoch.max()))
+    ax.legend(frameon=False)
+    return ax
+
+
+# %% [markdown]
+# ## A small run
+#
+# To see it work without a large model: a linear autoencoder that squeezes each digit through eight numbers. Note the shape of the training function, for it is the same in every notebook: make the parts, loop over `run.batches`, keep the weights.
+
+# %%
+class ToyConfig(RunConfig):
+    log_line: ClassVar[str] = "loss: {loss:.4f}"
+    model: Literal["toy"] = "toy"
+    units: PositiveInt = 8  # numbers that an image is squeezed into
+
+
+def train_toy(config, stop_at=None):
+    run, data = Run(config), load_dataset(config.dataset)
+    seed_everything(config.seed, 0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(256, config.units), nn.Linear(config.units, 256))
+    opt = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for x, _ in run.batches(data, config.epochs, "cpu", net=net, opt=opt):
+        loss = (net(x + 0.1 * torch.randn_like(x)) - x.flatten(1)).square().mean()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        run.log(loss=loss)
+        if run.step == stop_at:
+            raise KeyboardInterrupt
+    run.keep_weights(config.epochs, net)
+    return run, net
+
+
+# %%
+home = tempfile.TemporaryDirectory()
+os.environ["GENLAB_RUNS"] = home.name + "/straight"
+run, net = train_toy(ToyConfig(epochs=epochs))
+data = load_dataset("digits")
+rebuilt = net(to_model(data.images[:16])).view(-1, 1, 16, 16)
+show_grid(torch.cat([data.images[:16], to_image(rebuilt)]), ncol=16, title=f"digits, and what eight numbers keep of them after {epochs} epochs");
+
+# %% [markdown]
+# Now the promise: stop at an unlucky moment, go on, ask for more epochs later - and get the same weights and history, bit for bit. (`tests/test_runs.py` does the same with `kill -9` at random moments and with each of the course's models.)
+
+# %%
+os.environ["GENLAB_RUNS"] = home.name + "/interrupted"
+train_toy(ToyConfig(epochs=1))  # first a single epoch ...
+Run.checkpoint_seconds = 0  # (a checkpoint after every update, for this test)
+with pytest.raises(KeyboardInterrupt):
+    train_toy(ToyConfig(epochs=epochs), stop_at=13)  # ... then all of them, interrupted in the second ...
+again, net2 = train_toy(ToyConfig(epochs=epochs))  # ... and resumed
+Run.checkpoint_seconds = 30
+assert all(torch.equal(a, b) for a, b in zip(net.parameters(), net2.parameters(), strict=True))
+assert again.history == run.history
+assert (run.folder / "history.csv").read_bytes() == (again.folder / "history.csv").read_bytes()
+
+# %% [markdown]
+# A damaged checkpoint costs what was trained since the one before, and nothing else. An epoch count that was passed long ago is trained again without harm to what is on disk:
+
+# %%
+file = again.folder / "checkpoint.safetensors"
+file.write_bytes(file.read_bytes()[:1000])
+with pytest.warns(UserWarning, match="checkpoint.safetensors is damaged"):
+    repaired, net3 = train_toy(ToyConfig(epochs=epochs))
+assert torch.equal(net[1].weight, net3[1].weight) and repaired.history == run.history
+
+before = file.read_bytes()
+early, net1 = train_toy(ToyConfig(epochs=2))
+assert early.history == run.history[: 2 * run._per_epoch] and file.read_bytes() == before
+
+# %% [markdown]
+# Losses that are not numbers stop the training with a sentence. Evaluated epochs are found again from disk:
+
+# %%
+with pytest.raises(FloatingPointError, match="diverged at update"):
+    again.log(loss=float("nan"))
+again = Run(ToyConfig(epochs=epochs, snapshots=[1, 2]))
+assert again.pending() == [1, 2, 3] if epochs == 3 else True
+assert again.load_weights(epochs, net1) and torch.equal(net1[1].weight, net[1].weight)
+metrics = again.finish(epochs, to_image(rebuilt), note="a toy")
+assert again.evaluated() == [epochs] and epochs not in again.pending()
+assert torch.equal(again.samples(epochs), to_image(rebuilt))
+assert metrics == again.metrics(epochs) and metrics["losses"].keys() == {"loss"}
+sorted(str(p.relative_to(again.folder)) for p in again.folder.rglob("*") if p.is_file())
+
+# %%
+plot_history(run.history, {"loss": "squared error"}).set_title("the history of the run");
+
+# %%
+#| hide
+home.cleanup()
+del os.environ["GENLAB_RUNS"]
+
+# %% [markdown]
+# ## What to remember
+#
+# - A run is identified by everything but the number of epochs; 1, 5, 20 and 50 epochs cost 50.
+# - Randomness is a function of (seed, step), so a checkpoint needs no generator states and resuming is exact.
+# - Files are written aside and renamed; `metrics.json` comes last and means *done*.
+#
+# ## Exercises
+#
+# 1. Change the seed of the toy run. Which files appear, and which are left as they were?
+# 2. Remove the line `seed_everything(...)` from a copy of `batches` and repeat the interruption test. Which assertion fails, and from which update on do the histories differ?
+# 3. Why would saving the optimizer's learning rate but not its moment estimates give a resumed run that *looks* fine? Plot the loss around the interruption.
+# 4. On a GPU the resumed weights are close but not always equal to the bit. Find out which operations are responsible (`torch.use_deterministic_algorithms`).

@@ -1,0 +1,603 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The report
+#
+# > From a list of runs to a PDF: plan a sweep, collect what the runs left on disk, write tables and figures, typeset
+#
+# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake executes the notebooks with papermill (`report/Snakefile`). Then this module reads what they left on disk and writes the **fragments**: tables and figures as files, which `report/report.qmd` includes. Every number in the PDF comes from a run's `metrics.json` or `history.csv`; none is typed.
+#
+# A run that failed or was never made is a dash in the tables, with a note that says why. It does not stop the report.
+
+# %%
+#| default_exp report
+
+# %% tags=["parameters"]
+profile = "quick"  # a file in report/profiles
+
+# %%
+#| export
+import argparse
+import datetime
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pypandoc
+import seaborn as sns
+import torch
+import typst
+import yaml
+from papermill import inspect_notebook
+
+from genlab.data import load_dataset, show_grid
+from genlab.gan import GANConfig
+from genlab.runs import Run, RunConfig, atomic, plot_history, project_root
+
+# %%
+#| hide
+import tempfile
+
+import pytest
+
+# %% [markdown]
+# ## From a profile to jobs
+#
+# A **job** is one execution of a notebook: a run, up to one epoch count. Everything that can be wrong with a profile is found here, before anything is trained: an unknown notebook, an unknown parameter (papermill itself would only warn, and run the defaults), a value out of range.
+
+# %%
+#| export
+CONFIGS: dict[str, type[RunConfig]] = {"01_gan": GANConfig}  # the notebooks that train, and what configures them
+
+
+class Job(NamedTuple):
+    "One notebook, executed up to one epoch count of one run."
+
+    notebook: str  # "01_gan"
+    parameters: dict  # for papermill
+    run: Run
+
+    @property
+    def epochs(self) -> int:
+        return self.parameters["epochs"]
+
+    @property
+    def folder(self) -> Path:
+        return self.run.epoch_folder(self.epochs)
+
+    @property
+    def log(self) -> Path:
+        "What the execution printed."
+        return self.run.folder / f"{self.folder.name}.log"
+
+
+def plan(profile: Path) -> list[Job]:
+    "The jobs of a profile, in its order. ValueError, one sentence that names the row, if it cannot be run as written."
+    if not profile.exists():
+        known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
+        raise ValueError(f"profile: there is no {profile.stem!r}; choose one of {known}.")
+    jobs = []
+    for number, row in enumerate(yaml.safe_load(profile.read_text())["runs"], 1):
+        try:
+            jobs += _plan_row(dict(row))
+        except (ValueError, KeyError, TypeError) as problem:
+            raise ValueError(f"profile {profile.stem}, row {number}: {problem}") from None
+    return jobs
+
+
+def _plan_row(row: dict) -> list[Job]:
+    notebook, counts = row.pop("notebook", None), row.pop("epochs", None)
+    if notebook not in CONFIGS:
+        raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(CONFIGS)}")
+    if not isinstance(counts, list) or not counts:
+        raise ValueError(f"epochs: {counts!r} is not a list of epoch counts such as [1, 5, 20]")
+    known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
+    for key in row:
+        if key not in known:
+            raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
+    each = [row | {"epochs": epochs, "snapshots": []} for epochs in sorted(counts, key=int)]
+    return [Job(notebook, parameters, Run(CONFIGS[notebook](**parameters))) for parameters in each]
+
+
+# %%
+def try_profile(text):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "mine.yaml")
+        path.write_text("runs:\n  - " + text)
+        return plan(path)
+
+
+home = tempfile.TemporaryDirectory()
+os.environ["GENLAB_RUNS"] = home.name
+jobs = try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}")
+assert [job.epochs for job in jobs] == [1, 5] and jobs[0].run.folder == jobs[1].run.folder
+for text, sentence in [
+    ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan"),
+    ("{notebook: 01_gan, epochs: [1], with: 16}", "profile mine, row 1: with: 01_gan has no such parameter; it has dataset"),
+    ("{notebook: 01_gan, epochs: [0]}", "row 1: epochs: 0 should be greater than 0"),
+    ("{notebook: 01_gan, epochs: [ten]}", "row 1: .*ten"),
+    ("{notebook: 01_gan, epochs: 5}", "epochs: 5 is not a list"),
+    ("{notebook: 01_gan, epochs: [1], dataset: minst}", "dataset: 'minst' is unknown"),
+]:
+    with pytest.raises(ValueError, match=sentence):
+        try_profile(text)
+with pytest.raises(ValueError, match="there is no 'nonsense'; choose one of .*quick"):
+    plan(project_root() / "report" / "profiles" / "nonsense.yaml")
+
+
+# %% [markdown]
+# ## Collecting
+#
+# One row a job, whether it succeeded or not. A job that has no `metrics.json` says why: the last error in its log, or that it was not run.
+
+# %%
+#| export
+def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
+    "A row a job: model, dataset, name, seed, epochs, label, job, metrics (None if it is missing), and then why."
+    rows = []
+    for job in jobs:
+        config, metrics = job.run.config, job.run.metrics(job.epochs)
+        why = None if metrics else _last_error(job.log)
+        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed,
+                     "epochs": job.epochs, "label": config.name, "job": job, "metrics": metrics, "why": why})  # fmt: skip
+    runs = pd.DataFrame(rows)
+    for column in ("dataset", "seed"):  # the label says as much as is needed to tell the runs apart
+        if runs.groupby("model")[column].nunique().max() > 1:
+            runs["label"] += f", {column} " * (column == "seed") + ", " * (column == "dataset") + runs[column].astype(str)
+    return runs
+
+
+def _last_error(log: Path) -> str:
+    if not log.exists():
+        return "it was not run."
+    lines = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)\b.*)$", log.read_text(errors="replace"), flags=re.M)
+    return lines[-1] if lines else f"it ended without a result; see {log.name}."
+
+
+# %%
+runs = collect_runs(jobs)
+assert list(runs.why) == ["it was not run."] * 2 and list(runs.label) == ["dcgan"] * 2
+jobs[0].run.folder.mkdir(parents=True)
+jobs[0].log.write_text("Traceback\nRuntimeError: dataset: nothing there\nmore\n")
+assert collect_runs(jobs).why[0] == "RuntimeError: dataset: nothing there"
+jobs[1].run.training = {"updates": 55, "losses": {"loss_d": 1.0, "loss_g": 2.0, "d_x": 0.5, "d_g_z1": 0.25, "d_g_z2": 0.2},
+                        "train_seconds": 4.0, "images_per_second": 1621.25, "device": "abacus"}  # fmt: skip
+score = {"value": 31.4159, "n": 64, "n_reference": 500, "floor": 14.2, "n_floor": 64, "extractor": "LeNet-5", "hash": "abc"}
+some = load_dataset("digits").images[:64]
+jobs[1].run.finish(5, some, scores={"fd_lenet": score, "fid": {"value": None, "why": "no weights"}}, sample_seconds=0.5)
+runs = collect_runs(jobs)
+assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
+
+
+# %% [markdown]
+# ## Tables
+#
+# Numbers are rounded where they are shown, never where they are kept. A missing number is a dash; a negative one gets a true minus sign.
+
+# %%
+#| export
+def number(value: float | None, digits: int = 2) -> str:
+    "A number for a table: rounded, with thousands separated, a dash if there is none."
+    return "—" if value is None or value != value else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def markdown_table(rows: list[list[str]], header: list[str], caption: str, label: str, align: str = "lrrrrrrr") -> str:
+    "A pipe table with caption and label; `align` has an l (left) or r (right) for each column."
+    lines = [header, [{"l": ":--", "r": "--:"}[a] for a in align[: len(header)]], *rows]
+    body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return f"{body}\n\n: {caption} {{#tbl-{label}}}\n"
+
+
+def dig(metrics: dict | None, *path: str):
+    "A value deep in a run's metrics, or None if anything on the way is missing."
+    for key in path:
+        metrics = metrics.get(key) if isinstance(metrics, dict) else None
+    return metrics
+
+
+def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
+    "Losses at each epoch count: `columns` maps a column of the history to its heading."
+    rows = [[r.label, r.epochs, *(number(dig(r.metrics, "losses", c), 3) for c in columns)] for r in runs.itertuples()]
+    caption = "Losses, each the mean over the last epoch before the epoch count."
+    return markdown_table(rows, ["run", "epochs", *columns.values()], caption, label)
+
+
+def distance_table(runs: pd.DataFrame, label: str) -> str:
+    "Frechet distances with their floor and all that says what they mean."
+    scores = [dig(m, "scores", "fd_lenet") or {} for m in runs.metrics]
+    rows = [
+        [r.label, r.epochs, number(s.get("n"), 0), number(s.get("value")), number(s.get("floor")),
+         number(dig(r.metrics, "scores", "fid", "value"))]
+        for r, s in zip(runs.itertuples(), scores, strict=True)
+    ]  # fmt: skip
+    extractors = sorted({f"{s['extractor']}, weights `{s['hash']}`" for s in scores if s.get("value") is not None})
+    why = sorted({w for m in runs.metrics if (w := dig(m, "scores", "fid", "why"))})
+    asked = any(dig(m, "scores", "fid") for m in runs.metrics)
+    fid = "" if not why and asked else f" FID: {'; '.join(why).rstrip('.')}." if why else " FID was not asked for in this profile."
+    caption = f"Frechet distance of $N$ samples to the test set; the floor is that of $N$ real training images. Extractor of `fd_lenet`: {'; '.join(extractors) or '—'}.{fid}"
+    return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`"], caption, label)
+
+
+def time_table(runs: pd.DataFrame, label: str) -> str:
+    "Training and sampling times, with the device."
+    rows = [
+        [r.label, r.epochs, number(dig(r.metrics, "train_seconds"), 1), number(dig(r.metrics, "images_per_second"), 0),
+         number(1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"], 2) if r.metrics else "—"]
+        for r in runs.itertuples()
+    ]  # fmt: skip
+    devices = sorted({d for m in runs.metrics if (d := dig(m, "device"))})
+    caption = f"Training time in all, training speed, and time to draw 1,000 samples, on {'; '.join(devices) or '—'}."
+    return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "1,000 samples (s)"], caption, label)
+
+
+def provenance_table(runs: pd.DataFrame, label: str) -> str:
+    "Which folder, seed and commit each run is."
+    rows = []
+    for _, group in runs.groupby("label", sort=False):
+        done = group[group.metrics.notna()]
+        commits = sorted({dig(m, "commit") or "none" for m in done.metrics})
+        run = group.job.iloc[0].run
+        rows.append([group.label.iloc[0], f"`{'/'.join(run.folder.parts[-3:])}`", run.config.seed,
+                     ", ".join(map(str, done.epochs)) or "—", ", ".join(f"`{c}`" for c in commits) or "—"])  # fmt: skip
+    return markdown_table(rows, ["run", "folder in `runs/`", "seed", "epochs done", "commit"], "Where each number comes from.", label, "llrll")
+
+
+# %%
+assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6", "−0.2", "—", "—"]
+for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, "b"), time_table(runs, "c"), provenance_table(runs, "d")):
+    print(table)
+assert "| dcgan | 1 | — | — | — | — |" in distance_table(runs, "b")
+assert "| dcgan | 5 | 64 | 31.42 | 14.20 | — |" in distance_table(runs, "b") and "no weights" in distance_table(runs, "b")
+
+
+# %% [markdown]
+# ## Figures
+#
+# Each figure is saved twice, as PDF for print and as PNG for the screen. Pandoc and Quarto choose.
+
+# %%
+#| export
+def save_figure(fig: plt.Figure, path: Path) -> None:
+    "Save as path.pdf and path.png, and close."
+    for suffix in (".pdf", ".png"):
+        with atomic(path.with_suffix(suffix)) as temporary:
+            fig.savefig(temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata={"CreationDate": None} if suffix == ".pdf" else None)
+    plt.close(fig)
+
+
+def grid_figure(images: torch.Tensor, path: Path) -> None:
+    "64 images as a square without margins."
+    fig, ax = plt.subplots(figsize=(3, 3), layout="constrained")
+    show_grid(images[:64], ncol=8, ax=ax)
+    save_figure(fig, path)
+
+
+def gan_loss_figure(history: list[dict], path: Path) -> None:
+    "Losses and verdicts of a GAN side by side."
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
+    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss (nats)", axes[0])
+    plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
+    save_figure(fig, path)
+
+
+def distance_figure(runs: pd.DataFrame, path: Path) -> None:
+    "fd_lenet against epochs, a line a run, with the floor dashed."
+    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        scores = [dig(m, "scores", "fd_lenet") or {} for m in group.metrics]
+        (line,) = ax.plot(group.epochs, [s.get("value") for s in scores], marker="o", label=label)
+        ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
+    ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
+    counts = sorted(set(runs.epochs))
+    ax.set_xticks(counts, map(str, counts))
+    ax.minorticks_off()
+    if ax.lines:
+        ax.legend(frameon=False)
+    save_figure(fig, path)
+
+
+# %%
+folder = Path(home.name, "figures")
+sns.set_theme(style="ticks", context="paper")
+distance_figure(runs, folder / "distance")
+grid_figure(some, folder / "grid")
+assert sorted(p.name for p in folder.iterdir()) == ["distance.pdf", "distance.png", "grid.pdf", "grid.png"]
+show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
+
+
+# %% [markdown]
+# ## Fragments
+#
+# A fragment is a Markdown file with a table, or with figures and their captions. Sections of the report include them.
+
+# %%
+#| export
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "-", text).strip("-").lower()
+
+
+def _figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
+    return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
+
+
+def _data_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    parts = []
+    for dataset, size in sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str):
+        slug = _slug(f"real-{dataset}-{size or ''}")
+        try:
+            train, test = (load_dataset(dataset, split, size).images for split in ("train", "test"))
+        except (RuntimeError, OSError, ValueError) as problem:
+            parts.append(f"*{dataset} could not be loaded: {problem}*\n")
+            continue
+        grid_figure(test, folder / slug)
+        c, h, w = train.shape[1:]
+        caption = f"Real images: the first 64 of the {len(test):,} test images of `{dataset}`. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
+        parts.append(_figure(folder, slug, caption, slug, "45%"))
+    return "\n".join(parts)
+
+
+def _samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For each run a panel: samples at each epoch count, from the same latents."
+    parts = []
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        slug, panels = _slug(f"samples-{group.model.iloc[0]}-{label}"), []
+        for r in group.itertuples():
+            name = f"{slug}-{r.epochs}"
+            grid_figure(r.job.run.samples(r.epochs), folder / name)
+            panels.append(f"![after {r.epochs} epoch{'s' * (r.epochs > 1)}]({folder.name}/{name})\n")
+        caption = f"{label}: samples from the same 64 latents after each epoch count."
+        parts.append("\n".join([f"::: {{#fig-{slug} layout-ncol={min(4, len(panels))}}}", *panels, caption, ":::\n"]))
+    return "\n".join(parts)
+
+
+def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    parts = []
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        slug = _slug(f"losses-gan-{label}")
+        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv").to_dict("records")
+        gan_loss_figure(history, folder / slug)
+        caption = f"{label}: losses (left) and mean verdicts of the discriminator (right). Faint: single batches; solid: running mean."
+        parts.append(_figure(folder, slug, caption, slug))
+    return "\n".join(parts)
+
+
+# %%
+#| export
+def _missing_fragment(runs: pd.DataFrame) -> str:
+    missing = runs[runs.metrics.isna()]
+    lines = [f"- **{r.label}, {r.epochs} epoch{'s' * (r.epochs > 1)}** is missing: {r.why}" for r in missing.itertuples()]
+    return "\n".join(lines) or "All runs of this profile are there."
+
+
+def _variables(profile: str, runs: pd.DataFrame) -> dict:
+    "What the report's sentences use, as text. A number that is not there is a dash."
+    done = runs[runs.metrics.notna()]
+    scored = [(dig(m, "scores", "fd_lenet", "value"), r) for r in done.itertuples() if dig(m := r.metrics, "scores", "fd_lenet", "value") is not None]
+    value, best = min(scored, key=lambda pair: pair[0], default=(None, None))
+    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, cwd=project_root())
+    versions = sorted({", ".join(f"{k} {v}" for k, v in m["versions"].items()) for m in done.metrics})
+    return {
+        "profile": profile,
+        "date": datetime.date.today().isoformat(),
+        "commit": git.stdout.strip() or "no git commit",
+        "versions": "; ".join(versions) or "—",
+        "devices": "; ".join(sorted({m["device"] for m in done.metrics})) or "—",
+        "datasets": " and ".join(sorted(set(runs.dataset))),
+        "jobs": {"planned": str(len(runs)), "done": str(len(done))},
+        "best": {
+            "run": best.label if best else "—",
+            "epochs": str(best.epochs) if best else "—",
+            "fd_lenet": number(value),
+            "floor": number(dig(best.metrics, "scores", "fd_lenet", "floor")) if best else "—",
+            "times_floor": number(value / dig(best.metrics, "scores", "fd_lenet", "floor"), 1) if best else "—",
+            "n": number(best.metrics["n_samples"], 0) if best else "—",
+        },
+    }
+
+
+def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
+    "Write all tables and figures into `folder`, and _variables.yml beside it."
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
+    gan = runs[runs.model == "gan"]
+    with sns.axes_style("ticks"), sns.plotting_context("paper"):
+        distance_figure(runs, folder / "distances")
+        fragments = {
+            "data": _data_fragment(runs, folder),
+            "gan-losses": _gan_losses_fragment(gan, folder),
+            "gan-samples": _samples_fragment(gan, folder),
+            "gan-table": loss_table(gan, gan_columns, "gan-losses"),
+            "distances": distance_table(runs, "distances"),
+            "times": time_table(runs, "times"),
+            "provenance": provenance_table(runs, "provenance"),
+            "missing": _missing_fragment(runs),
+        }
+    for name, text in fragments.items():
+        (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    (folder.parent / "_variables.yml").write_text(yaml.safe_dump(_variables(profile, runs), allow_unicode=True), encoding="utf-8")
+
+
+# %%
+jobs[1].run.history = [{"step": i, "epoch": 1 + i // 11, "i": i % 11, **jobs[1].run.training["losses"]} for i in range(55)]
+pd.DataFrame(jobs[1].run.history).to_csv(jobs[1].run.folder / "history.csv")
+write_fragments("mine", runs, Path(home.name, "report", "_generated"))
+generated = Path(home.name, "report", "_generated")
+assert "after 5 epochs" in (generated / "gan-samples.md").read_text()
+assert "**dcgan, 1 epoch** is missing: RuntimeError: dataset: nothing there" in (generated / "missing.md").read_text()
+variables = yaml.safe_load((generated.parent / "_variables.yml").read_text())
+assert variables["best"] | {"n": ""} == {"run": "dcgan", "epochs": "5", "fd_lenet": "31.42", "floor": "14.20", "times_floor": "2.2", "n": ""}
+variables
+
+
+# %% [markdown]
+# ## Typesetting
+#
+# The source is Quarto Markdown without executable code. Where Quarto is installed, `quarto render report/report.qmd` makes a PDF or a web page of it. It is not needed, though: the few things that Quarto adds to pandoc's Markdown are resolved here (includes and variables) and in `report/filter.lua` (numbers and references of figures, tables and equations). Pandoc is inside a Python package. It writes LaTeX, which `latexmk` typesets; where there is no LaTeX it writes Typst, whose compiler is inside another Python package.
+
+# %%
+#| export
+def preprocess(text: str, folder: Path, variables: dict) -> str:
+    "`text` with every `{{< include file >}}` line and `{{< var a.b >}}` resolved; ValueError names what is missing."
+
+    def include(match: re.Match) -> str:
+        path = folder / match[1]
+        if not path.is_file():
+            raise ValueError(f"The report includes {match[1]}, but there is no such file.")
+        return preprocess(path.read_text(encoding="utf-8"), folder, variables).strip("\n")
+
+    def variable(match: re.Match) -> str:
+        value = dig(variables, *match[1].split("."))
+        if value is None:
+            raise ValueError(f"The report uses the variable {match[1]}, but there is no such variable.")
+        return str(value)
+
+    text = re.sub(r"^\{\{< *include +(\S+) *>\}\} *$", include, text, flags=re.M)
+    return re.sub(r"\{\{< *var +(\S+) *>\}\}", variable, text)
+
+
+# %%
+place = generated.parent
+assert preprocess("a {{< var best.epochs >}} b", place, variables) == "a 5 b"
+assert "| dcgan | 5 |" in preprocess("x\n\n{{< include _generated/times.md >}}\n\ny", place, variables)
+with pytest.raises(ValueError, match="includes _generated/nothing.md, but"):
+    preprocess("{{< include _generated/nothing.md >}}", place, variables)
+with pytest.raises(ValueError, match="variable best.age, but"):
+    preprocess("{{< var best.age >}}", place, variables)
+
+# %% [markdown]
+# The two engines need different settings for the same look. Pandoc's warnings (an unknown citation, mathematics that Typst cannot take) are made errors: a report with a question mark in place of a number is worse than none.
+
+# %%
+#| export
+LOOKS = {
+    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=11pt -V papersize=a4 -H preamble.tex",
+    "typst": "-V papersize=a4 -V margin.x=26mm -V margin.y=26mm -V page-numbering=1 -V section-numbering=1.1 "
+    "-M abstract-title=Abstract -H preamble.typ",
+}
+PANDOC = (
+    "-s -N --wrap=none --default-image-extension=pdf -L filter.lua --citeproc -M link-citations "
+    "-M reference-section-title=References --fail-if-warnings"
+)
+
+
+def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
+    "Convert the Markdown file `source` to `output`, both relative to `folder`; ValueError tells what is wrong with it."
+    command = [pypandoc.get_pandoc_path(), str(source), "-o", str(output), "-t", engine, *PANDOC.split(), *LOOKS[engine].split()]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        raise ValueError(re.sub(r"\[WARNING\] |Failing because.*", "", done.stderr).strip())
+
+
+def run_latex(folder: Path, build: Path) -> None:
+    "Typeset report.tex in `build` (relative to `folder`). RuntimeError with LaTeX's first errors if it fails."
+    command = ["latexmk", "-norc", "-g", "-lualatex", "-interaction=nonstopmode", f"-outdir={build}", str(build / "report.tex")]
+    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
+        log = (folder / build / "report.log").read_text(encoding="utf-8", errors="replace")
+        errors = re.findall(r"^! .*(?:\n.*){2}", log, flags=re.M)[:3]
+        raise RuntimeError("\n".join(["LaTeX could not typeset the report:", *errors, f"See {folder / build / 'report.log'}."]))
+
+
+def run_typst(folder: Path, build: Path) -> None:
+    "Typeset report.typ in `build` (relative to `folder`). RuntimeError if it fails."
+    try:
+        typst.compile(folder / build / "report.typ", output=folder / build / "report.pdf", root=folder, ignore_system_fonts=True)
+    except typst.TypstError as error:
+        raise RuntimeError(f"Typst could not typeset the report: {error}") from None
+
+
+# %%
+#| export
+def build_pdf(
+    qmd: Path,  # the report's source; _variables.yml, filter.lua and the preambles stand beside it
+    out: Path,  # the PDF
+    engine: str | None = None,  # latex or typst; None: LaTeX where it is installed and works
+) -> str:  # the engine that made it
+    "Typeset the report. ValueError: its text is wrong. RuntimeError: the typesetting program failed."
+    folder, build = qmd.parent.resolve(), Path("_generated/build")
+    (folder / build).mkdir(parents=True, exist_ok=True)
+    variables = yaml.safe_load((folder / "_variables.yml").read_text(encoding="utf-8"))
+    text = preprocess(qmd.read_text(encoding="utf-8"), folder, variables)
+    (folder / build / "report.md").write_text(text, encoding="utf-8")
+    have_latex = shutil.which("lualatex") and shutil.which("latexmk")
+    chosen = engine or ("latex" if have_latex else "typst")
+    try:
+        suffix, typeset = {"latex": ("tex", run_latex), "typst": ("typ", run_typst)}[chosen]
+        run_pandoc(folder, build / "report.md", build / f"report.{suffix}", chosen)
+        typeset(folder, build)
+    except RuntimeError as problem:
+        if engine or chosen == "typst":
+            raise
+        print(f"{problem}\nMaking the PDF with Typst instead; `make tex` installs the LaTeX packages that are needed.")
+        return build_pdf(qmd, out, "typst")
+    with atomic(out) as temporary:
+        shutil.copyfile(folder / build / "report.pdf", temporary)
+    return chosen
+
+
+def main() -> None:
+    "The command `genlab_report`: the report of a profile, from what its runs have left on disk."
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("profile", nargs="?", default="quick", help="a file in report/profiles, without .yaml (default: quick)")
+    parser.add_argument("--engine", choices=["latex", "typst"], help="default: LaTeX where it is installed, else Typst")
+    options = parser.parse_args()
+    folder = project_root() / "report"
+    try:
+        runs = collect_runs(plan(folder / "profiles" / f"{options.profile}.yaml"))
+        write_fragments(options.profile, runs, folder / "_generated")
+        engine = build_pdf(folder / "report.qmd", folder / "report.pdf", options.engine)
+    except (ValueError, RuntimeError) as problem:
+        parser.exit(1, f"genlab_report: {problem}\n")
+    done = runs.metrics.notna().sum()
+    print(f"{folder / 'report.pdf'} (by {engine}): {done} of {len(runs)} evaluations of profile {options.profile}")
+
+
+# %% [markdown]
+# To see it end to end, the report of the made-up run above, whose first epoch count is missing, typeset with Typst because everyone has it:
+
+# %%
+for file in ("report.qmd", "references.bib", "filter.lua", "preamble.typ"):
+    shutil.copy(project_root() / "report" / file, place / file)
+assert build_pdf(place / "report.qmd", place / "report.pdf", "typst") == "typst"
+assert (place / "report.pdf").read_bytes()[:5] == b"%PDF-"
+text = (place / "_generated" / "build" / "report.md").read_text()
+assert "{{<" not in text and "31.42" in text
+(place / "wrong.qmd").write_text("See @fig-nowhere.")
+with pytest.raises(ValueError, match="fig-nowhere"):
+    build_pdf(place / "wrong.qmd", place / "wrong.pdf", "typst")
+
+# %%
+#| hide
+home.cleanup()
+del os.environ["GENLAB_RUNS"]
+
+# %% [markdown]
+# ## What to remember
+#
+# - A profile is checked as a whole before anything is trained.
+# - Numbers flow one way: run, `metrics.json`, fragment, PDF.
+# - What is missing is shown as missing.
+#
+# ## Exercises
+#
+# 1. Write a profile of your own with three seeds of the DCGAN on `digits` and build its report.
+# 2. Add a column with the number of parameters of each generator to the table of times. Where should the number be written first?
+# 3. Break a run on purpose (`dataset: folder:/nowhere` in a profile) and find the note in the PDF.

@@ -1,0 +1,71 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # genlab
+#
+# > A course on image generation that runs
+#
+# genlab explains how small image generators work, in notebooks that *are* the thing they explain: the text, the library (`genlab/`), the tests and the experiments are one. Run a notebook with another number of epochs, another data set, on a GPU; a PDF report with loss tables, Frechet distances, training times and sample figures builds itself from what the runs leave on disk. Every number in it comes from a file, and every distance stands beside the distance that real images have.
+#
+# ## Two commands
+#
+#     make report      # sets everything up, trains the quick sweep on the CPU, builds report/report.pdf
+#     make test        # sets everything up, runs all tests
+#
+# They need Python 3.11 or newer, git and make, and no GPU. `make help` lists the rest: `make lab` opens the notebooks, `make report PROFILE=course` runs the MNIST course (for a GPU).
+#
+# ## The notebooks
+#
+# | notebook | module | what it is about |
+# |---|---|---|
+# | [00_data](nbs/00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order |
+# | [00_runs](nbs/00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit |
+# | [01_gan](nbs/01_gan.ipynb) | `genlab.gan` | the DCGAN: the game, the losses, the networks, the loop |
+# | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | the Frechet distance, why it explodes, and its floor |
+# | [07_report](nbs/07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
+#
+# Each can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+#
+# ## Running a notebook with other parameters
+#
+#     source .venv/bin/activate
+#     papermill nbs/01_gan.ipynb out.ipynb -p epochs 20 -p dataset mnist
+#     papermill nbs/01_gan.ipynb out.ipynb -p epochs 50 -p dataset mnist    # trains 30 more
+#
+# The first cell of a notebook lists its parameters. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
+#
+# Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `mnist`, `fashion_mnist`, `cifar10`, or `folder:PATH` with images of your own. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
+#
+# ## Sweeps and the report
+#
+# A profile (`report/profiles/*.yaml`) lists runs and epoch counts. `quick` is for a CPU, `course` for MNIST on a GPU, `seeds` repeats student reports. Behind `make report` are
+#
+#     snakemake sweep -s report/Snakefile --cores 2 --config profile=quick    # executes the notebooks
+#     snakemake pdf -s report/Snakefile --cores 2 --config profile=quick      # tables, figures, PDF
+#
+# The PDF is set with LaTeX where there is one, else with Typst; `quarto render report/report.qmd` works, too.
+#
+# ## As a library
+#
+#     from genlab.data import load_dataset, show_grid
+#     from genlab.fid import evaluate
+#     from genlab.gan import GANConfig, run_gan
+#
+#     run = run_gan(GANConfig(dataset="digits", epochs=60, snapshots=[1, 5, 20]))
+#     samples = run.samples(60)                  # uint8 (N, C, H, W)
+#     show_grid(samples[:64])
+#     print(evaluate(samples, "digits"))         # the distance, its floor, N, extractor and hash
+#
+# How to change something: [CONTRIBUTING.md](CONTRIBUTING.md). Licence: Apache 2.0.

@@ -1,0 +1,168 @@
+"""Bad input: one sentence that names what is wrong, early, and nothing on disk is harmed."""
+
+import gzip
+import hashlib
+import struct
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import command, needs_mnist
+from PIL import Image
+
+import genlab.data
+from genlab.data import epoch_batches, load_dataset
+from genlab.fid import LeNet, load_lenet
+from genlab.gan import GANConfig, run_gan
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        (dict(epochs=0), "epochs: 0 should be greater than 0"),
+        (dict(epochs=-3), "epochs: -3 should be greater than 0"),
+        (dict(epochs="ten"), "epochs: 'ten' should be a valid integer"),
+        (dict(dataset="minst"), "dataset: 'minst' is unknown; choose digits, mnist"),
+        (dict(latent=0), "latent: 0 should be greater than 0"),
+        (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
+        (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet' or 'fid'"),
+        (dict(widht=5), "widht: there is no such parameter"),
+    ],
+)
+def test_a_wrong_parameter_is_named(values, sentence):
+    with pytest.raises(ValueError) as error:
+        GANConfig(**values)
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+def test_papermill_fails_early(tmp_path, runs_folder):
+    done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", "ten", "--no-progress-bar")
+    assert done.returncode != 0 and done.stderr.strip().splitlines()[-1].startswith("ValueError: epochs: 'ten' should be")
+    assert not runs_folder.exists()
+
+
+def test_a_size_that_cannot_be_halved():
+    with pytest.raises(ValueError, match="size: a DCGAN .* 18 pixels cannot be; choose a multiple of 4"):
+        run_gan(GANConfig(size=18))
+    with pytest.raises(ValueError, match="choose a multiple of 4"):
+        LeNet(1, 18, 10)
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch, cache):
+    "A mirror with a made-up MNIST of 20 images, and their checksums in place of the real ones."
+    sums = {}
+    for prefix in ("train", "t10k"):
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+        idx = {
+            "images-idx3": struct.pack(">4B3I", 0, 0, 8, 3, 20, 28, 28) + pixels.tobytes(),
+            "labels-idx1": struct.pack(">4BI", 0, 0, 8, 1, 20) + bytes(range(10)) * 2,
+        }
+        for name, raw in idx.items():
+            file = tmp_path / "mirror" / "mnist" / f"{prefix}-{name}-ubyte.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(gzip.compress(raw, mtime=0))
+            sums[file.name] = hashlib.md5(file.read_bytes()).hexdigest()
+    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([], sums))
+    monkeypatch.setenv("GENLAB_MIRROR", (tmp_path / "mirror").as_uri())
+    return pixels
+
+
+def test_mirror(mirror, cache):
+    images, labels, _ = load_dataset("mnist")
+    assert torch.equal(images[:, 0], torch.from_numpy(mirror)) and labels.tolist() == list(range(10)) * 2
+    assert sorted(p.name for p in (cache / "mnist").glob("*.gz")) == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: raw[:-1] + b"x"])
+def test_a_damaged_file_in_the_cache_is_replaced(mirror, cache, damage):
+    before = load_dataset("mnist").images
+    file = cache / "mnist" / "train-images-idx3-ubyte.gz"
+    file.write_bytes(damage(file.read_bytes()))
+    assert torch.equal(load_dataset("mnist").images, before)
+
+
+def test_a_damaged_mirror_is_refused(mirror, tmp_path):
+    (tmp_path / "mirror" / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"not this")
+    with pytest.raises(RuntimeError, match="damaged: another MD5 sum .*digits.*needs no download"):
+        load_dataset("mnist")
+
+
+def test_no_network_and_no_mirror(cache, monkeypatch, mirror):
+    monkeypatch.delenv("GENLAB_MIRROR")
+    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", (["http://nowhere.invalid/"], genlab.data.DOWNLOADS["mnist"][1]))
+    with pytest.raises(RuntimeError) as error:
+        load_dataset("mnist")
+    for part in ("http://nowhere.invalid/", str(cache / "mnist"), "GENLAB_MIRROR", "dataset='digits', which needs no download"):
+        assert part in str(error.value)
+
+
+@needs_mnist
+def test_the_real_mnist():
+    images, labels, classes = load_dataset("mnist")
+    assert images.shape == (60000, 1, 28, 28) and len(load_dataset("mnist", "test").images) == 10000
+    assert torch.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    net, about = load_lenet("mnist")
+    assert about["accuracy"] > 0.985
+
+
+@pytest.fixture
+def pictures(tmp_path, cache):
+    "Ten colour images of different shapes in a folder."
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(10):
+        Image.new("RGB", (30 + i, 60 - i), (25 * i, 0, 255 - 25 * i)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_a_folder_of_images(pictures):
+    train, test = (load_dataset(f"folder:{pictures}", split, 16) for split in ("train", "test"))
+    assert train.images.shape == (9, 3, 16, 16) and test.images.shape == (1, 3, 16, 16) and train.labels is None
+    assert train.images[3, :, 8, 8].tolist() == [75, 0, 180], "colours are kept"
+    assert next(epoch_batches(train, 4, 0, 0))[0].shape == (4, 3, 16, 16)
+
+
+def test_a_folder_that_is_empty_or_not_there(tmp_path, cache):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="dataset: no images .* in .*empty"):
+        load_dataset(f"folder:{tmp_path / 'empty'}")
+    with pytest.raises(FileNotFoundError, match="dataset: there is no folder .*nowhere"):
+        load_dataset(f"folder:{tmp_path / 'nowhere'}")
+
+
+def test_a_text_file_among_the_images_is_skipped_with_a_count(pictures):
+    (pictures / "4.png").write_text("no picture")
+    for _ in range(2):  # when it is converted and when it is read again
+        with pytest.warns(UserWarning, match="1 of 9 files are not readable images and were skipped"):
+            data = load_dataset(f"folder:{pictures}", size=16)
+    assert data.images.shape == (8, 3, 16, 16)
+    for file in pictures.iterdir():
+        file.write_text("nor is this")
+    with pytest.raises(ValueError, match="none of the 9 image files"):
+        load_dataset(f"folder:{pictures}", size=16)
+
+
+def test_a_changed_folder_is_converted_again(pictures):
+    load_dataset(f"folder:{pictures}", size=16)
+    Image.new("RGB", (20, 20), (1, 2, 3)).save(pictures / "0.png")
+    assert load_dataset(f"folder:{pictures}", size=16).images[0, :, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_gan_on_a_folder_without_labels(pictures):
+    "fd_lenet cannot be had without labels; that is said before any training."
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="fd_lenet needs a classifier, .* without labels"):
+            run_gan(GANConfig(dataset=f"folder:{pictures}", size=16, width=8, n_samples=4))
+

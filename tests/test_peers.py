@@ -1,0 +1,96 @@
+"""The same numbers as the packages that people know."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from conftest import needs_mnist
+from PIL import Image
+from pytorch_fid import fid_score, inception
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import MNIST
+
+import genlab.fid
+from genlab.data import derive_seed, epoch_batches, load_dataset
+from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features
+
+
+@pytest.mark.parametrize("n", [400, 2000])
+def test_frechet_distance_of_pytorch_fid(n):
+    rng = np.random.default_rng(n)
+    x, y = (rng.normal(size=(n, 200)) @ rng.normal(size=(200, 200)) / 14 + shift for shift in (0, 0.2))
+    moments = [f(a) for a in (x, y) for f in (lambda a: a.mean(0), lambda a: np.cov(a, rowvar=False))]
+    theirs = fid_score.calculate_frechet_distance(*moments)
+    assert np.isclose(frechet_distance(*moments), theirs, rtol=1e-6)
+    assert np.isclose(frechet_distance_of_features(x, y), theirs, rtol=1e-6)
+
+
+def test_singular_against_extended_precision():
+    "12 samples in 60 dimensions: both forms against the eigenvalues of the small matrix in 100 digits."
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 12, 60))
+    a, b = ((s - s.mean(0)) / np.sqrt(11) for s in (x, y))
+    mpmath.mp.dps = 100
+    gram = mpmath.matrix((a @ b.T).tolist())
+    roots = sum(mpmath.sqrt(abs(v)) for v in mpmath.eigsy(gram * gram.T, eigvals_only=True))
+    exact = float(((x.mean(0) - y.mean(0)) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * roots)
+    assert np.isclose(frechet_distance_of_features(x, y), exact, rtol=1e-10)
+    stats = FeatureStats(torch.from_numpy(x)), FeatureStats(torch.from_numpy(y))
+    assert np.isclose(frechet_distance(stats[0].mean, stats[0].cov, stats[1].mean, stats[1].cov), exact, rtol=1e-9)
+
+
+def test_a_set_is_at_distance_zero_from_itself():
+    for n in (50, 128, 5000):
+        x = np.random.default_rng(0).normal(size=(n, 128)) * np.geomspace(1e-3, 10, 128)
+        assert 0 <= frechet_distance_of_features(x, x) < 1e-6
+
+
+@pytest.fixture
+def inception_weights(tmp_path, monkeypatch):
+    "An Inception with random weights in torch's cache, where pytorch-fid and genlab look for the real ones."
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *args, **kwargs: None)
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda self, state: None)
+    net = inception.fid_inception_v3()
+    monkeypatch.undo()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / inception.FID_WEIGHTS_URL.rsplit("/", 1)[1]
+    file.parent.mkdir(parents=True)
+    torch.save(net.state_dict(), file)
+    genlab.fid.inception_extractor.cache_clear()
+    yield file
+    genlab.fid.inception_extractor.cache_clear()
+
+
+def test_inception_features_are_those_of_pytorch_fid(inception_weights, tmp_path):
+    images = load_dataset("digits", size=32).images[:12]
+    files = [tmp_path / f"{i:02}.png" for i in range(12)]
+    for image, file in zip(images, files, strict=True):
+        Image.fromarray(image[0].numpy()).save(file)
+    theirs = fid_score.get_activations(files, inception.InceptionV3([3]), batch_size=4, dims=2048, num_workers=0)
+    extractor = genlab.fid.inception_extractor()
+    assert np.allclose(extractor(images).numpy(), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+    assert extractor.name == "Inception-v3 (pytorch-fid)" and len(extractor.hash) == 12
+
+
+def test_fid_without_weights_is_a_reason_and_no_number(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(inception, "FID_WEIGHTS_URL", "http://nowhere.invalid/weights.pth")
+    genlab.fid.inception_extractor.cache_clear()
+    scores = evaluate(load_dataset("digits", "test").images, "digits", ["fd_lenet", "fid"])
+    assert scores["fid"]["value"] is None and str(tmp_path) in scores["fid"]["why"]
+    assert scores["fd_lenet"]["value"] < 1e-6, "the test set against itself"
+
+
+@needs_mnist
+def test_batches_hold_the_pixels_of_torchvision(tmp_path, monkeypatch):
+    data = load_dataset("mnist", "test")
+    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+    monkeypatch.setattr(MNIST, "_check_exists", lambda self: True)
+    monkeypatch.setattr(MNIST, "_load_data", lambda self: (data.images[:, 0], data.labels))
+    order = torch.randperm(10000, generator=torch.Generator().manual_seed(derive_seed(0, 0)))
+    loader = DataLoader(MNIST(tmp_path, train=False, transform=usual), batch_size=128, sampler=order.tolist())
+    for (x, y), (ours, labels) in zip(loader, epoch_batches(data, 128, seed=0, epoch=0), strict=True):
+        assert torch.equal(x, ours) and torch.equal(y, labels)

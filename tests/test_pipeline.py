@@ -1,0 +1,124 @@
+"""The sweep and the report, end to end, in a copy of the project: failures, kills and restarts included."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, command
+from safetensors.torch import load_file
+
+PROFILE = """
+runs:
+  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100}
+  - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
+"""
+FLAGS = (
+    "-s report/Snakefile --cores 2 --keep-going --rerun-incomplete --nolock --rerun-triggers mtime params input "
+    "--quiet rules host progress reason --config profile=mine"
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    "The project's files, with a small profile of its own."
+    folder = tmp_path_factory.mktemp("project")
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    for file in filter(None, files):
+        if (ROOT / file).exists():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / file)
+    (folder / "report/profiles/mine.yaml").write_text(PROFILE)
+    return folder
+
+
+def snakemake(target, project, runs):
+    return command("snakemake", target, *FLAGS.split(), cwd=project, GENLAB_RUNS=str(runs))
+
+
+def scores(runs):
+    return {p.parent.name: json.loads(p.read_text())["scores"] for p in sorted(runs.glob("digits/gan/dcgan-*/*/metrics.json"))}
+
+
+@pytest.fixture(scope="module")
+def swept(project, tmp_path_factory):
+    "After a sweep, of which one row fails."
+    runs = tmp_path_factory.mktemp("runs")
+    return runs, snakemake("sweep", project, runs)
+
+
+def test_a_failing_run_stops_nothing_else(swept):
+    runs, done = swept
+    assert done.returncode != 0 and "FileNotFoundError: dataset: there is no folder /nowhere" in done.stdout + done.stderr
+    assert list(scores(runs)) == ["epoch-0001", "epoch-0003"]
+
+
+@pytest.mark.parametrize("engine", ["typst", "latex"])
+def test_the_report_has_a_dash_and_a_note(swept, project, engine):
+    if engine == "latex" and not shutil.which("lualatex"):
+        pytest.skip("there is no LaTeX here")
+    done = command("genlab_report", "mine", "--engine", engine, cwd=project, GENLAB_RUNS=str(swept[0]))
+    assert done.returncode == 0 and f"(by {engine}): 2 of 3 evaluations of profile mine" in done.stdout, done.stdout + done.stderr
+    assert (project / "report/report.pdf").read_bytes().startswith(b"%PDF")
+    text = (project / "report/_generated/build/report.md").read_text()
+    assert "**broken, folder:/nowhere, 1 epoch** is missing: FileNotFoundError: dataset: there is no folder /nowhere" in text
+    assert "| broken, folder:/nowhere | 1 | — | — | — | — |" in text
+    for score in scores(swept[0]).values():
+        assert f"| {score['fd_lenet']['value']:,.2f} | {score['fd_lenet']['floor']:.2f} |" in text
+
+
+def test_a_second_time_there_is_nothing_to_do(swept, project):
+    runs, _ = swept
+    (project / "report/profiles/mine.yaml").write_text(PROFILE.rsplit("  -", 1)[0])
+    before = {p: p.stat().st_mtime_ns for p in runs.rglob("*.*")}
+    for target in ("sweep", "pdf", "pdf"):
+        assert snakemake(target, project, runs).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in runs.rglob("*.*")} == before
+    pdf = project / "report/report.pdf"
+    stamp = pdf.stat().st_mtime_ns
+    assert snakemake("pdf", project, runs).returncode == 0 and pdf.stat().st_mtime_ns == stamp
+
+
+def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path):
+    (project / "report/profiles/typo.yaml").write_text("runs:\n  - {notebook: 01_gan, epochs: [1], epoch: 3}\n")
+    done = command("snakemake", "sweep", *FLAGS.replace("mine", "typo").split(), cwd=project, GENLAB_RUNS=str(tmp_path))
+    assert done.returncode == 2 and "profile typo, row 1: epoch: 01_gan has no such parameter" in done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_killed_and_started_again(swept, project, tmp_path):
+    "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over, with the same results."
+    (project / "report/profiles/mine.yaml").write_text(PROFILE.rsplit("  -", 1)[0])
+    program = [str(Path(sys.executable).parent / "snakemake"), "sweep", *FLAGS.split()]
+    first = subprocess.Popen(program, cwd=project, env=os.environ | {"GENLAB_RUNS": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(1200):
+        if list(tmp_path.glob("digits/gan/*/config.json")):  # training has begun
+            break
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    done = snakemake("sweep", project, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert scores(tmp_path) == scores(swept[0])
+    weights = [load_file(next(runs.glob("digits/gan/dcgan-*/epoch-0003/weights.safetensors"))) for runs in (tmp_path, swept[0])]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_papermill_runs_the_parameters_and_continues(tmp_path, runs_folder):
+    "As in the README: the second call trains only what is missing."
+    options = "-p width 8 -p latent 16 -p n_samples 20 -y {snapshots:[]} --no-progress-bar --log-output".split()
+    logs = []
+    for epochs in (1, 3):
+        done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", epochs, *options)
+        assert done.returncode == 0, done.stderr
+        logs.append(done.stdout + done.stderr)
+    (run,) = runs_folder.glob("digits/gan/*")
+    assert sorted(p.name for p in run.glob("epoch-*")) == ["epoch-0001", "epoch-0003"]
+    first, second = (json.loads((run / f"epoch-000{e}" / "metrics.json").read_text()) for e in (1, 3))
+    assert first["updates"] == 11 and second["updates"] == 33 and "[3/3][10/11]" in logs[1]

@@ -1,0 +1,161 @@
+"""The run contract, for every model: killed at any moment and resumed, or continued later, the result is the same to the bit."""
+
+import os
+import random
+import signal
+import time
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from genlab.gan import GANConfig, run_gan, train_gan
+from genlab.runs import Run
+
+# model: (small configuration, function that does it all)
+MODELS = {"gan": (GANConfig(width=8, latent=16, batch_size=64, ema=0.9, n_samples=50), run_gan)}
+
+
+def train(runs, config, go, checkpoint_seconds=30.0):
+    "What a child process does."
+    os.environ["GENLAB_RUNS"] = str(runs)
+    torch.set_num_threads(1)
+    Run.checkpoint_seconds = checkpoint_seconds
+    go(config)
+
+
+def in_child(processes, *arguments, kill_after=None):
+    child = processes.Process(target=train, args=arguments)
+    child.start()
+    child.join(kill_after)
+    if child.is_alive():
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    return child.exitcode
+
+
+def result(runs, config):
+    "Weights and history of a finished run, from disk."
+    (folder,) = runs.glob("*/*/*")
+    weights = load_file(folder / f"epoch-{config.epochs:04}" / "weights.safetensors")
+    return weights, (folder / "history.csv").read_bytes(), load_file(folder / "checkpoint.safetensors")
+
+
+def assert_same(a, b):
+    for x, y in ((a[0], b[0]), (a[2], b[2])):
+        assert x.keys() == y.keys() and all(torch.equal(x[key], y[key]) for key in x)
+    assert a[1] == b[1]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def straight(request, processes, tmp_path_factory):
+    "A run of 12 epochs without interruption."
+    config, go = MODELS[request.param]
+    config = config.model_copy(update={"epochs": 12})
+    runs = tmp_path_factory.mktemp("straight")
+    start = time.perf_counter()
+    assert in_child(processes, runs, config, go) == 0
+    return config, go, result(runs, config), time.perf_counter() - start
+
+
+def test_killed_ten_times(straight, processes, tmp_path):
+    config, go, expected, seconds = straight
+    clock, kills = random.Random(0), 0
+    while kills < 10 and in_child(processes, tmp_path, config, go, 0.05, kill_after=clock.uniform(0.05, 0.4) * seconds) != 0:
+        kills += 1
+    assert kills >= 3, "killed too seldom to mean anything"
+    assert in_child(processes, tmp_path, config, go) == 0
+    assert_same(result(tmp_path, config), expected)
+
+
+def test_continued(straight, processes, tmp_path):
+    config, go, expected, _ = straight
+    for epochs in (1, 5, 12):
+        assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
+    assert_same(result(tmp_path, config), expected)
+    (folder,) = tmp_path.glob("*/*/*")
+    assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == ["epoch-0001", "epoch-0005", "epoch-0012"]
+
+
+def test_snapshots_are_the_run_at_that_time(straight, processes, tmp_path):
+    config, go, expected, _ = straight
+    assert in_child(processes, tmp_path / "a", config.model_copy(update={"snapshots": [3]}), go) == 0
+    assert in_child(processes, tmp_path / "b", config.model_copy(update={"epochs": 3}), go) == 0
+    assert_same(result(tmp_path / "a", config), expected)
+    early = [load_file(next((tmp_path / x).glob("*/*/*/epoch-0003/weights.safetensors"))) for x in "ab"]
+    assert all(torch.equal(early[0][key], early[1][key]) for key in early[0])
+
+
+def test_truncated_checkpoint(straight, processes, tmp_path):
+    config, go, expected, _ = straight
+    for epochs in (4, 8):
+        assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
+    (file,) = tmp_path.glob("*/*/*/checkpoint.safetensors")
+    os.truncate(file, file.stat().st_size // 2)
+    assert in_child(processes, tmp_path, config, go) == 0
+    assert_same(result(tmp_path, config), expected)
+
+
+def test_two_processes_at_once(straight, processes, tmp_path):
+    config, go, expected, _ = straight
+    both = [processes.Process(target=train, args=(tmp_path, config, go)) for _ in range(2)]
+    for child in both:
+        child.start()
+    for child in both:
+        child.join()
+        assert child.exitcode == 0
+    assert_same(result(tmp_path, config), expected)
+
+
+def full_disk(runs, config, go):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file may grow beyond 20 kB
+    try:
+        train(runs, config, go)
+    except OSError as error:
+        message = str(error)
+        os._exit(0 if "could not be written and is as it was before" in message else 2)
+    os._exit(3)
+
+
+def test_full_disk(straight, processes, tmp_path):
+    config, go, expected, _ = straight
+    assert in_child(processes, tmp_path, config.model_copy(update={"epochs": 4}), go) == 0
+    child = processes.Process(target=full_disk, args=(tmp_path, config, go))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert not list(tmp_path.glob("*/*/*/.checkpoint*")), "no half file is left"
+    assert in_child(processes, tmp_path, config, go) == 0
+    assert_same(result(tmp_path, config), expected)
+
+
+def test_more_samples_need_no_training(tmp_path, runs_folder):
+    config = GANConfig(width=8, latent=16, n_samples=20)
+    run = run_gan(config)
+    weights = run.epoch_folder(1) / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    twenty = run.samples(1)
+    again = run_gan(config.model_copy(update={"n_samples": 30}))
+    assert again.metrics(1)["n_samples"] == 30 and len(again.samples(1)) == 30
+    assert weights.stat().st_mtime_ns == before and again.history == []
+    assert torch.equal(again.samples(1)[:20], twenty), "the first samples stay as they were"
+
+
+def test_a_seed_decides_everything(tmp_path, monkeypatch):
+    def weights(seed, place):
+        monkeypatch.setenv("GENLAB_RUNS", str(tmp_path / place))
+        return torch.cat([p.flatten() for p in train_gan(Run(GANConfig(width=8, latent=16, seed=seed)), 1).parameters()])
+
+    assert torch.equal(weights(1, "a"), weights(1, "b"))
+    assert not torch.equal(weights(1, "a"), weights(2, "b"))
+
+
+def test_history_has_about_fifty_rows_an_epoch():
+    run = Run(GANConfig(width=8, latent=16, batch_size=4))
+    train_gan(run, 1)
+    rows = pd.read_csv(run.folder / "history.csv")
+    assert list(rows.columns) == ["step", "epoch", "i", "loss_d", "loss_g", "d_x", "d_g_z1", "d_g_z2"]
+    assert 45 <= len(rows) <= 60

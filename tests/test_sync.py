@@ -1,0 +1,86 @@
+"""What is derived from the notebooks is up to date: modules, twins, README; and the notebooks are fit to be committed."""
+
+import filecmp
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, command
+
+NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
+ADVICE = "run `make sync`"
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    "The notebooks and their modules, cleaned and exported anew, somewhere else."
+    folder = tmp_path_factory.mktemp("copy")
+    for name in ("settings.ini", "setup.py", "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("nbs", "genlab"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for step in ("nbdev_clean", "nbdev_export"):
+        done = command(step, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_modules_are_what_the_notebooks_export(copy):
+    modules = sorted(p.name for p in (copy / "genlab").glob("*.py"))
+    assert modules == sorted(p.name for p in (ROOT / "genlab").glob("*.py")), ADVICE
+    _, different, missing = filecmp.cmpfiles(ROOT / "genlab", copy / "genlab", modules, shallow=False)
+    assert not different and not missing, f"{different + missing} differ from what their notebooks export: {ADVICE}"
+
+
+def test_notebooks_are_clean(copy):
+    names = [p.name for p in NOTEBOOKS]
+    _, different, _ = filecmp.cmpfiles(ROOT / "nbs", copy / "nbs", names, shallow=False)
+    assert not different, f"{different} hold metadata of an execution: {ADVICE}"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_twin(notebook):
+    done = command("jupytext", "-q", "--from", "nbs//ipynb", "--to", "py:percent", "-o", "-", notebook.relative_to(ROOT))
+    twin = ROOT / "nbs_py" / f"{notebook.stem}.py"
+    assert done.returncode == 0, done.stderr
+    assert twin.exists() and twin.read_text() == done.stdout, f"{twin.name} differs from its notebook: {ADVICE}"
+
+
+def test_no_twin_without_a_notebook():
+    assert {p.stem for p in (ROOT / "nbs_py").glob("*.py")} == {p.stem for p in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("notebook", [p for p in NOTEBOOKS if p.stem != "index"], ids=lambda p: p.stem)
+def test_a_cell_is_tagged_parameters_and_no_output_is_an_error(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1, "without exactly one cell tagged `parameters` papermill runs the defaults"
+    outputs = [o for c in cells for o in c.get("outputs", [])]
+    assert outputs, "the outputs are missing: run `make notebooks`"
+    assert not [o for o in outputs if o["output_type"] == "error"]
+    assert any("image/png" in o.get("data", {}) for o in outputs), "no figure to look at"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_no_path_of_this_machine(notebook):
+    text = notebook.read_text()
+    assert str(ROOT) not in text and str(Path.home()) + "/" not in text, "an output names a folder of this machine"
+
+
+def test_readme_is_the_index(tmp_path):
+    done = command("jupyter", "nbconvert", "--log-level", "WARN", "--to", "markdown", "--output-dir", tmp_path, "--output", "README", "nbs/index.ipynb")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text(), ADVICE
+
+
+def test_links_in_the_readme_resolve():
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    assert links and not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_lock_names_no_index_and_has_hashes():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock and "--index" not in lock
+    assert lock.count("--hash=sha256:") > lock.count("==") > 100
