@@ -5,13 +5,13 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard nbs/*.ipynb))
 SNAKEMAKE_FLAGS = -s report/Snakefile --cores $(CORES) --keep-going --rerun-incomplete --nolock \
-	--rerun-triggers mtime params input --quiet rules host progress reason --config profile=$(PROFILE)
+	--rerun-triggers mtime params input --resources gpu=$(shell nvidia-smi -L 2>/dev/null | grep -c GPU) --quiet rules host progress reason --config profile=$(PROFILE)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup report test lab tex notebooks sync check lock
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "PROFILE=quick|seeds|course chooses what 'make report' runs; CORES limits it."
 
 setup: .venv/installed ## .venv with the locked packages and genlab itself
@@ -19,15 +19,15 @@ setup: .venv/installed ## .venv with the locked packages and genlab itself
 .venv/installed: requirements.lock settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(f"genlab needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}; try make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	@echo "Installing the packages into .venv (once, some minutes) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
 report: setup ## train what is missing of PROFILE and build report/report.pdf
-	@command -v lualatex >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-	 then $(MAKE) --no-print-directory tex >/dev/null 2>&1 && echo "LaTeX is installed." || echo "LaTeX could not be installed; Typst will make the PDF."; \
+	@command -v lualatex >/dev/null || if [ -e .venv/no-latex ]; then true; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	 then $(MAKE) --no-print-directory tex >/dev/null 2>&1 && echo "LaTeX is installed." || { touch .venv/no-latex; echo "LaTeX could not be installed; Typst will make the PDF."; }; \
 	 else echo "There is no LaTeX here, so Typst will make the PDF; 'make tex' (asks for sudo) installs LaTeX."; fi
 	@$(BIN)/snakemake sweep $(SNAKEMAKE_FLAGS); failed=$$?; test $$failed -ne 2 || exit 2; \
 	 $(BIN)/snakemake pdf $(SNAKEMAKE_FLAGS) || exit 1; \
@@ -40,10 +40,10 @@ lab: setup ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab nbs
 
 tex: ## install LaTeX with apt (asks for sudo)
-	$(if $(filter 0,$(shell id -u)),,sudo )sh -c 'apt-get update -q && apt-get install -y -q --no-install-recommends latexmk texlive-latex-recommended texlive-luatex lmodern fonts-texgyre fonts-texgyre-math'
+	$(if $(filter 0,$(shell id -u)),,sudo )sh -c 'export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -y -q --no-install-recommends latexmk texlive-latex-recommended texlive-luatex lmodern fonts-texgyre fonts-texgyre-math'
 
 notebooks: setup ## execute the notebooks again and save their outputs
-	@GENLAB_RUNS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $(filter-out nbs/index.ipynb,$(NOTEBOOKS))
+	@runs=$$(mktemp -d); trap 'rm -rf "$$runs"' EXIT; GENLAB_RUNS=$$runs $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $(filter-out nbs/index.ipynb,$(NOTEBOOKS))
 	@$(MAKE) --no-print-directory sync
 
 sync: setup ## after changing a notebook: export, clean, twins, README

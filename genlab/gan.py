@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
-from .data import load_dataset, to_image
-from .fid import evaluate
+from .data import ImageSet, load_dataset, to_image
+from .fid import check_metrics, evaluate
 from .runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
 
 # %% ../nbs/01_gan.ipynb #89cca2f5
@@ -31,7 +31,7 @@ class GANConfig(RunConfig):
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
     latent: PositiveInt = 100  # dimension of z
-    width: PositiveInt = 64  # channels of the first convolution; doubled at each halving
+    width: PositiveInt = 64  # channels at half the image's resolution; doubled at each further halving
     lr: PositiveFloat = 2e-4  # Adam's learning rate, for both networks
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
 
@@ -58,7 +58,7 @@ def stairs(size: int) -> list[int]:
         steps.append(steps[-1] // 2)
     return steps
 
-
+# %% ../nbs/01_gan.ipynb #ddf54e02
 class Generator(nn.Module):
     "z (B, latent) to images (B, channels, size, size) in [-1, 1] (Radford et al. 2016)."
 
@@ -75,7 +75,7 @@ class Generator(nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return self.net(z)
 
-
+# %% ../nbs/01_gan.ipynb #c0c5f0ed
 class Discriminator(nn.Module):
     "Images (B, channels, size, size) in [-1, 1] to logits (B,): positive means real (Radford et al. 2016)."
 
@@ -93,7 +93,7 @@ class Discriminator(nn.Module):
 
 # %% ../nbs/01_gan.ipynb #fbf6134a
 def init_weights(module: nn.Module) -> None:
-    "DCGAN's initialisation of one layer; use as `net.apply(init_weights)` (Radford et al. 2016, section 4)."
+    "DCGAN's initialisation of one layer; use as `net.apply(init_weights)` (Radford et al. 2016, section 4; gains as in its authors' code)."
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -102,7 +102,7 @@ def init_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
 
-
+# %% ../nbs/01_gan.ipynb #9d47c057
 def layer_table(
     net: nn.Module,
     x: torch.Tensor,  # an input of the network
@@ -119,24 +119,24 @@ def layer_table(
     return pd.DataFrame(rows, columns=["layer", "output shape", "parameters"])
 
 # %% ../nbs/01_gan.ipynb #865efce6
-def make_networks(config: GANConfig) -> tuple[Generator, Discriminator]:
-    "Freshly initialised networks for a run's images; the seed decides the weights."
-    _, channels, size, _ = load_dataset(config.dataset, "train", config.size).images.shape
+def make_networks(config: GANConfig, data: ImageSet) -> tuple[Generator, Discriminator]:
+    "Freshly initialised networks for images like those of `data`; the seed decides the weights."
+    _, channels, size, _ = data.images.shape
     seed_everything(config.seed, 0)
     G = Generator(config.latent, channels, size, config.width).apply(init_weights)
     return G, Discriminator(channels, size, config.width).apply(init_weights)
 
-
+# %% ../nbs/01_gan.ipynb #3c1dba2b
 def train_gan(run: Run, epochs: int) -> Generator:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the generator to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    G, D = (net.to(accelerator.device) for net in make_networks(config))
+    data = load_dataset(config.dataset, "train", config.size)
+    G, D = (net.to(accelerator.device) for net in make_networks(config, data))
     if run.load_weights(epochs, G):
         return G
     average = EMA(G, config.ema)
     opt_G, opt_D = (torch.optim.Adam(net.parameters(), config.lr, betas=(config.beta1, 0.999)) for net in (G, D))
     G, D, opt_G, opt_D = accelerator.prepare(G, D, opt_G, opt_D)
-    data = load_dataset(config.dataset, "train", config.size)
 
     for real, _ in run.batches(data, epochs, accelerator.device, G=G, D=D, average=average, opt_G=opt_G, opt_D=opt_D):
         fake = G(torch.randn(len(real), config.latent, device=real.device))
@@ -173,16 +173,16 @@ def sample_gan(
     z = latents(n, (G.latent,), seed)
     return torch.cat([to_image(G.eval()(batch.to(device))).cpu() for batch in z.split(500)])
 
-
+# %% ../nbs/01_gan.ipynb #b103ba58
 def run_gan(config: GANConfig) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
     run = Run(config)
     with run.lock():
         for epochs in run.pending():
+            n_test = check_metrics(config.dataset, config.size, config.metrics)
             G = train_gan(run, epochs)
-            n = config.n_samples or len(load_dataset(config.dataset, "test", config.size).images)
             start = time.perf_counter()
-            samples = sample_gan(G, n, config.seed)
+            samples = sample_gan(G, config.n_samples or n_test, config.seed)
             seconds = time.perf_counter() - start
             scores = evaluate(samples, config.dataset, config.metrics)
             run.finish(epochs, samples, scores=scores, sample_seconds=seconds)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RunConfig', 'seed_everything', 'latents', 'make_accelerator', 'device_name', 'EMA', 'atomic', 'save_state',
-           'load_state', 'project_root', 'runs_root', 'Run', 'plot_history']
+           'load_state', 'project_root', 'runs_root', 'Run', 'git_commit', 'plot_history']
 
 # %% ../nbs/00_runs.ipynb #9359cf2f
 import copy
@@ -20,7 +20,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -39,6 +38,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+import genlab
 from .data import ImageSet, check_dataset, derive_seed, epoch_batches, image_grid
 
 # %% ../nbs/00_runs.ipynb #2c9c3671
@@ -59,7 +59,7 @@ class RunConfig(BaseModel):
 
     epochs: PositiveInt = Field(1, exclude=True)  # passes over the training set
     snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
-    n_samples: PositiveInt | None = Field(None, exclude=True)  # None: as many as there are test images
+    n_samples: int | None = Field(None, ge=2, exclude=True)  # None: as many as there are test images
     metrics: list[Literal["fd_lenet", "fid"]] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
 
     def __init__(self, **values):
@@ -111,6 +111,8 @@ def latents(
 # %% ../nbs/00_runs.ipynb #044308b2
 def make_accelerator(precision: str = "no") -> Accelerator:
     "The best device there is, in the precision of the run. May be called again with another precision."
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise RuntimeError("A run trains on one device so far; start it without `accelerate launch`.")
     AcceleratorState._reset_state()  # else a notebook could not train one run in bf16 and the next in float32
     return Accelerator(mixed_precision=precision)
 
@@ -156,7 +158,7 @@ class EMA:
 def atomic(path: Path) -> Iterator[Path]:
     "A temporary path to write to; renamed to `path` if all went well, removed if not."
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -264,8 +266,11 @@ def _restore(self: Run, last: int, parts: dict) -> None:
         try:
             state = load_state(path)
         except (SafetensorError, ValueError, KeyError, TypeError) as problem:
-            warnings.warn(f"{path} is damaged ({problem}); going on from the one before.", stacklevel=4)
+            warnings.warn(f"{path} is damaged ({problem}) and was removed; going on from the one before.", stacklevel=4)
+            path.unlink()  # else the next save would put it in the place of the good one
             continue
+        if state["n_images"] != self._n_images:
+            raise ValueError(f"dataset: it has {self._n_images} images, and {self.folder} was trained on {state['n_images']}; remove that folder or name the run otherwise.")
         self._saved = max(self._saved, state["step"])
         if state["step"] <= last:
             for key, part in parts.items():
@@ -279,15 +284,15 @@ def _save(self: Run, parts: dict) -> None:
     "Write a checkpoint and history.csv, unless the disk has one that is as far."
     if self.step <= self._saved:
         return
+    with atomic(self.folder / "history.csv") as file:  # first: a checkpoint on disk never lacks its history
+        pd.DataFrame(self.history).to_csv(file, index=False)
     path = self.folder / "checkpoint.safetensors"
     new = path.with_name("checkpoint-new.safetensors")
-    state = {"step": self.step, "seconds": self.seconds, "history": self.history}
+    state = {"step": self.step, "seconds": self.seconds, "history": self.history, "n_images": self._n_images}
     save_state(new, state | {"parts": {key: part.state_dict() for key, part in parts.items()}})
     if path.exists():
         os.replace(path, path.with_name("checkpoint-previous.safetensors"))
     os.replace(new, path)
-    with atomic(self.folder / "history.csv") as file:
-        pd.DataFrame(self.history).to_csv(file, index=False)
     self._saved = self.step
 
 # %% ../nbs/00_runs.ipynb #067c5944
@@ -304,10 +309,10 @@ def batches(
         path.write_text(self.config.model_dump_json(indent=2))
     per_epoch = math.ceil(len(data.images) / self.config.batch_size)
     self.log_every, self._per_epoch, last = max(1, per_epoch // 50), per_epoch, epochs * per_epoch
+    self._device, self._n_images = device, len(data.images)
     self._restore(last, parts)
     if data.images.nbytes < 2**31:
         data = data._replace(images=data.images.to(device))
-    self._device, self._n_images = device, len(data.images)
     mark = saved = shown = time.perf_counter()
     with tqdm(total=last, initial=self.step, unit="update", disable=not sys.stderr.isatty()) as bar:
         while self.step < last:
@@ -328,7 +333,7 @@ def batches(
                 shown = mark
     self._save(parts)
 
-
+# %% ../nbs/00_runs.ipynb #57f0a788
 @patch
 def log(self: Run, **values: torch.Tensor | float) -> None:
     "Keep this update's losses; call it in every update, some 50 an epoch make a row of the history."
@@ -358,6 +363,7 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
         "train_seconds": self.seconds,
         "images_per_second": epochs * self._n_images / self.seconds,
         "device": device_name(self._device),
+        "commit": git_commit(),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic(self.epoch_folder(epochs) / "weights.safetensors") as path:
@@ -376,11 +382,14 @@ def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
         return False
     return True
 
-
-def _commit() -> str | None:
-    "The git commit that is checked out here, with -dirty if files differ from it."
+# %% ../nbs/00_runs.ipynb #af4609ca
+def git_commit() -> str | None:
+    "The commit that the project has checked out, with -dirty if files differ from it; None without git."
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    try:
+        return subprocess.run(command, cwd=project_root(), capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
 
 
 @patch
@@ -397,21 +406,26 @@ def finish(
     with atomic(folder / "samples.png") as path:
         grid = Image.fromarray(image_grid(samples[:64]))
         grid.resize((3 * grid.width, 3 * grid.height), Image.Resampling.NEAREST).save(path, "PNG")
-    packages = ("genlab", "torch", "torchvision")
-    metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs, "n_samples": len(samples)}
-    metrics |= self.training | results | {"commit": _commit(), "config": self.config.model_dump()}
-    metrics["versions"] = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs}
+    metrics |= {"n_samples": len(samples), "n_samples_asked": self.config.n_samples}
+    metrics |= self.training | results | {"config": self.config.model_dump()}
+    metrics["versions"] = {"python": platform.python_version(), "genlab": genlab.__version__, "torch": torch.__version__}
     with atomic(folder / "metrics.json") as path:
         path.write_text(json.dumps(metrics, indent=2))
     return metrics
 
-
+# %% ../nbs/00_runs.ipynb #2a4d6073
 @patch
 def pending(self: Run) -> list[int]:
-    "The epoch counts that the configuration asks for and that are not evaluated on as many samples yet."
+    "The epoch counts that the configuration asks for and that are not evaluated in this way yet (samples, metrics)."
     asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
-    n = self.config.n_samples
-    return [e for e in asked if not (done := self.metrics(e)) or done["n_samples"] != (n or done["n_samples"])]
+
+    def done(metrics: dict | None) -> bool:
+        if metrics is None or metrics["n_samples_asked"] != self.config.n_samples:
+            return False
+        return set(self.config.metrics) <= set(metrics.get("scores", {}))
+
+    return [epochs for epochs in asked if not done(self.metrics(epochs))]
 
 
 @patch
@@ -419,7 +433,7 @@ def samples(self: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "The samples of an evaluated epoch count."
     return torch.from_numpy(np.load(self.epoch_folder(epochs) / "samples.npz")["samples"])
 
-# %% ../nbs/00_runs.ipynb #2a4d6073
+# %% ../nbs/00_runs.ipynb #9c98ae7c
 def plot_history(
     history: list[dict],  # Run.history
     labels: dict[str, str],  # column: how to call it
@@ -428,12 +442,12 @@ def plot_history(
 ) -> plt.Axes:
     "Columns of a history against epochs: raw values faint, their running mean on top."
     frame = pd.DataFrame(history)
-    epochs = frame.step / (frame.step.max() + 1) * frame.epoch.max()
+    epochs = frame.epoch - 1 + frame.i / (frame.i.max() + 1)
     window = max(1, len(frame) // 40)
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
     for column, label in labels.items():
         (line,) = ax.plot(epochs, frame[column].rolling(window, min_periods=1, center=True).mean(), label=label)
         ax.plot(epochs, frame[column], color=line.get_color(), alpha=0.25, linewidth=0.7)
     ax.set(xlabel="epoch", ylabel=ylabel, xlim=(0, frame.epoch.max()))
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(labels), fontsize=8)
     return ax

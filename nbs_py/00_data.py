@@ -69,7 +69,7 @@ from torchvision import transforms
 # %% [markdown]
 # ## Two representations, two converters
 #
-# An image *at rest* is made of bytes, 0 to 255. A network wants small numbers centred at zero, so an image *at work* is float32 in **[-1, 1]**; -1 is black, 1 is white. Half of the bugs in student projects on generative models are a mix-up of [0, 1], [-1, 1] and [0, 255]. We therefore convert in exactly two places, and the converter refuses what it cannot be sure of.
+# An image *at rest* is made of bytes, 0 to 255. A network wants small numbers centred at zero, so an image *at work* is float32 in **[-1, 1]**; -1 is black, 1 is white. A frequent bug in projects on generative models is a mix-up of [0, 1], [-1, 1] and [0, 255]. We therefore convert in exactly two places, and the converter refuses what it cannot be sure of.
 
 # %%
 #| export
@@ -93,7 +93,7 @@ def to_image(
 
 
 # %% [markdown]
-# Rounding matters. Truncating (a bare `.to(torch.uint8)`) would darken every image by half a grey level on average. With rounding, all 256 values survive the round trip:
+# Rounding matters. A network's outputs fall between the bytes; truncating them (a bare `.to(torch.uint8)`) darkens every image by half a grey level on average. With rounding, all 256 values survive the round trip:
 
 # %%
 every_byte = torch.arange(256, dtype=torch.uint8)
@@ -104,14 +104,15 @@ assert to_model(every_byte)[0] == -1 and to_model(every_byte)[-1] == 1
 assert to_image(torch.tensor([-3.0, 7.0])).tolist() == [0, 255]
 with pytest.raises(TypeError, match="converted already"):
     to_model(to_model(every_byte))
-truncated = ((to_model(every_byte) + 1) * 127.4999).to(torch.uint8)
-print(f"mean error of truncation: {(truncated.float() - every_byte.float()).mean():.2f} grey levels")
+outputs = torch.linspace(-1, 1, 100_001)
+levels = outputs.add(1).mul(127.5)
+print(f"mean error of truncation {(levels.byte() - levels).mean():.2f} grey levels, of rounding {(to_image(outputs) - levels).mean():.2f}")
 
 
 # %% [markdown]
 # ## Progress
 #
-# Whatever takes long says how far it is: a bar in a terminal, and a line every ten seconds where the output is a notebook or a log, which a bar would flood. What is done within ten seconds there says nothing.
+# Whatever takes long says how far it is: a bar in a terminal, and a line every ten seconds where the output is a notebook or a log, which a bar would flood. There, what takes less than ten seconds prints nothing.
 
 # %%
 #| export
@@ -143,7 +144,7 @@ class ImageSet(NamedTuple):
 # %% [markdown]
 # ### `digits`: no download
 #
-# scikit-learn ships 1,797 real handwritten digits of 8x8 pixels, scanned from forms that 13 people filled in (the test part of the UCI "Optical Recognition of Handwritten Digits" set). We enlarge them to 12x12 and centre them in 16x16, so that they have the margin that MNIST's digits have, and a network for MNIST works on them without a change. A GAN learns them in half a minute on a laptop: they are this course's default.
+# scikit-learn ships 1,797 real handwritten digits of 8x8 pixels, scanned from forms that 13 people filled in (the test part of the UCI "Optical Recognition of Handwritten Digits" set). We enlarge them to 12x12 and centre them in 16x16, so that they have the margin that MNIST's digits have, and a network for MNIST works on them without a change. A GAN learns them in about a minute on two CPU cores: they are this course's default.
 #
 # The file runs from writer to writer. We take five of every eighteen consecutive images for testing, so that train (1,297) and test (500) hold the same writers: two samples of *one* distribution, as a distance between distributions needs.
 
@@ -241,76 +242,97 @@ def _load_cifar10(split: str) -> ImageSet:
 # %% [markdown]
 # ### `folder:PATH`: your own images
 #
-# Any folder of images, in any sizes. Each is scaled so that its shorter side has `size` pixels (64 unless told), cropped to the centre square, and written once into a memory map in the cache; later starts read that. Sub-folders are classes. If the folder holds `train/` and `test/`, they are the two splits; otherwise every tenth image in name order is held out for testing. The images are grey if the first readable one is, else RGB. Files that are no images are skipped, with a warning that counts them.
+# Any folder of images, in any sizes. Each is scaled so that its shorter side has `size` pixels (64 unless told), cropped to the centre square, and written once into a memory-mapped file in the cache; later starts read that. Sub-folders are classes. If the folder holds `train/` and `test/`, they are the two splits; otherwise every tenth image in name order is held out for testing. The images are grey if all of them are, else RGB. Files that are no images are skipped, with a warning that counts them.
 
 # %%
 #| export
-def _image_files(root: Path, split: str) -> list[Path]:
+def _folder_files(root: Path) -> dict[str, list[Path]]:
+    "The image files of both splits, in name order. An error of one sentence if there is no folder or a split is empty."
     if not root.is_dir():
         raise FileNotFoundError(f"dataset: there is no folder {root}.")
-    split_folders = (root / "train").is_dir() and (root / "test").is_dir()
-    top = root / split if split_folders else root
-    files = sorted(p for p in top.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
-    if not split_folders:
-        files = [p for i, p in enumerate(files) if (i % 10 == 9) == (split == "test")]
-    if not files:
-        raise ValueError(f"dataset: no images ({', '.join(IMG_EXTENSIONS)}) for the {split} split in {top}.")
-    return files
+    images = lambda top: sorted(p for p in top.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        splits = {split: images(root / split) for split in ("train", "test")}
+    else:
+        every = images(root)
+        splits = {"train": [p for i, p in enumerate(every) if i % 10 != 9], "test": every[9::10]}
+    for split, files in splits.items():
+        if not files:
+            kinds = ", ".join(IMG_EXTENSIONS)
+            raise ValueError(f"dataset: no images ({kinds}) for the {split} split in {root}; without train/ and test/ it takes ten images at least.")
+    return splits
 
 
-def _open_image(path: Path, size: int, mode: str | None = None) -> np.ndarray:
+BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
+
+
+def _is_grey(path: Path) -> bool:
+    "From the file's header; a broken file has no say."
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    except BROKEN:
+        return True
+
+
+def _open_image(path: Path, size: int, grey: bool) -> np.ndarray:
     "uint8 (C, size, size), centre-cropped; raises what PIL raises on a broken file."
     with Image.open(path) as image:
-        mode = mode or ("L" if image.mode in ("1", "L", "LA", "I", "I;16") else "RGB")
-        square = ImageOps.fit(image.convert(mode), (size, size), Image.Resampling.BICUBIC)
+        if image.mode.startswith("I"):  # 16 bits: keep the upper eight
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        square = ImageOps.fit(image.convert("L" if grey else "RGB"), (size, size), Image.Resampling.BICUBIC)
     return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
 
 
 # %%
 #| export
-def _convert_folder(files: list[Path], size: int, target: Path) -> None:
-    "Write images.npy (a memory map of the good files), and which files they are, into the folder `target`."
-    good, skipped, mode, out = [], 0, None, None
-    for path in progress(files, "converting images", "image"):
-        try:
-            pixels = _open_image(path, size, mode)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            skipped += 1
-            continue
-        if out is None:
-            mode = "L" if len(pixels) == 1 else "RGB"
-            out = np.lib.format.open_memmap(target / "all.npy", "w+", np.uint8, (len(files), *pixels.shape))
-        out[len(good)] = pixels
-        good.append(str(path))
+def _convert_folder(files: list[Path], size: int, grey: bool, target: Path) -> None:
+    "Write the pixels of the good files to images.bin, and which files they are to files.json, both in the folder `target`."
+    good = []
+    with open(target / "images.bin", "wb") as out:
+        for path in progress(files, "converting images", "image"):
+            try:
+                pixels = _open_image(path, size, grey)
+            except BROKEN:
+                continue
+            out.write(pixels.tobytes())
+            good.append(path)
     if not good:
         raise ValueError(f"dataset: none of the {len(files)} image files in {files[0].parent} can be read.")
-    if skipped:
-        np.save(target / "images.npy", out[: len(good)])
-        (target / "all.npy").unlink()
-    else:
-        (target / "all.npy").rename(target / "images.npy")
-    (target / "files.json").write_text(json.dumps({"files": good, "skipped": skipped}))
+    meta = {"files": list(map(str, good)), "skipped": len(files) - len(good), "shape": [len(good), 1 if grey else 3, size, size]}
+    (target / "files.json").write_text(json.dumps(meta))
+
+
+def _cached_folder(root: Path, splits: dict[str, list[Path]], split: str, size: int) -> Path:
+    "The folder of the cache that holds the converted images; made if it is not there."
+    stamps = [(str(p), s.st_size, s.st_mtime_ns) for files in splits.values() for p in files for s in [p.lstat()]]
+    cached = cache_dir("folder") / hashlib.sha256(json.dumps([split, size, stamps]).encode()).hexdigest()[:16]
+    with FileLock(f"{cached}.lock"):
+        if not cached.exists():  # built aside and renamed: it is there whole or not at all
+            work = cached.with_suffix(".tmp")
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            try:
+                _convert_folder(splits[split], size, all(map(_is_grey, splits["train"] + splits["test"])), work)
+                work.rename(cached)
+            except OSError as problem:
+                raise OSError(f"dataset: the images of {root} could not be converted into {cached.parent}: {problem}") from problem
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    return cached
 
 
 def _load_folder(root: Path, split: str, size: int) -> ImageSet:
-    files = _image_files(root.expanduser().resolve(), split)
-    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    cached = cache_dir("folder") / hashlib.sha256(json.dumps([size, stats]).encode()).hexdigest()[:16]
-    with FileLock(f"{cached}.lock"):
-        if not cached.exists():  # built aside and renamed: it is there whole or not at all
-            work = Path(tempfile.mkdtemp(dir=cached.parent))
-            try:
-                _convert_folder(files, size, work)
-                work.rename(cached)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+    splits = _folder_files(root)
+    cached = _cached_folder(root, splits, split, size)
     meta = json.loads((cached / "files.json").read_text())
     if meta["skipped"]:
-        warnings.warn(f"{root}: {meta['skipped']} of {len(files)} files are not readable images and were skipped.", stacklevel=3)
-    folders = [Path(p).parent.name for p in meta["files"]]
-    classes = sorted(set(folders)) if len(set(folders)) > 1 else []
-    labels = torch.tensor([classes.index(f) for f in folders]) if classes else None
-    return ImageSet(torch.from_numpy(np.load(cached / "images.npy", mmap_mode="c")), labels, classes)
+        warnings.warn(f"{root}: {meta['skipped']} of {len(splits[split])} files are not readable images and were skipped.", stacklevel=3)
+    classes = sorted({p.parent.name for p in splits["train"] + splits["test"]})
+    classes = classes if len(classes) > 1 and classes != ["test", "train"] else []
+    labels = torch.tensor([classes.index(Path(p).parent.name) for p in meta["files"]]) if classes else None
+    images = np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(meta["shape"]))
+    return ImageSet(torch.from_numpy(images), labels, classes)
 
 
 # %% [markdown]
@@ -329,8 +351,10 @@ LOADERS = {
 
 
 def check_dataset(name: str) -> str:
-    "`name` itself if `load_dataset` knows it, else a ValueError that lists what it knows."
-    if name not in LOADERS and not name.startswith("folder:"):
+    "`name` if `load_dataset` knows it, the path of a folder made absolute; else a ValueError that lists what it knows."
+    if name.startswith("folder:"):
+        return f"folder:{Path(name.removeprefix('folder:')).expanduser().resolve()}"
+    if name not in LOADERS:
         raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)} or folder:PATH.")
     return name
 
@@ -341,7 +365,7 @@ def load_dataset(
     size: int | None = None,  # pixels a side; None: the data set's own (64 for a folder)
 ) -> ImageSet:  # images uint8 (N, C, size, size), labels int64 (N,) or None, class names
     "A data set by name. ValueError for an unknown one; RuntimeError that says what was tried if it cannot be downloaded."
-    check_dataset(name)
+    name = check_dataset(name)
     if split not in ("train", "test"):
         raise ValueError(f"split: {split!r} is neither 'train' nor 'test'.")
     if size is not None and not 4 <= size <= 1024:
@@ -425,7 +449,7 @@ assert np.array_equal(image_grid(data.images[:3]), image_grid(to_model(data.imag
 show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images");
 
 # %% [markdown]
-# What does the *average* image of each class look like? A model that has learned no more than this would draw blurry blobs; keep the picture in mind for the VAE.
+# What does the *average* image of each class look like? A model that has learned no more than this would draw blurry blobs; it is the least that a generator must beat.
 
 # %%
 means = torch.stack([data.images[data.labels == k].float().mean(0) for k in range(len(data.classes))])
@@ -441,6 +465,7 @@ show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each clas
 #| export
 def derive_seed(*key: int) -> int:
     "One 63-bit seed from several non-negative integers, well mixed (NumPy's SeedSequence)."
+    key = (len(key), *key)  # else (5,) and (5, 0) would give the same
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -457,7 +482,7 @@ def epoch_batches(
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
     for index in torch.randperm(len(images), generator=generator).split(batch_size)[start:]:
         index = index.to(images.device)
-        x = images.index_select(0, index).to(device, non_blocking=True)  # index_select: some times as fast as images[index]
+        x = images.index_select(0, index).to(device, non_blocking=True)  # index_select is faster than images[index]
         yield to_model(x), None if labels is None else labels[index.to(labels.device)].to(device)
 
 
@@ -469,7 +494,7 @@ assert sum(map(len, first)) == len(data.images), "every image, once"
 assert torch.equal(torch.cat(first).sort(0).values, to_model(data.images).sort(0).values)
 other = next(epoch_batches(data, 100, seed=0, epoch=4))[0]
 assert not torch.equal(first[0], other), "another epoch, another order"
-assert derive_seed(1, 2) != derive_seed(2, 1)
+assert len({derive_seed(1, 2), derive_seed(2, 1), derive_seed(1), derive_seed(1, 0)}) == 4
 
 
 # %% [markdown]

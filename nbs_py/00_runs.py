@@ -17,7 +17,7 @@
 #
 # > A training run on disk: its configuration, history, checkpoint and results, so that nothing is lost and nothing is trained twice
 #
-# The five student reports behind this course were made by training a model for 1, 5, 20 and 50 epochs - four times from the start - and pasting screenshots into a document. Half of their trouble was bookkeeping: which picture belongs to which setting, what was the seed, and the notebook that crashed at epoch 43.
+# The five student reports behind this course were made by training a model for 1, 5, 20 and 50 epochs - four times from the start - and pasting screenshots into a document. Much of their trouble was bookkeeping: which picture belongs to which setting, what was the seed, and the notebook that crashed at epoch 43.
 #
 # Here the bookkeeping is done once. A **run** is a model, a data set, hyperparameters and a seed, but *not* a number of epochs. It has a folder. Asking for 5 epochs and then for 20 continues where the first stopped, and the result is the same, bit for bit on the CPU, as training 20 at once. That also holds after a crash at any moment.
 
@@ -42,7 +42,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -61,6 +60,7 @@ from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
+import genlab
 from genlab.data import ImageSet, check_dataset, derive_seed, epoch_batches, image_grid
 
 # %%
@@ -98,7 +98,7 @@ class RunConfig(BaseModel):
 
     epochs: PositiveInt = Field(1, exclude=True)  # passes over the training set
     snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
-    n_samples: PositiveInt | None = Field(None, exclude=True)  # None: as many as there are test images
+    n_samples: int | None = Field(None, ge=2, exclude=True)  # None: as many as there are test images
     metrics: list[Literal["fd_lenet", "fid"]] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
 
     def __init__(self, **values):
@@ -192,6 +192,8 @@ assert abs(z.mean()) < 0.03 and abs(z.std() - 1) < 0.03  # 10,000 numbers: stand
 #| export
 def make_accelerator(precision: str = "no") -> Accelerator:
     "The best device there is, in the precision of the run. May be called again with another precision."
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise RuntimeError("A run trains on one device so far; start it without `accelerate launch`.")
     AcceleratorState._reset_state()  # else a notebook could not train one run in bf16 and the next in float32
     return Accelerator(mixed_precision=precision)
 
@@ -215,7 +217,7 @@ make_accelerator().device, device_name("cpu")
 # %% [markdown]
 # ## A moving average of the weights
 #
-# The weights at the end of training are one noisy snapshot. An exponential moving average over the last updates, $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$, is often a much better model, and always a smoother one. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: after $n$ updates it is $\min(d, \frac{1+n}{10+n})$.
+# The weights at the end of training are one noisy snapshot. An exponential moving average over the last updates, $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$, is often a much better model. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: in update $n=1,2,\dots$ it is $\min(d, \frac{n}{9+n})$.
 #
 # Batch normalisation's running means belong to the weights and are averaged with them.
 
@@ -272,7 +274,7 @@ pd.Series(track).plot(figsize=(5, 2), xlabel="update", ylabel="weight", title="t
 def atomic(path: Path) -> Iterator[Path]:
     "A temporary path to write to; renamed to `path` if all went well, removed if not."
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -435,8 +437,11 @@ def _restore(self: Run, last: int, parts: dict) -> None:
         try:
             state = load_state(path)
         except (SafetensorError, ValueError, KeyError, TypeError) as problem:
-            warnings.warn(f"{path} is damaged ({problem}); going on from the one before.", stacklevel=4)
+            warnings.warn(f"{path} is damaged ({problem}) and was removed; going on from the one before.", stacklevel=4)
+            path.unlink()  # else the next save would put it in the place of the good one
             continue
+        if state["n_images"] != self._n_images:
+            raise ValueError(f"dataset: it has {self._n_images} images, and {self.folder} was trained on {state['n_images']}; remove that folder or name the run otherwise.")
         self._saved = max(self._saved, state["step"])
         if state["step"] <= last:
             for key, part in parts.items():
@@ -450,15 +455,15 @@ def _save(self: Run, parts: dict) -> None:
     "Write a checkpoint and history.csv, unless the disk has one that is as far."
     if self.step <= self._saved:
         return
+    with atomic(self.folder / "history.csv") as file:  # first: a checkpoint on disk never lacks its history
+        pd.DataFrame(self.history).to_csv(file, index=False)
     path = self.folder / "checkpoint.safetensors"
     new = path.with_name("checkpoint-new.safetensors")
-    state = {"step": self.step, "seconds": self.seconds, "history": self.history}
+    state = {"step": self.step, "seconds": self.seconds, "history": self.history, "n_images": self._n_images}
     save_state(new, state | {"parts": {key: part.state_dict() for key, part in parts.items()}})
     if path.exists():
         os.replace(path, path.with_name("checkpoint-previous.safetensors"))
     os.replace(new, path)
-    with atomic(self.folder / "history.csv") as file:
-        pd.DataFrame(self.history).to_csv(file, index=False)
     self._saved = self.step
 
 
@@ -480,10 +485,10 @@ def batches(
         path.write_text(self.config.model_dump_json(indent=2))
     per_epoch = math.ceil(len(data.images) / self.config.batch_size)
     self.log_every, self._per_epoch, last = max(1, per_epoch // 50), per_epoch, epochs * per_epoch
+    self._device, self._n_images = device, len(data.images)
     self._restore(last, parts)
     if data.images.nbytes < 2**31:
         data = data._replace(images=data.images.to(device))
-    self._device, self._n_images = device, len(data.images)
     mark = saved = shown = time.perf_counter()
     with tqdm(total=last, initial=self.step, unit="update", disable=not sys.stderr.isatty()) as bar:
         while self.step < last:
@@ -505,6 +510,11 @@ def batches(
     self._save(parts)
 
 
+# %% [markdown]
+# What an update tells: its losses for the history, and a line for whoever watches.
+
+# %%
+#| export
 @patch
 def log(self: Run, **values: torch.Tensor | float) -> None:
     "Keep this update's losses; call it in every update, some 50 an epoch make a row of the history."
@@ -539,6 +549,7 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
         "train_seconds": self.seconds,
         "images_per_second": epochs * self._n_images / self.seconds,
         "device": device_name(self._device),
+        "commit": git_commit(),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic(self.epoch_folder(epochs) / "weights.safetensors") as path:
@@ -558,10 +569,15 @@ def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
     return True
 
 
-def _commit() -> str | None:
-    "The git commit that is checked out here, with -dirty if files differ from it."
+# %%
+#| export
+def git_commit() -> str | None:
+    "The commit that the project has checked out, with -dirty if files differ from it; None without git."
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+    try:
+        return subprocess.run(command, cwd=project_root(), capture_output=True, text=True).stdout.strip() or None
+    except OSError:
+        return None
 
 
 @patch
@@ -578,21 +594,31 @@ def finish(
     with atomic(folder / "samples.png") as path:
         grid = Image.fromarray(image_grid(samples[:64]))
         grid.resize((3 * grid.width, 3 * grid.height), Image.Resampling.NEAREST).save(path, "PNG")
-    packages = ("genlab", "torch", "torchvision")
-    metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs, "n_samples": len(samples)}
-    metrics |= self.training | results | {"commit": _commit(), "config": self.config.model_dump()}
-    metrics["versions"] = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs}
+    metrics |= {"n_samples": len(samples), "n_samples_asked": self.config.n_samples}
+    metrics |= self.training | results | {"config": self.config.model_dump()}
+    metrics["versions"] = {"python": platform.python_version(), "genlab": genlab.__version__, "torch": torch.__version__}
     with atomic(folder / "metrics.json") as path:
         path.write_text(json.dumps(metrics, indent=2))
     return metrics
 
 
+# %% [markdown]
+# What is there, and what is still to do:
+
+# %%
+#| export
 @patch
 def pending(self: Run) -> list[int]:
-    "The epoch counts that the configuration asks for and that are not evaluated on as many samples yet."
+    "The epoch counts that the configuration asks for and that are not evaluated in this way yet (samples, metrics)."
     asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
-    n = self.config.n_samples
-    return [e for e in asked if not (done := self.metrics(e)) or done["n_samples"] != (n or done["n_samples"])]
+
+    def done(metrics: dict | None) -> bool:
+        if metrics is None or metrics["n_samples_asked"] != self.config.n_samples:
+            return False
+        return set(self.config.metrics) <= set(metrics.get("scores", {}))
+
+    return [epochs for epochs in asked if not done(self.metrics(epochs))]
 
 
 @patch
@@ -602,7 +628,7 @@ def samples(self: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
 
 
 # %% [markdown]
-# **Curves.** Losses of single batches jump about; a running mean over an epoch or so shows where they go. We draw both, the raw values faintly.
+# **Curves.** Losses of single batches jump about; a running mean, here over a fortieth of the training, shows where they go. We draw both, the raw values faintly.
 
 # %%
 #| export
@@ -614,14 +640,14 @@ def plot_history(
 ) -> plt.Axes:
     "Columns of a history against epochs: raw values faint, their running mean on top."
     frame = pd.DataFrame(history)
-    epochs = frame.step / (frame.step.max() + 1) * frame.epoch.max()
+    epochs = frame.epoch - 1 + frame.i / (frame.i.max() + 1)
     window = max(1, len(frame) // 40)
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
     for column, label in labels.items():
         (line,) = ax.plot(epochs, frame[column].rolling(window, min_periods=1, center=True).mean(), label=label)
         ax.plot(epochs, frame[column], color=line.get_color(), alpha=0.25, linewidth=0.7)
     ax.set(xlabel="epoch", ylabel=ylabel, xlim=(0, frame.epoch.max()))
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(labels), fontsize=8)
     return ax
 
 
@@ -660,7 +686,7 @@ os.environ["GENLAB_RUNS"] = home.name + "/straight"
 run, net = train_toy(ToyConfig(epochs=epochs))
 data = load_dataset("digits")
 rebuilt = net(to_model(data.images[:16])).view(-1, 1, 16, 16)
-show_grid(torch.cat([data.images[:16], to_image(rebuilt)]), ncol=16, title=f"digits, and what eight numbers keep of them after {epochs} epochs");
+show_grid(torch.cat([data.images[:16], to_image(rebuilt)]), ncol=16, title=f"digits, and what eight numbers keep of them after {epochs} epochs: not much yet");
 
 # %% [markdown]
 # Now the promise: stop at an unlucky moment, go on, ask for more epochs later - and get the same weights and history, bit for bit. (`tests/test_runs.py` does the same with `kill -9` at random moments and with each of the course's models.)
@@ -700,14 +726,14 @@ with pytest.raises(FloatingPointError, match="diverged at update"):
 again = Run(ToyConfig(epochs=epochs, snapshots=[1, 2]))
 assert again.pending() == [1, 2, 3] if epochs == 3 else True
 assert again.load_weights(epochs, net1) and torch.equal(net1[1].weight, net[1].weight)
-metrics = again.finish(epochs, to_image(rebuilt), note="a toy")
+metrics = again.finish(epochs, to_image(rebuilt), scores={"fd_lenet": {"value": None, "why": "a toy"}})
 assert again.evaluated() == [epochs] and epochs not in again.pending()
 assert torch.equal(again.samples(epochs), to_image(rebuilt))
 assert metrics == again.metrics(epochs) and metrics["losses"].keys() == {"loss"}
 sorted(str(p.relative_to(again.folder)) for p in again.folder.rglob("*") if p.is_file())
 
 # %%
-plot_history(run.history, {"loss": "squared error"}).set_title("the history of the run");
+plot_history(run.history, {"loss": "squared error"}, "squared error");
 
 # %%
 #| hide

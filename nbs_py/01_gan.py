@@ -36,7 +36,7 @@ batch_size = 128  # images in an update
 lr = 2e-4  # Adam's learning rate, for both networks
 beta1 = 0.5  # Adam's decay of the gradient's mean
 latent = 100  # numbers in z
-width = 64  # channels of the networks' widest feature maps
+width = 64  # channels at half the image's resolution; doubled at each further halving
 ema = 0.0  # sample from a moving average of G's weights with this decay; 0: from the last weights
 seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
@@ -54,8 +54,8 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
-from genlab.data import load_dataset, to_image
-from genlab.fid import evaluate
+from genlab.data import ImageSet, load_dataset, to_image
+from genlab.fid import check_metrics, evaluate
 from genlab.runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
 
 # %%
@@ -70,7 +70,7 @@ from genlab.runs import plot_history
 # %% [markdown]
 # ## What defines a GAN run
 #
-# On top of what every run has (data set, batch size, seed, ...: see [00_runs](00_runs.ipynb)), a GAN has the settings below. The values are those of the DCGAN paper and of report 000.
+# On top of what every run has (data set, batch size, seed, ...: see [00_runs](00_runs.ipynb)), a GAN has the settings below. Learning rate, $\beta_1$, batch size and the 100 latent numbers are the DCGAN paper's, the width is that of its authors' code. The paper draws $z$ uniformly; we draw it from a normal distribution, as has become usual.
 
 # %%
 #| export
@@ -84,7 +84,7 @@ class GANConfig(RunConfig):
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
     latent: PositiveInt = 100  # dimension of z
-    width: PositiveInt = 64  # channels of the first convolution; doubled at each halving
+    width: PositiveInt = 64  # channels at half the image's resolution; doubled at each further halving
     lr: PositiveFloat = 2e-4  # Adam's learning rate, for both networks
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
 
@@ -104,7 +104,7 @@ show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 #
 # $$ \min_G\max_D V(D,G)=\mathbb E_{x}\big[\log D(x)\big]+\mathbb E_{z}\big[\log\big(1-D(G(z))\big)\big]. $$
 #
-# For a fixed generator, whose images have the density $p_g$, the best discriminator is $D^*(x)=p(x)/(p(x)+p_g(x))$: at each $x$, maximise $p\log D+p_g\log(1-D)$. Putting it back gives $V(D^*,G)=2\,\mathrm{JSD}(p,p_g)-\log 4$, the Jensen-Shannon divergence, which is smallest when $p_g=p$; then $D^*=\frac12$ everywhere and the expert guesses. We check both statements on two one-dimensional densities, by adding up over a fine grid:
+# For a fixed generator, whose images have the density $p_g$, the best discriminator is $D^*(x)=p(x)/(p(x)+p_g(x))$: at each $x$, maximise $p\log D+p_g\log(1-D)$. Putting it back gives $V(D^*,G)=2\,\mathrm{JSD}(p,p_g)-\log 4$. Here $\mathrm{KL}(a\Vert b)=\int a\log\frac ab$ measures how far a density $a$ is from $b$, and the *Jensen-Shannon divergence* $\mathrm{JSD}(p,p_g)=\frac12\mathrm{KL}(p\Vert m)+\frac12\mathrm{KL}(p_g\Vert m)$ with $m=\frac12(p+p_g)$ is zero if $p_g=p$ and positive otherwise. So the best a generator can do is $p_g=p$; then $D^*=\frac12$ everywhere and the expert guesses. We check both statements on two one-dimensional densities, by adding up over a fine grid:
 
 # %%
 x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
@@ -133,9 +133,11 @@ ax.set(xlabel="$x$", ylabel="density, or $D^*$", title=f"$V(D^*, G)$ = {value(be
 ax.legend(frameon=False);
 
 # %% [markdown]
+# On the far left $D^*$ falls again: the generator's density is the wider one, so a point far out is more likely to be its own.
+#
 # ### Why the generator does not minimise the value
 #
-# Early in training the forgeries are bad and $D(G(z))\approx0$. The networks output a *logit* $a$, with $D=\sigma(a)=1/(1+e^{-a})$. The generator's term $\log(1-\sigma(a))$ has the slope $-\sigma(a)$ in $a$: next to nothing exactly when the generator is worst. The game *saturates*. Goodfellow's remedy is to maximise $\log D(G(z))$ instead. It has the same fixed point, and its slope $-(1-\sigma(a))$ is largest where the generator is worst:
+# Early in training the forgeries are bad and $D(G(z))\approx0$. The discriminator outputs a *logit* $a$, with $D=\sigma(a)=1/(1+e^{-a})$. The generator's term $\log(1-\sigma(a))$ has the slope $-\sigma(a)$ in $a$: next to nothing exactly when the generator is worst. The game *saturates*. Goodfellow's remedy is to minimise $-\log D(G(z))$ instead. The fixed point of the game stays, and the slope $-(1-\sigma(a))$ is steepest where the generator is worst:
 
 # %%
 a = torch.linspace(-8, 8, 201, dtype=torch.float64, requires_grad=True)
@@ -147,10 +149,11 @@ for ax, curves, title in [(axes[0], (saturating, nonsaturating), "generator's lo
     for curve, label in zip(curves, ("min-max: $\\log(1-D)$", "non-saturating: $-\\log D$"), strict=True):
         ax.plot(a.detach(), curve.detach(), label=label)
     ax.set(xlabel="logit $a$ of $D(G(z))$", title=title)
+    ax.axvspan(-8, -3, color="0.9")
 axes[0].set_ylabel("nats")
-axes[1].axvspan(-8, -3, color="0.9")
+axes[1].set_ylabel("nats per unit of logit")
 axes[1].text(-5.5, -0.5, "bad\nforgeries", ha="center")
-axes[0].legend(frameon=False);
+axes[0].legend(frameon=False, loc="lower left");
 
 
 # %% [markdown]
@@ -183,9 +186,9 @@ assert generator_loss(torch.tensor([-1e4])).isfinite()
 # %% [markdown]
 # ## The networks
 #
-# DCGAN's recipe: no pooling and no hidden dense layers, only (transposed) convolutions with stride 2; batch normalisation except at the ends; ReLU in the generator, leaky ReLU in the discriminator; tanh at the generator's output, because images live in [-1, 1].
+# DCGAN's recipe: no pooling and no hidden dense layers, only (transposed) convolutions, which halve or double the resolution by their stride of 2; batch normalisation except at the ends; ReLU in the generator, leaky ReLU in the discriminator; tanh at the generator's output, because images live in [-1, 1].
 #
-# An image size is halved until it cannot be, or until 4 or 7 pixels are left: 16 → 8 → 4, 28 → 14 → 7, 32 → 16 → 8 → 4, 64 → 32 → 16 → 8 → 4. The discriminator goes down these stairs and the generator up, with the number of channels doubled at each step down.
+# A side is halved until it is odd or less than 8: 16 → 8 → 4, 28 → 14 → 7, 32 → 16 → 8 → 4, 64 → 32 → 16 → 8 → 4. The discriminator goes down these stairs and the generator up, with the number of channels doubled at each step down.
 
 # %%
 #| export
@@ -199,6 +202,8 @@ def stairs(size: int) -> list[int]:
     return steps
 
 
+# %%
+#| export
 class Generator(nn.Module):
     "z (B, latent) to images (B, channels, size, size) in [-1, 1] (Radford et al. 2016)."
 
@@ -216,6 +221,8 @@ class Generator(nn.Module):
         return self.net(z)
 
 
+# %%
+#| export
 class Discriminator(nn.Module):
     "Images (B, channels, size, size) in [-1, 1] to logits (B,): positive means real (Radford et al. 2016)."
 
@@ -233,12 +240,12 @@ class Discriminator(nn.Module):
 
 
 # %% [markdown]
-# A convolution without bias stands before each batch normalisation, which would take the bias out again. Weights start small, from $\mathcal N(0, 0.02^2)$; batch-norm gains from $\mathcal N(1, 0.02^2)$:
+# A convolution without bias stands before each batch normalisation, which would take the bias out again. Weights start small, from $\mathcal N(0, 0.02^2)$; batch-norm gains from $\mathcal N(1, 0.02^2)$. To see what the layers do, `layer_table` hangs a hook on each of them that notes what it returns:
 
 # %%
 #| export
 def init_weights(module: nn.Module) -> None:
-    "DCGAN's initialisation of one layer; use as `net.apply(init_weights)` (Radford et al. 2016, section 4)."
+    "DCGAN's initialisation of one layer; use as `net.apply(init_weights)` (Radford et al. 2016, section 4; gains as in its authors' code)."
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -248,6 +255,8 @@ def init_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+# %%
+#| export
 def layer_table(
     net: nn.Module,
     x: torch.Tensor,  # an input of the network
@@ -290,30 +299,32 @@ assert abs(big.std() - 0.02) < 3e-4 and abs(big.mean()) < 3e-4
 # %% [markdown]
 # ## The training loop
 #
-# One update has two halves. First the discriminator sees a batch of real images and a batch of fakes and takes a step; then the generator takes a step against the discriminator *as it has just become*. The same fakes serve for both; `detach` keeps the discriminator's loss from reaching into the generator. Four numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and $D(G(z))$ on the fakes before and after the discriminator's step.
+# One update has two halves. First the discriminator sees a batch of real images and a batch of fakes and takes a step; then the generator takes a step against the discriminator *as it has just become*. The same fakes serve for both; `detach` keeps the discriminator's loss from reaching into the generator. Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and the mean $D(G(z))$ on the fakes before and after the discriminator's step.
 #
 # `run.batches` is where a data loader usually stands; it also restores, saves and seeds ([00_runs](00_runs.ipynb)). Calling `train_gan` with 5 epochs and then with 20 trains 20 in all.
 
 # %%
 #| export
-def make_networks(config: GANConfig) -> tuple[Generator, Discriminator]:
-    "Freshly initialised networks for a run's images; the seed decides the weights."
-    _, channels, size, _ = load_dataset(config.dataset, "train", config.size).images.shape
+def make_networks(config: GANConfig, data: ImageSet) -> tuple[Generator, Discriminator]:
+    "Freshly initialised networks for images like those of `data`; the seed decides the weights."
+    _, channels, size, _ = data.images.shape
     seed_everything(config.seed, 0)
     G = Generator(config.latent, channels, size, config.width).apply(init_weights)
     return G, Discriminator(channels, size, config.width).apply(init_weights)
 
 
+# %%
+#| export
 def train_gan(run: Run, epochs: int) -> Generator:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the generator to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    G, D = (net.to(accelerator.device) for net in make_networks(config))
+    data = load_dataset(config.dataset, "train", config.size)
+    G, D = (net.to(accelerator.device) for net in make_networks(config, data))
     if run.load_weights(epochs, G):
         return G
     average = EMA(G, config.ema)
     opt_G, opt_D = (torch.optim.Adam(net.parameters(), config.lr, betas=(config.beta1, 0.999)) for net in (G, D))
     G, D, opt_G, opt_D = accelerator.prepare(G, D, opt_G, opt_D)
-    data = load_dataset(config.dataset, "train", config.size)
 
     for real, _ in run.batches(data, epochs, accelerator.device, G=G, D=D, average=average, opt_G=opt_G, opt_D=opt_D):
         fake = G(torch.randn(len(real), config.latent, device=real.device))
@@ -340,7 +351,7 @@ def train_gan(run: Run, epochs: int) -> Generator:
 
 
 # %% [markdown]
-# Sampling is one forward pass. In `eval` mode batch normalisation uses its running means, so that an image depends on its own latent and not on its neighbours in the batch. Latent $i$ comes from seed $(seed, i)$: the same latents after every epoch count, so that one sees the *same* digit improve.
+# Sampling is one forward pass. In `eval` mode batch normalisation uses its running means and variances, so that an image depends on its own latent and not on its neighbours in the batch. They trail behind: each update takes a tenth of the new value, so after the 11 updates of one epoch on `digits` $0.9^{11}=31\,\%$ of their initial values is still in them, and the first samples are greyer and more alike than what the discriminator saw. Latent $i$ comes from seed $(seed, i)$: the same latents after every epoch count, so that one sees the *same* digit improve.
 
 # %%
 #| export
@@ -356,15 +367,20 @@ def sample_gan(
     return torch.cat([to_image(G.eval()(batch.to(device))).cpu() for batch in z.split(500)])
 
 
+# %% [markdown]
+# And all of it together, for each epoch count that was asked for and is not on disk yet:
+
+# %%
+#| export
 def run_gan(config: GANConfig) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
     run = Run(config)
     with run.lock():
         for epochs in run.pending():
+            n_test = check_metrics(config.dataset, config.size, config.metrics)
             G = train_gan(run, epochs)
-            n = config.n_samples or len(load_dataset(config.dataset, "test", config.size).images)
             start = time.perf_counter()
-            samples = sample_gan(G, n, config.seed)
+            samples = sample_gan(G, config.n_samples or n_test, config.seed)
             seconds = time.perf_counter() - start
             scores = evaluate(samples, config.dataset, config.metrics)
             run.finish(epochs, samples, scores=scores, sample_seconds=seconds)
@@ -374,28 +390,28 @@ def run_gan(config: GANConfig) -> Run:
 # %% [markdown]
 # ## Training
 #
-# A line is printed now and then: epoch, update within the epoch, the two losses, and the verdicts before and after the discriminator's step. If this run is on disk already, nothing is trained and nothing printed.
+# A line is printed now and then: [epoch/epoch count on the way to], [update/updates in an epoch], the two losses, and the verdicts before and after the discriminator's step. If this run is on disk already, nothing is trained.
 
 # %%
 run = run_gan(config)
-print("results in", "/".join(run.folder.parts[-4:]))
+print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
 
 # %% [markdown]
-# ### Does sampling depend on the batch? Does anything depend on luck?
+# ### Does sampling depend on the batch?
 #
-# Two quick checks of what was promised: the first ten samples are the same drawn alone, and the samples on disk are what the kept weights make.
+# A check of what was promised: the kept weights, asked for the first ten samples alone, draw what stands on disk, up to one grey level (another batch size may round a float the other way).
 
 # %%
-G = make_networks(config)[0]
+G = make_networks(config, data)[0]
 assert run.load_weights(epochs, G)
 kept = run.samples(epochs)
-alone = sample_gan(G, 10, config.seed)
-assert (alone.int() - kept[:10].int()).abs().max() <= 1, "the batch size may change the last bit of a float, not the image"
+alone = sample_gan(G, min(10, len(kept)), config.seed)
+assert (alone.int() - kept[:10].int()).abs().max() <= 1, "drawn alone, an image differs by rounding at most"
 
 # %% [markdown]
 # ### The losses
 #
-# In most of machine learning a falling loss means progress. Not here: each network's loss is measured against an opponent that improves, too. What one hopes to see is a *balance*. If `Loss_D` goes to zero, the discriminator has won and the generator's gradient carries little; if $D(x)$ and $D(G(z))$ both settle around one half, the discriminator can hardly tell (its loss is then $\log 4\approx1.39$). The two losses swing in opposite directions, often abruptly: the generator finds a weakness, the discriminator learns to see it. Report 000 saw the same oscillations.
+# In most of machine learning a falling loss means progress. Not here: each network's loss is measured against an opponent that improves, too. What one hopes to see is a *balance*. If `Loss_D` goes to zero, the discriminator has won: the slope in the logit is still large, but it no longer says in which direction an image would become more real ([Arjovsky and Bottou 2017](https://arxiv.org/abs/1701.04862)); if $D(x)$ and $D(G(z))$ both settle around one half, the discriminator can hardly tell (its loss is then $\log 4\approx1.39$). The two losses swing in opposite directions, often abruptly: the generator finds a weakness, the discriminator learns to see it. Report 000 saw the same oscillations.
 
 # %%
 history = run.history or pd.read_csv(run.folder / "history.csv").to_dict("records")
@@ -404,15 +420,14 @@ plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss (nats)", a
 plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
 axes[0].axhline(1.386, color="0.6", linewidth=0.8, linestyle="--")
 axes[1].axhline(0.5, color="0.6", linewidth=0.8, linestyle="--")
-axes[0].set_title("losses; dashed: a guessing D")
-axes[1].set_title("verdicts; dashed: a guessing D");
+fig.suptitle("losses and verdicts; dashed: a discriminator that guesses");
 
 # %% [markdown]
 # The same as a log, in the format of report 000:
 
 # %%
 for row in history[:: max(1, len(history) // 8)][-8:]:
-    print(f"[{row['epoch']}/{epochs}][{row['i']}] " + config.log_line.format(**row))
+    print(f"[{row['epoch']}/{epochs}][{row['i']}/{-(-len(data.images) // batch_size)}] " + config.log_line.format(**row))
 
 # %% [markdown]
 # ### The samples
@@ -444,22 +459,22 @@ pd.DataFrame(map(row, run.evaluated())).round(2)
 
 # %%
 first, last = (run.metrics(e) for e in (run.evaluated()[0], run.evaluated()[-1]))
-if dataset == "digits" and epochs >= 60 and "fd_lenet" in metrics:  # long enough for a GAN to have learned something
+if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as they stand above
     assert last["scores"]["fd_lenet"]["value"] < 0.3 * first["scores"]["fd_lenet"]["value"]
-    assert last["scores"]["fd_lenet"]["value"] > 0.5 * last["scores"]["fd_lenet"]["floor"], "better than real would be a bug"
+    assert last["scores"]["fd_lenet"]["value"] > 0.25 * last["scores"]["fd_lenet"]["floor"], "far better than real would be a bug"
 
 # %% [markdown]
 # ## What to watch for
 #
 # - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.
 # - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there?
-# - **More epochs are not always better.** The sequence above improves quickly, then wanders. Compare distances, not losses; and a moving average of the generator's weights (`-p ema 0.99`) wanders less.
-# - **Seeds.** A GAN's result varies from seed to seed more than most models'. Two runs are not a comparison.
+# - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
+# - **Seeds.** A GAN's result varies from seed to seed ([Lucic et al. 2018](https://arxiv.org/abs/1711.10337)). Two runs are not a comparison.
 #
 # ## Exercises
 #
 # 1. Train with `-p ema 0.99`. What changes in the table, and what in the loss curves? Why not in the curves?
-# 2. Leave out `detach()`. What happens to the generator's gradient in the discriminator's step, and does it matter here? (Look where `zero_grad` stands.)
+# 2. Leave out `detach()`. Why does PyTorch now refuse the generator's step? Make it run with `retain_graph=True` in the discriminator's `backward`: what has that step left in the generator's `.grad`, and why does it do no harm? (Look where `zero_grad` stands.)
 # 3. Let the generator minimise $\log(1-D(G(z)))$. How many epochs until the samples look like anything?
 # 4. Count how often each digit is generated, with the classifier of [05_fid](05_fid.ipynb) (`load_lenet("digits")`). Is any class missing?
 # 5. Where should the ends of the loss curves lie if $p_g=p$? Estimate from the table how far this model is from that, and discuss why the losses alone cannot tell.

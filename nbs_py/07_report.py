@@ -17,7 +17,7 @@
 #
 # > From a list of runs to a PDF: plan a sweep, collect what the runs left on disk, write tables and figures, typeset
 #
-# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake executes the notebooks with papermill (`report/Snakefile`). Then this module reads what they left on disk and writes the **fragments**: tables and figures as files, which `report/report.qmd` includes. Every number in the PDF comes from a run's `metrics.json` or `history.csv`; none is typed.
+# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake executes the notebooks with papermill (`report/Snakefile`). Then this module reads what they left on disk and writes the **fragments**: tables and figures as files, which `report/report.qmd` includes. Every result in the PDF comes from a run's `metrics.json` or `history.csv`; none is typed.
 #
 # A run that failed or was never made is a dash in the tables, with a note that says why. It does not stop the report.
 
@@ -30,6 +30,7 @@ profile = "quick"  # a file in report/profiles
 # %%
 #| export
 import argparse
+import contextlib
 import datetime
 import os
 import re
@@ -50,7 +51,7 @@ from papermill import inspect_notebook
 
 from genlab.data import load_dataset, show_grid
 from genlab.gan import GANConfig
-from genlab.runs import Run, RunConfig, atomic, plot_history, project_root
+from genlab.runs import Run, RunConfig, atomic, git_commit, plot_history, project_root
 
 # %%
 #| hide
@@ -77,7 +78,7 @@ class Job(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        return self.parameters["epochs"]
+        return self.run.config.epochs
 
     @property
     def folder(self) -> Path:
@@ -89,18 +90,29 @@ class Job(NamedTuple):
         return self.run.folder / f"{self.folder.name}.log"
 
 
+# %%
+#| export
 def plan(profile: Path) -> list[Job]:
     "The jobs of a profile, in its order. ValueError, one sentence that names the row, if it cannot be run as written."
     if not profile.exists():
         known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
         raise ValueError(f"profile: there is no {profile.stem!r}; choose one of {known}.")
-    jobs = []
-    for number, row in enumerate(yaml.safe_load(profile.read_text())["runs"], 1):
+    try:
+        rows = (yaml.safe_load(profile.read_text()) or {}).get("runs")
+    except (yaml.YAMLError, AttributeError) as problem:
+        raise ValueError(f"profile {profile.stem}: it is no YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"profile {profile.stem}: it has no list `runs`")
+    jobs: dict[Path, Job] = {}
+    for number, row in enumerate(rows, 1):
         try:
-            jobs += _plan_row(dict(row))
-        except (ValueError, KeyError, TypeError) as problem:
+            planned = {job.folder: job for job in _plan_row(dict(row))}
+            if twice := planned.keys() & jobs.keys():
+                raise ValueError(f"{min(twice)} is planned in an earlier row, too; give one of the runs another name or seed")
+        except (ValueError, TypeError) as problem:
             raise ValueError(f"profile {profile.stem}, row {number}: {problem}") from None
-    return jobs
+        jobs |= planned
+    return list(jobs.values())
 
 
 def _plan_row(row: dict) -> list[Job]:
@@ -113,8 +125,9 @@ def _plan_row(row: dict) -> list[Job]:
     for key in row:
         if key not in known:
             raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
-    each = [row | {"epochs": epochs, "snapshots": []} for epochs in sorted(counts, key=int)]
-    return [Job(notebook, parameters, Run(CONFIGS[notebook](**parameters))) for parameters in each]
+    each = [row | {"epochs": epochs, "snapshots": []} for epochs in counts]
+    jobs = [Job(notebook, parameters, Run(CONFIGS[notebook](**parameters))) for parameters in each]
+    return sorted(jobs, key=lambda job: job.epochs)
 
 
 # %%
@@ -133,7 +146,10 @@ for text, sentence in [
     ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan"),
     ("{notebook: 01_gan, epochs: [1], with: 16}", "profile mine, row 1: with: 01_gan has no such parameter; it has dataset"),
     ("{notebook: 01_gan, epochs: [0]}", "row 1: epochs: 0 should be greater than 0"),
-    ("{notebook: 01_gan, epochs: [ten]}", "row 1: .*ten"),
+    ("{notebook: 01_gan, epochs: [1, ten]}", "row 1: epochs: 'ten' should be a valid integer"),
+    ("{notebook: 01_gan, epochs: [1, 1.5]}", "row 1: epochs: 1.5 should be a valid integer"),
+    ("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, epochs: [1]}", "row 2: .* planned in an earlier row"),
+    ("{notebook: 01_gan", "mine: it is no YAML"),
     ("{notebook: 01_gan, epochs: 5}", "epochs: 5 is not a list"),
     ("{notebook: 01_gan, epochs: [1], dataset: minst}", "dataset: 'minst' is unknown"),
 ]:
@@ -154,15 +170,29 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     "A row a job: model, dataset, name, seed, epochs, label, job, metrics (None if it is missing), and then why."
     rows = []
     for job in jobs:
-        config, metrics = job.run.config, job.run.metrics(job.epochs)
-        why = None if metrics else _last_error(job.log)
+        config, (metrics, why) = job.run.config, _read(job)
         rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed,
                      "epochs": job.epochs, "label": config.name, "job": job, "metrics": metrics, "why": why})  # fmt: skip
     runs = pd.DataFrame(rows)
-    for column in ("dataset", "seed"):  # the label says as much as is needed to tell the runs apart
-        if runs.groupby("model")[column].nunique().max() > 1:
-            runs["label"] += f", {column} " * (column == "seed") + ", " * (column == "dataset") + runs[column].astype(str)
+    fields = pd.DataFrame([job.run.config.model_dump() for job in runs.job])
+    if fields.groupby("model").dataset.nunique().max() > 1:
+        runs["label"] += ", " + fields.dataset
+    for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
+        if fields.groupby(["model", "name", "dataset"])[column].nunique(dropna=False).max() > 1:
+            runs["label"] += f", {column} " + fields[column].astype(str)
     return runs
+
+
+def _read(job: Job) -> tuple[dict | None, str | None]:
+    "The metrics of a job whose results are complete, or None and why."
+    try:
+        metrics = job.run.metrics(job.epochs)
+    except ValueError:
+        return None, "its metrics.json is damaged."
+    needed = [job.folder / "samples.npz", job.run.folder / "history.csv"]
+    if metrics and (missing := [path.name for path in needed if not path.exists()]):
+        return None, f"its {' and '.join(missing)} is not there."
+    return metrics, None if metrics else _last_error(job.log)
 
 
 def _last_error(log: Path) -> str:
@@ -178,9 +208,10 @@ assert list(runs.why) == ["it was not run."] * 2 and list(runs.label) == ["dcgan
 jobs[0].run.folder.mkdir(parents=True)
 jobs[0].log.write_text("Traceback\nRuntimeError: dataset: nothing there\nmore\n")
 assert collect_runs(jobs).why[0] == "RuntimeError: dataset: nothing there"
+pd.DataFrame([{"step": 0, "loss_d": 1.0}]).to_csv(jobs[1].run.folder / "history.csv")
 jobs[1].run.training = {"updates": 55, "losses": {"loss_d": 1.0, "loss_g": 2.0, "d_x": 0.5, "d_g_z1": 0.25, "d_g_z2": 0.2},
                         "train_seconds": 4.0, "images_per_second": 1621.25, "device": "abacus"}  # fmt: skip
-score = {"value": 31.4159, "n": 64, "n_reference": 500, "floor": 14.2, "n_floor": 64, "extractor": "LeNet-5", "hash": "abc"}
+score = {"value": 31.4159, "n": 64, "n_reference": 500, "floor": 14.2, "floor_sd": 1.5, "n_floor": 64, "extractor": "LeNet-5", "hash": "abc"}
 some = load_dataset("digits").images[:64]
 jobs[1].run.finish(5, some, scores={"fd_lenet": score, "fid": {"value": None, "why": "no weights"}}, sample_seconds=0.5)
 runs = collect_runs(jobs)
@@ -199,11 +230,21 @@ def number(value: float | None, digits: int = 2) -> str:
     return "—" if value is None or value != value else f"{value:,.{digits}f}".replace("-", "−")
 
 
+def plus_minus(value: float | None, spread: float | None, digits: int = 2) -> str:
+    "A number with its spread."
+    return "—" if value is None else f"{number(value, digits)} ± {number(spread, digits)}"
+
+
 def markdown_table(rows: list[list[str]], header: list[str], caption: str, label: str, align: str = "lrrrrrrr") -> str:
     "A pipe table with caption and label; `align` has an l (left) or r (right) for each column."
     lines = [header, [{"l": ":--", "r": "--:"}[a] for a in align[: len(header)]], *rows]
     body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
     return f"{body}\n\n: {caption} {{#tbl-{label}}}\n"
+
+
+def verbatim(text: str) -> str:
+    "Somebody's text, such as an error, as Markdown that shows it and obeys none of it."
+    return "`" + " ".join(text.replace("`", "'").replace("|", "/").split()) + "`"
 
 
 def dig(metrics: dict | None, *path: str):
@@ -213,34 +254,40 @@ def dig(metrics: dict | None, *path: str):
     return metrics
 
 
+# %%
+#| export
 def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
     "Losses at each epoch count: `columns` maps a column of the history to its heading."
     rows = [[r.label, r.epochs, *(number(dig(r.metrics, "losses", c), 3) for c in columns)] for r in runs.itertuples()]
-    caption = "Losses, each the mean over the last epoch before the epoch count."
+    caption = "Losses, each the mean over the epoch that ends there."
     return markdown_table(rows, ["run", "epochs", *columns.values()], caption, label)
 
 
 def distance_table(runs: pd.DataFrame, label: str) -> str:
-    "Frechet distances with their floor and all that says what they mean."
-    scores = [dig(m, "scores", "fd_lenet") or {} for m in runs.metrics]
-    rows = [
-        [r.label, r.epochs, number(s.get("n"), 0), number(s.get("value")), number(s.get("floor")),
-         number(dig(r.metrics, "scores", "fid", "value"))]
-        for r, s in zip(runs.itertuples(), scores, strict=True)
-    ]  # fmt: skip
-    extractors = sorted({f"{s['extractor']}, weights `{s['hash']}`" for s in scores if s.get("value") is not None})
-    why = sorted({w for m in runs.metrics if (w := dig(m, "scores", "fid", "why"))})
-    asked = any(dig(m, "scores", "fid") for m in runs.metrics)
-    fid = "" if not why and asked else f" FID: {'; '.join(why).rstrip('.')}." if why else " FID was not asked for in this profile."
-    caption = f"Frechet distance of $N$ samples to the test set; the floor is that of $N$ real training images. Extractor of `fd_lenet`: {'; '.join(extractors) or '—'}.{fid}"
-    return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`"], caption, label)
+    "Frechet distances with their floors and all that says what they mean."
+    rows, extractors, why = [], set(), set()
+    for r in runs.itertuples():
+        row = [r.label, r.epochs, number(dig(r.metrics, "n_samples"), 0)]
+        for metric in ("fd_lenet", "fid"):
+            score = dig(r.metrics, "scores", metric) or {}
+            row += [number(score.get("value")), plus_minus(score.get("floor"), score.get("floor_sd"))]
+            if score.get("value") is not None:
+                extractors.add(f"`{metric}`: {score['extractor']}, weights `{score['hash']}`")
+            elif r.metrics:
+                why.add(f"`{metric}`: {verbatim(score['why']) if 'why' in score else 'not asked for in this profile'}")
+        rows.append(row)
+    caption = "Frechet distance (squared) of $N$ samples to the test set. Floor: that of $N$ real training images, mean and standard deviation of five draws. "
+    caption += f"Extractor of {'; '.join(sorted(extractors)) or '—'}." + "".join(f" No {w}." for w in sorted(why))
+    return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`", "floor"], caption, label)
 
 
+# %%
+#| export
 def time_table(runs: pd.DataFrame, label: str) -> str:
     "Training and sampling times, with the device."
     rows = [
         [r.label, r.epochs, number(dig(r.metrics, "train_seconds"), 1), number(dig(r.metrics, "images_per_second"), 0),
-         number(1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"], 2) if r.metrics else "—"]
+         number(1000 * s / r.metrics["n_samples"]) if (s := dig(r.metrics, "sample_seconds")) else "—"]
         for r in runs.itertuples()
     ]  # fmt: skip
     devices = sorted({d for m in runs.metrics if (d := dig(m, "device"))})
@@ -255,17 +302,21 @@ def provenance_table(runs: pd.DataFrame, label: str) -> str:
         done = group[group.metrics.notna()]
         commits = sorted({dig(m, "commit") or "none" for m in done.metrics})
         run = group.job.iloc[0].run
-        rows.append([group.label.iloc[0], f"`{'/'.join(run.folder.parts[-3:])}`", run.config.seed,
+        fields, told = type(run.config).model_fields, ("model", "name", "dataset", "seed")
+        changed = [f"`{k}` {v}" for k, v in run.config.model_dump().items() if k not in told and v != fields[k].default]
+        rows.append([group.label.iloc[0], f"`{'/'.join(run.folder.parts[-3:])}`", run.config.seed, ", ".join(changed) or "—",
                      ", ".join(map(str, done.epochs)) or "—", ", ".join(f"`{c}`" for c in commits) or "—"])  # fmt: skip
-    return markdown_table(rows, ["run", "folder in `runs/`", "seed", "epochs done", "commit"], "Where each number comes from.", label, "llrll")
+    header = ["run", "folder in `runs/`", "seed", "not by default", "epochs done", "commit"]
+    return markdown_table(rows, header, "Where each number comes from.", label, "llrlll")
 
 
 # %%
 assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6", "−0.2", "—", "—"]
 for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, "b"), time_table(runs, "c"), provenance_table(runs, "d")):
     print(table)
-assert "| dcgan | 1 | — | — | — | — |" in distance_table(runs, "b")
-assert "| dcgan | 5 | 64 | 31.42 | 14.20 | — |" in distance_table(runs, "b") and "no weights" in distance_table(runs, "b")
+assert "| dcgan | 1 | — | — | — | — | — |" in distance_table(runs, "b")
+assert "| dcgan | 5 | 64 | 31.42 | 14.20 ± 1.50 | — | — |" in distance_table(runs, "b") and "No `fid`: `no weights`." in distance_table(runs, "b")
+assert "`width` 16" in provenance_table(runs, "d")
 
 
 # %% [markdown]
@@ -283,10 +334,10 @@ def save_figure(fig: plt.Figure, path: Path) -> None:
     plt.close(fig)
 
 
-def grid_figure(images: torch.Tensor, path: Path) -> None:
-    "64 images as a square without margins."
+def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
+    "The first side x side images as a square without margins."
     fig, ax = plt.subplots(figsize=(3, 3), layout="constrained")
-    show_grid(images[:64], ncol=8, ax=ax)
+    show_grid(images[: side**2], ncol=side, ax=ax)
     save_figure(fig, path)
 
 
@@ -345,15 +396,17 @@ def _data_fragment(runs: pd.DataFrame, folder: Path) -> str:
         try:
             train, test = (load_dataset(dataset, split, size).images for split in ("train", "test"))
         except (RuntimeError, OSError, ValueError) as problem:
-            parts.append(f"*{dataset} could not be loaded: {problem}*\n")
+            parts.append(f"{verbatim(dataset)} could not be loaded: {verbatim(str(problem))}\n")
             continue
         grid_figure(test, folder / slug)
         c, h, w = train.shape[1:]
         caption = f"Real images: the first 64 of the {len(test):,} test images of `{dataset}`. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
-        parts.append(_figure(folder, slug, caption, slug, "45%"))
+        parts.append(_figure(folder, slug, caption, slug, "36%"))
     return "\n".join(parts)
 
 
+# %%
+#| export
 def _samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For each run a panel: samples at each epoch count, from the same latents."
     parts = []
@@ -361,13 +414,19 @@ def _samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
         slug, panels = _slug(f"samples-{group.model.iloc[0]}-{label}"), []
         for r in group.itertuples():
             name = f"{slug}-{r.epochs}"
-            grid_figure(r.job.run.samples(r.epochs), folder / name)
+            grid_figure(r.job.run.samples(r.epochs), folder / name, 6)
             panels.append(f"![after {r.epochs} epoch{'s' * (r.epochs > 1)}]({folder.name}/{name})\n")
-        caption = f"{label}: samples from the same 64 latents after each epoch count."
-        parts.append("\n".join([f"::: {{#fig-{slug} layout-ncol={min(4, len(panels))}}}", *panels, caption, ":::\n"]))
+        config = group.job.iloc[0].run.config
+        with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
+            grid_figure(load_dataset(config.dataset, "test", config.size).images, folder / f"{slug}-real", 6)
+            panels.append(f"![real]({folder.name}/{slug}-real)\n")
+        caption = f"{label}: samples from the same 36 latents after each epoch count, and real images."
+        parts.append("\n".join([f"::: {{#fig-{slug} layout-ncol={min(5, len(panels))}}}", *panels, caption, ":::\n"]))
     return "\n".join(parts)
 
 
+# %%
+#| export
 def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
@@ -383,26 +442,27 @@ def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
 #| export
 def _missing_fragment(runs: pd.DataFrame) -> str:
     missing = runs[runs.metrics.isna()]
-    lines = [f"- **{r.label}, {r.epochs} epoch{'s' * (r.epochs > 1)}** is missing: {r.why}" for r in missing.itertuples()]
+    lines = [f"- **{r.label}, {r.epochs} epoch{'s' * (r.epochs > 1)}** is missing: {verbatim(r.why)}" for r in missing.itertuples()]
     return "\n".join(lines) or "All runs of this profile are there."
 
 
 def _variables(profile: str, runs: pd.DataFrame) -> dict:
     "What the report's sentences use, as text. A number that is not there is a dash."
     done = runs[runs.metrics.notna()]
-    scored = [(dig(m, "scores", "fd_lenet", "value"), r) for r in done.itertuples() if dig(m := r.metrics, "scores", "fd_lenet", "value") is not None]
+    first = done[done.dataset == runs.dataset.iloc[0]]  # distances of different data sets cannot be compared
+    scored = [(dig(r.metrics, "scores", "fd_lenet", "value"), r) for r in first.itertuples() if dig(r.metrics, "scores", "fd_lenet", "value") is not None]
     value, best = min(scored, key=lambda pair: pair[0], default=(None, None))
-    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, cwd=project_root())
-    versions = sorted({", ".join(f"{k} {v}" for k, v in m["versions"].items()) for m in done.metrics})
+    versions = sorted({", ".join(f"{k} {v}" for k, v in (dig(m, "versions") or {}).items()) for m in done.metrics})
     return {
         "profile": profile,
         "date": datetime.date.today().isoformat(),
-        "commit": git.stdout.strip() or "no git commit",
+        "commit": git_commit() or "no git commit",
         "versions": "; ".join(versions) or "—",
-        "devices": "; ".join(sorted({m["device"] for m in done.metrics})) or "—",
+        "devices": "; ".join(sorted({str(dig(m, "device")) for m in done.metrics})) or "—",
         "datasets": " and ".join(sorted(set(runs.dataset))),
         "jobs": {"planned": str(len(runs)), "done": str(len(done))},
         "best": {
+            "dataset": runs.dataset.iloc[0],
             "run": best.label if best else "—",
             "epochs": str(best.epochs) if best else "—",
             "fd_lenet": number(value),
@@ -413,10 +473,13 @@ def _variables(profile: str, runs: pd.DataFrame) -> dict:
     }
 
 
+# %%
+#| export
 def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
     "Write all tables and figures into `folder`, and _variables.yml beside it."
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("*.pdf")]:
+        old.unlink()
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
     gan = runs[runs.model == "gan"]
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
@@ -442,9 +505,9 @@ pd.DataFrame(jobs[1].run.history).to_csv(jobs[1].run.folder / "history.csv")
 write_fragments("mine", runs, Path(home.name, "report", "_generated"))
 generated = Path(home.name, "report", "_generated")
 assert "after 5 epochs" in (generated / "gan-samples.md").read_text()
-assert "**dcgan, 1 epoch** is missing: RuntimeError: dataset: nothing there" in (generated / "missing.md").read_text()
+assert "**dcgan, 1 epoch** is missing: `RuntimeError: dataset: nothing there`" in (generated / "missing.md").read_text()
 variables = yaml.safe_load((generated.parent / "_variables.yml").read_text())
-assert variables["best"] | {"n": ""} == {"run": "dcgan", "epochs": "5", "fd_lenet": "31.42", "floor": "14.20", "times_floor": "2.2", "n": ""}
+assert variables["best"] | {"n": ""} == {"dataset": "digits", "run": "dcgan", "epochs": "5", "fd_lenet": "31.42", "floor": "14.20", "times_floor": "2.2", "n": ""}
 variables
 
 
@@ -510,8 +573,10 @@ def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
 def run_latex(folder: Path, build: Path) -> None:
     "Typeset report.tex in `build` (relative to `folder`). RuntimeError with LaTeX's first errors if it fails."
     command = ["latexmk", "-norc", "-g", "-lualatex", "-interaction=nonstopmode", f"-outdir={build}", str(build / "report.tex")]
-    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
-        log = (folder / build / "report.log").read_text(encoding="utf-8", errors="replace")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        file = folder / build / "report.log"
+        log = file.read_text(encoding="utf-8", errors="replace") if file.exists() else done.stdout
         errors = re.findall(r"^! .*(?:\n.*){2}", log, flags=re.M)[:3]
         raise RuntimeError("\n".join(["LaTeX could not typeset the report:", *errors, f"See {folder / build / 'report.log'}."]))
 
@@ -553,6 +618,8 @@ def build_pdf(
     return chosen
 
 
+# %%
+#| export
 def main() -> None:
     "The command `genlab_report`: the report of a profile, from what its runs have left on disk."
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -564,7 +631,7 @@ def main() -> None:
         runs = collect_runs(plan(folder / "profiles" / f"{options.profile}.yaml"))
         write_fragments(options.profile, runs, folder / "_generated")
         engine = build_pdf(folder / "report.qmd", folder / "report.pdf", options.engine)
-    except (ValueError, RuntimeError) as problem:
+    except (ValueError, RuntimeError, OSError) as problem:
         parser.exit(1, f"genlab_report: {problem}\n")
     done = runs.metrics.notna().sum()
     print(f"{folder / 'report.pdf'} (by {engine}): {done} of {len(runs)} evaluations of profile {options.profile}")

@@ -19,6 +19,8 @@
 #
 # genlab explains how small image generators work, in notebooks that *are* the thing they explain: the text, the library (`genlab/`), the tests and the experiments are one. Run a notebook with another number of epochs, another data set, on a GPU; a PDF report with loss tables, Frechet distances, training times and sample figures builds itself from what the runs leave on disk. Every number in it comes from a file, and every distance stands beside the distance that real images have.
 #
+# It grew out of five student reports that trained these models by hand. *Report 000*, which the notebooks mention, is the first of them: a GAN on MNIST, looked at after 1, 5, 20 and 50 epochs.
+#
 # ## Two commands
 #
 #     make report      # sets everything up, trains the quick sweep on the CPU, builds report/report.pdf
@@ -36,7 +38,7 @@
 # | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | the Frechet distance, why it explodes, and its floor |
 # | [07_report](nbs/07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
 #
-# Each can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+# Numbers 02 to 04 and 06 (diffusion, U-Net, VAE, interpolation) are to come. Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
 # ## Running a notebook with other parameters
 #
@@ -44,7 +46,7 @@
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 20 -p dataset mnist
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 50 -p dataset mnist    # trains 30 more
 #
-# The first cell of a notebook lists its parameters. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
+# The cell tagged `parameters` near the top of a notebook lists what can be set. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
 #
 # Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `mnist`, `fashion_mnist`, `cifar10`, or `folder:PATH` with images of your own. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
 #

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+os.environ["ACCELERATE_USE_CPU"] = "true"  # bit-for-bit tests are about the CPU
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ def test_papermill_fails_early(tmp_path, runs_folder):
 
 
 def test_a_size_that_cannot_be_halved():
-    with pytest.raises(ValueError, match="size: a DCGAN .* 18 pixels cannot be; choose a multiple of 4"):
+    with pytest.raises(ValueError, match="size: .* 18 pixels cannot be; choose a multiple of 4"):
         run_gan(GANConfig(size=18))
     with pytest.raises(ValueError, match="choose a multiple of 4"):
         LeNet(1, 18, 10)
@@ -153,16 +153,35 @@ def test_a_text_file_among_the_images_is_skipped_with_a_count(pictures):
         load_dataset(f"folder:{pictures}", size=16)
 
 
+def test_colours_and_classes_are_those_of_both_splits(tmp_path, cache):
+    for split, kind, mode in [("train", "a", "L"), ("train", "b", "L"), ("test", "a", "RGB")]:
+        for i in range(3):
+            file = tmp_path / "set" / split / kind / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new(mode, (20, 20), 40 * i if mode == "L" else (9, 8, 7)).save(file)
+    train, test = (load_dataset(f"folder:{tmp_path / 'set'}", split, 16) for split in ("train", "test"))
+    assert train.images.shape == (6, 3, 16, 16) and test.images.shape == (3, 3, 16, 16)
+    assert train.classes == test.classes == ["a", "b"] and test.labels.tolist() == [0, 0, 0]
+
+
+def test_sixteen_bit_grey(tmp_path, cache):
+    for i in range(10):
+        Image.fromarray(np.full((20, 20), 6000 * i, np.uint16)).save(tmp_path / f"{i}.png")
+    images = load_dataset(f"folder:{tmp_path}", size=16).images
+    assert images.shape == (9, 1, 16, 16) and images[:, 0, 0, 0].tolist() == [6000 * i // 256 for i in range(9)]
+
+
 def test_a_changed_folder_is_converted_again(pictures):
     load_dataset(f"folder:{pictures}", size=16)
     Image.new("RGB", (20, 20), (1, 2, 3)).save(pictures / "0.png")
     assert load_dataset(f"folder:{pictures}", size=16).images[0, :, 0, 0].tolist() == [1, 2, 3]
 
 
-def test_a_gan_on_a_folder_without_labels(pictures):
+def test_a_gan_on_a_folder_without_labels(pictures, runs_folder):
     "fd_lenet cannot be had without labels; that is said before any training."
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="fd_lenet needs a classifier, .* without labels"):
             run_gan(GANConfig(dataset=f"folder:{pictures}", size=16, width=8, n_samples=4))
+    assert not list(runs_folder.rglob("weights.safetensors"))
 

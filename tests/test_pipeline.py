@@ -67,10 +67,10 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     assert done.returncode == 0 and f"(by {engine}): 2 of 3 evaluations of profile mine" in done.stdout, done.stdout + done.stderr
     assert (project / "report/report.pdf").read_bytes().startswith(b"%PDF")
     text = (project / "report/_generated/build/report.md").read_text()
-    assert "**broken, folder:/nowhere, 1 epoch** is missing: FileNotFoundError: dataset: there is no folder /nowhere" in text
-    assert "| broken, folder:/nowhere | 1 | — | — | — | — |" in text
+    assert "**broken, folder:/nowhere, 1 epoch** is missing: `FileNotFoundError: dataset: there is no folder /nowhere.`" in text
+    assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
     for score in scores(swept[0]).values():
-        assert f"| {score['fd_lenet']['value']:,.2f} | {score['fd_lenet']['floor']:.2f} |" in text
+        assert f"| {score['fd_lenet']['value']:,.2f} | {score['fd_lenet']['floor']:.2f} ± " in text
 
 
 def test_a_second_time_there_is_nothing_to_do(swept, project):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from genlab.data import load_dataset
 from genlab.gan import GANConfig, run_gan, train_gan
 from genlab.runs import Run
 
@@ -54,6 +55,7 @@ def straight(request, processes, tmp_path_factory):
     config, go = MODELS[request.param]
     config = config.model_copy(update={"epochs": 12})
     runs = tmp_path_factory.mktemp("straight")
+    assert in_child(processes, runs, None, type) == 0  # the first child waits for the imports
     start = time.perf_counter()
     assert in_child(processes, runs, config, go) == 0
     return config, go, result(runs, config), time.perf_counter() - start
@@ -87,12 +89,18 @@ def test_snapshots_are_the_run_at_that_time(straight, processes, tmp_path):
     assert all(torch.equal(early[0][key], early[1][key]) for key in early[0])
 
 
-def test_truncated_checkpoint(straight, processes, tmp_path):
+def test_truncated_checkpoint(straight, processes, tmp_path, monkeypatch):
     config, go, expected, _ = straight
     for epochs in (4, 8):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     (file,) = tmp_path.glob("*/*/*/checkpoint.safetensors")
     os.truncate(file, file.stat().st_size // 2)
+    monkeypatch.setenv("GENLAB_RUNS", str(tmp_path))
+    run, data = Run(config), load_dataset(config.dataset)
+    run._n_images = len(data.images)
+    with pytest.warns(UserWarning, match="is damaged .* and was removed"):
+        run._restore(10**9, {})
+    assert run.step == 4 * -(-len(data.images) // config.batch_size), "the one before, after four epochs"
     assert in_child(processes, tmp_path, config, go) == 0
     assert_same(result(tmp_path, config), expected)
 
