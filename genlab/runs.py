@@ -284,12 +284,12 @@ def _save(self: Run, parts: dict) -> None:
     "Write a checkpoint and history.csv, unless the disk has one that is as far."
     if self.step <= self._saved:
         return
-    with atomic(self.folder / "history.csv") as file:  # first: a checkpoint on disk never lacks its history
-        pd.DataFrame(self.history).to_csv(file, index=False)
     path = self.folder / "checkpoint.safetensors"
     new = path.with_name("checkpoint-new.safetensors")
     state = {"step": self.step, "seconds": self.seconds, "history": self.history, "n_images": self._n_images}
     save_state(new, state | {"parts": {key: part.state_dict() for key, part in parts.items()}})
+    with atomic(self.folder / "history.csv") as file:  # before the renaming: a checkpoint never lacks its history
+        pd.DataFrame(self.history).to_csv(file, index=False)
     if path.exists():
         os.replace(path, path.with_name("checkpoint-previous.safetensors"))
     os.replace(new, path)

@@ -465,10 +465,8 @@ with pytest.raises(ValueError, match="without labels"):
 with torch.no_grad():
     said = lenet(to_model(test.images)).argmax(1)
 wrong = (said != test.labels).nonzero().flatten()[:10]
-fig, axes = plt.subplots(1, 10, figsize=(7, 1.1), layout="constrained")
-for ax in axes:
-    ax.axis("off")
-for ax, i in zip(axes, wrong.tolist(), strict=False):
+fig, axes = plt.subplots(1, len(wrong), figsize=(0.8 * len(wrong), 1.1), layout="constrained", squeeze=False)
+for ax, i in zip(axes[0], wrong.tolist(), strict=True):
     show_grid(test.images[i : i + 1], ncol=1, title=f"{test.labels[i]}, {said[i]}?", ax=ax)
 
 
