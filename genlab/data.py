@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path

@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['CONFIGS', 'LOOKS', 'PANDOC', 'Job', 'plan', 'collect_runs', 'number', 'plus_minus', 'markdown_table', 'verbatim',
-           'dig', 'loss_table', 'distance_table', 'time_table', 'provenance_table', 'save_figure', 'grid_figure',
-           'gan_loss_figure', 'distance_figure', 'write_fragments', 'preprocess', 'run_pandoc', 'run_latex',
-           'run_typst', 'build_pdf', 'main']
+           'dig', 'loss_table', 'distance_table', 'devices', 'time_table', 'provenance_table', 'save_figure',
+           'grid_figure', 'gan_loss_figure', 'distance_figure', 'write_fragments', 'preprocess', 'run_pandoc',
+           'run_latex', 'run_typst', 'build_pdf', 'main']
 
 # %% ../nbs/07_report.ipynb #db7b297f
 import argparse
 import contextlib
 import datetime
-import os
 import re
 import shutil
 import subprocess
@@ -186,6 +185,11 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`", "floor"], caption, label)
 
 # %% ../nbs/07_report.ipynb #46a7de1e
+def devices(runs: pd.DataFrame) -> str:
+    "What the runs were trained on."
+    return "; ".join(sorted({device for m in runs.metrics if (device := dig(m, "device"))})) or "—"
+
+
 def time_table(runs: pd.DataFrame, label: str) -> str:
     "Training and sampling times, with the device."
     rows = [
@@ -193,8 +197,7 @@ def time_table(runs: pd.DataFrame, label: str) -> str:
          number(1000 * s / r.metrics["n_samples"]) if (s := dig(r.metrics, "sample_seconds")) else "—"]
         for r in runs.itertuples()
     ]  # fmt: skip
-    devices = sorted({d for m in runs.metrics if (d := dig(m, "device"))})
-    caption = f"Training time in all, training speed, and time to draw 1,000 samples, on {'; '.join(devices) or '—'}."
+    caption = f"Training time in all, training speed, and time to draw 1,000 samples, on {devices(runs)}."
     return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "1,000 samples (s)"], caption, label)
 
 
@@ -315,7 +318,7 @@ def _variables(profile: str, runs: pd.DataFrame) -> dict:
     "What the report's sentences use, as text. A number that is not there is a dash."
     done = runs[runs.metrics.notna()]
     first = done[done.dataset == runs.dataset.iloc[0]]  # distances of different data sets cannot be compared
-    scored = [(dig(r.metrics, "scores", "fd_lenet", "value"), r) for r in first.itertuples() if dig(r.metrics, "scores", "fd_lenet", "value") is not None]
+    scored = [(value, r) for r in first.itertuples() if (value := dig(r.metrics, "scores", "fd_lenet", "value")) is not None]
     value, best = min(scored, key=lambda pair: pair[0], default=(None, None))
     versions = sorted({", ".join(f"{k} {v}" for k, v in (dig(m, "versions") or {}).items()) for m in done.metrics})
     return {
@@ -323,7 +326,7 @@ def _variables(profile: str, runs: pd.DataFrame) -> dict:
         "date": datetime.date.today().isoformat(),
         "commit": git_commit() or "no git commit",
         "versions": "; ".join(versions) or "—",
-        "devices": "; ".join(sorted({str(dig(m, "device")) for m in done.metrics})) or "—",
+        "devices": devices(runs),
         "datasets": " and ".join(sorted(set(runs.dataset))),
         "jobs": {"planned": str(len(runs)), "done": str(len(done))},
         "best": {

@@ -35,7 +35,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,6 +58,7 @@ from tqdm import tqdm
 
 # %%
 #| hide
+import tempfile
 import time
 
 import pytest

@@ -533,13 +533,13 @@ FLOOR_DRAWS = 5
 
 def check_metrics(dataset: str, size: int | None, metrics: tuple[str, ...]) -> int:  # number of test images
     "Have the extractors ready before a long training, so that what cannot be scored is said first. ValueError if so."
+    images = load_dataset(dataset, "test", size).images
     for metric in metrics:
         with contextlib.suppress(RuntimeError):  # weights that cannot be downloaded: `evaluate` gives the reason
-            EXTRACTORS[metric](dataset, size)
-    n = len(load_dataset(dataset, "test", size).images)
-    if n < 2:
-        raise ValueError(f"dataset: {dataset} has {n} test image, and a distribution needs two at least.")
-    return n
+            EXTRACTORS[metric](dataset, images.shape[-1])  # kept for `evaluate`, which asks with the same size
+    if len(images) < 2:
+        raise ValueError(f"dataset: {dataset} has {len(images)} test image, and a distribution needs two at least.")
+    return len(images)
 
 
 @functools.cache

@@ -43,8 +43,10 @@ def test_papermill_fails_early(tmp_path, runs_folder):
 
 
 def test_a_size_that_cannot_be_halved():
-    with pytest.raises(ValueError, match="size: .* 18 pixels cannot be; choose a multiple of 4"):
+    with pytest.raises(ValueError, match="size: LeNet .* 18 pixels cannot be; choose a multiple of 4"):  # what comes first
         run_gan(GANConfig(size=18))
+    with pytest.raises(ValueError, match="size: a DCGAN .* 18 pixels cannot be; choose a multiple of 4"):
+        run_gan(GANConfig(size=18, metrics=[]))
     with pytest.raises(ValueError, match="choose a multiple of 4"):
         LeNet(1, 18, 10)
 
@@ -184,4 +186,3 @@ def test_a_gan_on_a_folder_without_labels(pictures, runs_folder):
         with pytest.raises(ValueError, match="fd_lenet needs a classifier, .* without labels"):
             run_gan(GANConfig(dataset=f"folder:{pictures}", size=16, width=8, n_samples=4))
     assert not list(runs_folder.rglob("weights.safetensors"))
-
