@@ -47,6 +47,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
+    asked: ClassVar[tuple[str, ...]] = ("n_samples",)  # fields that say which samples to draw; other values: draw again
 
     model: str  # which notebook's model this is: gan, ddpm, vae
     name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
@@ -171,11 +172,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 # %% ../nbs/00_runs.ipynb #569edf26
 def save_state(path: Path, state: dict) -> None:
-    "Write nested dictionaries and lists of tensors, numbers and strings as one safetensors file, atomically."
+    "Write nested dictionaries and lists of tensors, numbers and strings as one safetensors file, atomically. FloatingPointError for NaN."
     tensors = {}
 
     def skeleton(value, key):
         if isinstance(value, torch.Tensor):
+            if value.is_floating_point() and not value.isfinite().all():
+                raise FloatingPointError(f"Training has diverged: {key} holds NaN or infinity. Try a lower learning rate; {path} is as it was before.")
             tensors[key] = value.detach().cpu().contiguous().clone()
             return {"tensor": key}
         if isinstance(value, dict):
@@ -397,6 +400,7 @@ def finish(
     self: Run,
     epochs: int,
     samples: torch.Tensor,  # uint8 (N, C, H, W)
+    pictures: dict[str, np.ndarray] | None = None,  # what figures are drawn from
     **results,  # what else is known: scores, times
 ) -> dict:  # what metrics.json holds
     "Keep samples and results of an epoch count. From now on it counts as evaluated."
@@ -406,8 +410,11 @@ def finish(
     with atomic(folder / "samples.png") as path:
         grid = Image.fromarray(image_grid(samples[:64]))
         grid.resize((3 * grid.width, 3 * grid.height), Image.Resampling.NEAREST).save(path, "PNG")
+    if pictures:
+        with atomic(folder / "pictures.npz") as path, open(path, "wb") as file:
+            np.savez_compressed(file, **pictures)
     metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs}
-    metrics |= {"n_samples": len(samples), "n_samples_asked": self.config.n_samples}
+    metrics |= {"n_samples": len(samples), "asked": {key: getattr(self.config, key) for key in self.config.asked}}
     metrics |= self.training | results | {"config": self.config.model_dump()}
     metrics["versions"] = {"python": platform.python_version(), "genlab": genlab.__version__, "torch": torch.__version__}
     with atomic(folder / "metrics.json") as path:
@@ -421,7 +428,7 @@ def pending(self: Run) -> list[int]:
     asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
 
     def done(metrics: dict | None) -> bool:
-        if metrics is None or metrics["n_samples_asked"] != self.config.n_samples:
+        if metrics is None or metrics.get("asked") != {key: getattr(self.config, key) for key in self.config.asked}:
             return False
         return set(self.config.metrics) <= set(metrics.get("scores", {}))
 
@@ -432,6 +439,13 @@ def pending(self: Run) -> list[int]:
 def samples(self: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "The samples of an evaluated epoch count."
     return torch.from_numpy(np.load(self.epoch_folder(epochs) / "samples.npz")["samples"])
+
+
+@patch
+def pictures(self: Run, epochs: int) -> dict[str, np.ndarray]:
+    "What the figures of an evaluated epoch count are drawn from; empty for models that leave nothing."
+    path = self.epoch_folder(epochs) / "pictures.npz"
+    return dict(np.load(path)) if path.exists() else {}
 
 # %% ../nbs/00_runs.ipynb #9c98ae7c
 def plot_history(

@@ -86,6 +86,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
+    asked: ClassVar[tuple[str, ...]] = ("n_samples",)  # fields that say which samples to draw; other values: draw again
 
     model: str  # which notebook's model this is: gan, ddpm, vae
     name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
@@ -304,11 +305,13 @@ with tempfile.TemporaryDirectory() as folder:
 # %%
 #| export
 def save_state(path: Path, state: dict) -> None:
-    "Write nested dictionaries and lists of tensors, numbers and strings as one safetensors file, atomically."
+    "Write nested dictionaries and lists of tensors, numbers and strings as one safetensors file, atomically. FloatingPointError for NaN."
     tensors = {}
 
     def skeleton(value, key):
         if isinstance(value, torch.Tensor):
+            if value.is_floating_point() and not value.isfinite().all():
+                raise FloatingPointError(f"Training has diverged: {key} holds NaN or infinity. Try a lower learning rate; {path} is as it was before.")
             tensors[key] = value.detach().cpu().contiguous().clone()
             return {"tensor": key}
         if isinstance(value, dict):
@@ -350,6 +353,8 @@ with tempfile.TemporaryDirectory() as folder:
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(SafetensorError):
         load_state(path)
+    with pytest.raises(FloatingPointError, match="/net/weight holds NaN or infinity"):
+        save_state(path, {"net": {"weight": torch.tensor([1.0, torch.nan])}})
 
 
 # %% [markdown]
@@ -363,6 +368,7 @@ with tempfile.TemporaryDirectory() as folder:
 #         epoch-0005/                       the model after 5 epochs
 #             weights.safetensors           what samples
 #             samples.npz  samples.png      what it sampled
+#             pictures.npz                  what else its figures are drawn from, where a model has more to show
 #             metrics.json                  what they are worth; written last: if it is there, the epoch is done
 #
 # `Run.batches` is the one piece of machinery. It is a generator that stands where the data loader stands in an ordinary loop. It restores the newest checkpoint, yields the batches that are still missing, seeds each update, saves every 30 seconds and at the end, and shows progress: a bar in a terminal, one line an epoch (at most one every two seconds) in a notebook or a log. What is done with a batch is written in plain sight in the notebook of each model.
@@ -585,6 +591,7 @@ def finish(
     self: Run,
     epochs: int,
     samples: torch.Tensor,  # uint8 (N, C, H, W)
+    pictures: dict[str, np.ndarray] | None = None,  # what figures are drawn from
     **results,  # what else is known: scores, times
 ) -> dict:  # what metrics.json holds
     "Keep samples and results of an epoch count. From now on it counts as evaluated."
@@ -594,8 +601,11 @@ def finish(
     with atomic(folder / "samples.png") as path:
         grid = Image.fromarray(image_grid(samples[:64]))
         grid.resize((3 * grid.width, 3 * grid.height), Image.Resampling.NEAREST).save(path, "PNG")
+    if pictures:
+        with atomic(folder / "pictures.npz") as path, open(path, "wb") as file:
+            np.savez_compressed(file, **pictures)
     metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs}
-    metrics |= {"n_samples": len(samples), "n_samples_asked": self.config.n_samples}
+    metrics |= {"n_samples": len(samples), "asked": {key: getattr(self.config, key) for key in self.config.asked}}
     metrics |= self.training | results | {"config": self.config.model_dump()}
     metrics["versions"] = {"python": platform.python_version(), "genlab": genlab.__version__, "torch": torch.__version__}
     with atomic(folder / "metrics.json") as path:
@@ -614,7 +624,7 @@ def pending(self: Run) -> list[int]:
     asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
 
     def done(metrics: dict | None) -> bool:
-        if metrics is None or metrics["n_samples_asked"] != self.config.n_samples:
+        if metrics is None or metrics.get("asked") != {key: getattr(self.config, key) for key in self.config.asked}:
             return False
         return set(self.config.metrics) <= set(metrics.get("scores", {}))
 
@@ -625,6 +635,13 @@ def pending(self: Run) -> list[int]:
 def samples(self: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "The samples of an evaluated epoch count."
     return torch.from_numpy(np.load(self.epoch_folder(epochs) / "samples.npz")["samples"])
+
+
+@patch
+def pictures(self: Run, epochs: int) -> dict[str, np.ndarray]:
+    "What the figures of an evaluated epoch count are drawn from; empty for models that leave nothing."
+    path = self.epoch_folder(epochs) / "pictures.npz"
+    return dict(np.load(path)) if path.exists() else {}
 
 
 # %% [markdown]

@@ -32,6 +32,7 @@ profile = "quick"  # a file in report/profiles
 import argparse
 import contextlib
 import datetime
+import json
 import re
 import shutil
 import subprocess
@@ -49,6 +50,7 @@ import yaml
 from papermill import inspect_notebook
 
 from genlab.data import load_dataset, show_grid
+from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers
 from genlab.gan import GANConfig
 from genlab.runs import Run, RunConfig, atomic, git_commit, plot_history, project_root
 
@@ -66,7 +68,7 @@ import pytest
 
 # %%
 #| export
-CONFIGS: dict[str, type[RunConfig]] = {"01_gan": GANConfig}  # the notebooks that train, and what configures them
+CONFIGS: dict[str, type[RunConfig]] = {"01_gan": GANConfig, "02_ddpm": DDPMConfig}  # the notebooks that train, and what configures them
 
 
 class Job(NamedTuple):
@@ -125,9 +127,16 @@ def _plan_row(row: dict) -> list[Job]:
     for key in row:
         if key not in known:
             raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
-    each = [row | {"epochs": epochs, "snapshots": []} for epochs in counts]
-    jobs = [Job(notebook, parameters, Run(CONFIGS[notebook](**parameters))) for parameters in each]
-    return sorted(jobs, key=lambda job: job.epochs)
+    jobs = [_make_job(notebook, row | {"epochs": epochs, "snapshots": []}) for epochs in counts]
+    jobs = sorted(jobs, key=lambda job: job.epochs)
+    if "compare" in row:  # samplers are compared at the last epoch count only
+        jobs[:-1] = [_make_job(notebook, job.parameters | {"compare": []}) for job in jobs[:-1]]
+    return jobs
+
+
+def _make_job(notebook: str, parameters: dict) -> Job:
+    fields = CONFIGS[notebook].model_fields  # a notebook may have parameters beyond its configuration's
+    return Job(notebook, parameters, Run(CONFIGS[notebook](**{k: v for k, v in parameters.items() if k in fields})))
 
 
 # %%
@@ -143,7 +152,8 @@ os.environ["GENLAB_RUNS"] = home.name
 jobs = try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}")
 assert [job.epochs for job in jobs] == [1, 5] and jobs[0].run.folder == jobs[1].run.folder
 for text, sentence in [
-    ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan"),
+    ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan, 02_ddpm"),
+    ("{notebook: 02_ddpm, epochs: [1], steps: 2000}", "row 1: steps: 2000 are more than the T = 1000"),
     ("{notebook: 01_gan, epochs: [1], with: 16}", "profile mine, row 1: with: 01_gan has no such parameter; it has dataset"),
     ("{notebook: 01_gan, epochs: [0]}", "row 1: epochs: 0 should be greater than 0"),
     ("{notebook: 01_gan, epochs: [1, ten]}", "row 1: epochs: 'ten' should be a valid integer"),
@@ -263,6 +273,35 @@ def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
     return markdown_table(rows, ["run", "epochs", *columns.values()], caption, label)
 
 
+def likelihood_table(runs: pd.DataFrame, label: str) -> str:
+    "The variational bound of diffusion models on test images, and its three parts."
+    rows = []
+    for r in runs.itertuples():
+        known = dig(r.metrics, "likelihood") or {}
+        rows.append([r.label, r.epochs, plus_minus(known.get("bits_per_dim"), known.get("se"), 3), *(number(known.get(k), 3) for k in ("first", "middle", "last")), number(known.get("n"), 0)])
+    caption = "Variational bound on the negative log-likelihood of test images, in bits per dimension, with its standard error over the images, and its parts: $L_0$, the terms between, $L_T$."
+    return markdown_table(rows, ["run", "epochs", "bits/dim", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", "images"], caption, label)
+
+
+def sampler_table(runs: pd.DataFrame, label: str) -> str:
+    "Frechet distances of all samplers that were compared."
+    rows = []
+    for r in runs.itertuples():
+        for row in _compared(r.job):
+            fd = dig(row, "scores", "fd_lenet") or {}
+            rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), number(fd.get("value")),
+                         plus_minus(fd.get("floor"), fd.get("floor_sd")), number(1000 * row["seconds"] / row["n"])])  # fmt: skip
+    caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Times on {devices(runs)}."
+    header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
+    return markdown_table(rows, header, caption, label, "lrlrrrrrr")
+
+
+def _compared(job: Job) -> list[dict]:
+    "What `compare_samplers` left."
+    path = job.folder / "samplers.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
 def distance_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances with their floors and all that says what they mean."
     rows, extractors, why = [], set(), set()
@@ -292,11 +331,12 @@ def time_table(runs: pd.DataFrame, label: str) -> str:
     "Training and sampling times, with the device."
     rows = [
         [r.label, r.epochs, number(dig(r.metrics, "train_seconds"), 1), number(dig(r.metrics, "images_per_second"), 0),
-         number(1000 * s / r.metrics["n_samples"]) if (s := dig(r.metrics, "sample_seconds")) else "—"]
+         number(1000 * s / r.metrics["n_samples"]) if (s := dig(r.metrics, "sample_seconds")) else "—",
+         r.metrics.get("evaluations", 1) if r.metrics else "—"]
         for r in runs.itertuples()
     ]  # fmt: skip
-    caption = f"Training time in all, training speed, and time to draw 1,000 samples, on {devices(runs)}."
-    return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "1,000 samples (s)"], caption, label)
+    caption = f"Training time in all, training speed, and time to draw 1,000 samples with so many evaluations of the network for each, on {devices(runs)}."
+    return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "1,000 samples (s)", "evaluations"], caption, label)
 
 
 def provenance_table(runs: pd.DataFrame, label: str) -> str:
@@ -442,6 +482,73 @@ def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts)
 
 
+# %% [markdown]
+# For diffusion models there is more to see. What figures are drawn from lies in `pictures.npz` and `samplers.json` beside the samples, and the notebook that trains has the functions that draw them.
+
+# %%
+#| export
+def _ddpm_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "Loss curves, one figure for all runs."
+    done = [group.job.iloc[0].run for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
+    if not done:
+        return NONE
+    fig, axes = plt.subplots(1, len(done), figsize=(min(7.2, 3.6 * len(done)), 2.4), layout="constrained", squeeze=False)
+    for ax, run in zip(axes[0], done, strict=True):
+        plot_history(pd.read_csv(run.folder / "history.csv").to_dict("records"), {"loss": run.config.name}, f"MSE of {run.config.target}", ax)
+        ax.set_yscale("log")
+    save_figure(fig, folder / "losses-ddpm")
+    return _figure(folder, "losses-ddpm", "Losses of the diffusion models. Faint: single batches; solid: running mean.", "losses-ddpm")
+
+
+def _ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For the last epoch count of each run: how images emerge, what noise is predicted, errors by level, guidance."
+    parts = []
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        r = group.iloc[-1]
+        pictures, T, slug = r.job.run.pictures(r.epochs), r.job.run.config.T, _slug(label)
+        after = f"{label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
+        draw = {
+            "denoising": (lambda: plot_denoising(pictures).figure, f"{after}: how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.", "45%"),
+            "noise": (lambda: plot_noise(pictures, T), f"{after}: a test image at several noise levels, the noise in it, and the noise that is predicted before and after training.", "70%"),
+            "levels": (lambda: plot_level_losses(pictures, T).figure, f"{after}: error of the prediction on 256 test images, by noise level.", "60%"),
+        }
+        if "guidance" in pictures:
+            draw["guidance"] = (lambda: plot_guidance(pictures).figure, f"{after}: a column a class and a latent, a row a guidance scale $s$.", "70%")
+        for kind, (make, caption, width) in draw.items():
+            save_figure(make(), folder / f"{kind}-{slug}")
+            parts.append(_figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
+    return "\n".join(parts) or NONE
+
+
+def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For each network whose samplers were compared: distance against evaluations, and what that says in words."
+    parts = []
+    for r in runs.itertuples():
+        if compared := [row for row in _compared(r.job) if dig(row, "scores", "fd_lenet", "value") is not None]:
+            slug = f"samplers-{_slug(r.label)}-{r.epochs}"
+            save_figure(plot_samplers(compared).figure, folder / slug)
+            after = f"{r.label} after {r.epochs} epochs"
+            caption = f"{after}: `fd_lenet` against evaluations of the network for an image. Dotted: the longest ancestral run; dashed: the floor."
+            parts += [_figure(folder, slug, caption, slug, "65%"), _sampler_sentence(after, compared)]
+    return "\n".join(parts) or NONE
+
+
+def _sampler_sentence(after: str, compared: list[dict]) -> str:
+    fd = lambda row: row["scores"]["fd_lenet"]["value"]
+    longest = max((row for row in compared if row["sampler"] == "ancestral"), key=lambda row: row["steps"], default=None)
+    short = min((row for row in compared if row["evaluations"] <= 20), key=fd, default=None)
+    if not longest or not short or longest is short:
+        return ""
+    return (
+        f"For {after}, the best sampler with at most 20 evaluations is {short['sampler']} ({short['evaluations']} evaluations): {number(fd(short))}, "
+        f"against {number(fd(longest))} of ancestral sampling with {longest['steps']}, {number(100 * (fd(short) / fd(longest) - 1), 0)} percent more "
+        f"in {number(100 * short['seconds'] / longest['seconds'], 0)} percent of the time.\n"
+    ).replace("−", "minus ")
+
+
+NONE = "This profile has no such runs, or none of them is done."
+
+
 # %%
 #| export
 def _missing_fragment(runs: pd.DataFrame) -> str:
@@ -485,7 +592,7 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
     for old in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("*.pdf")]:
         old.unlink()
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
-    gan = runs[runs.model == "gan"]
+    gan, ddpm = runs[runs.model == "gan"], runs[runs.model == "ddpm"]
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         distance_figure(runs, folder / "distances")
         fragments = {
@@ -493,6 +600,13 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
             "gan-losses": _gan_losses_fragment(gan, folder),
             "gan-samples": _samples_fragment(gan, folder),
             "gan-table": loss_table(gan, gan_columns, "gan-losses"),
+            "ddpm-losses": _ddpm_losses_fragment(ddpm, folder),
+            "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
+            "ddpm-samples": _samples_fragment(ddpm, folder),
+            "ddpm-pictures": _ddpm_pictures_fragment(ddpm, folder),
+            "samplers": _samplers_fragment(ddpm, folder),
+            "sampler-table": sampler_table(ddpm, "samplers"),
+            "likelihoods": likelihood_table(ddpm, "likelihoods"),
             "distances": distance_table(runs, "distances"),
             "times": time_table(runs, "times"),
             "provenance": provenance_table(runs, "provenance"),

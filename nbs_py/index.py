@@ -19,7 +19,7 @@
 #
 # genlab explains how small image generators work, in notebooks that *are* the thing they explain: the text, the library (`genlab/`), the tests and the experiments are one. Run a notebook with another number of epochs, another data set, on a GPU; a PDF report with loss tables, Frechet distances, training times and sample figures builds itself from what the runs leave on disk. Every number in it comes from a file, and every distance stands beside the distance that real images have.
 #
-# It grew out of five student reports that trained these models by hand. *Report 000*, which the notebooks mention, is the first of them: a GAN on MNIST, looked at after 1, 5, 20 and 50 epochs.
+# It grew out of five student reports that trained these models by hand. Three of them are mentioned in the notebooks: *report 000*, a GAN and a diffusion model on MNIST, looked at after several numbers of epochs; *report 001*, which derives diffusion in twelve equations; *report 003*, a U-Net diffusion model on MNIST.
 #
 # ## Two commands
 #
@@ -35,16 +35,21 @@
 # | [00_data](nbs/00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order |
 # | [00_runs](nbs/00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit |
 # | [01_gan](nbs/01_gan.ipynb) | `genlab.gan` | the DCGAN: the game, the losses, the networks, the loop |
+# | [02_ddpm_theory](nbs/02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute |
+# | [02_ddpm](nbs/02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, four samplers, guidance, bits per pixel |
+# | [03_unet](nbs/03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys |
 # | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | the Frechet distance, why it explodes, and its floor |
 # | [07_report](nbs/07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
 #
-# Numbers 02 to 04 and 06 (diffusion, U-Net, VAE, interpolation) are to come. Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+# Numbers 04 and 06 (VAE, interpolation) are to come. Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
 # ## Running a notebook with other parameters
 #
 #     source .venv/bin/activate
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 20 -p dataset mnist
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 50 -p dataset mnist    # trains 30 more
+#     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50
+#     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50 -p sampler heun    # trains nothing, samples again
 #
 # The cell tagged `parameters` near the top of a notebook lists what can be set. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
 #
@@ -69,5 +74,7 @@
 #     samples = run.samples(60)                  # uint8 (N, C, H, W)
 #     show_grid(samples[:64])
 #     print(evaluate(samples, "digits"))         # the distance, its floor, N, extractor and hash
+#
+# A diffusion model in the same way, with `genlab.ddpm.DDPMConfig` and `run_ddpm`. The samplers take any denoiser: `dpmpp(model, shape, steps=20, seed=0)`, where `model(xt, t)` returns the clean image and has `.diffusion` and `.device`.
 #
 # How to change something: [CONTRIBUTING.md](CONTRIBUTING.md). Licence: Apache 2.0.

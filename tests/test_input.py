@@ -13,6 +13,7 @@ from PIL import Image
 
 import genlab.data
 from genlab.data import epoch_batches, load_dataset
+from genlab.ddpm import DDPMConfig, make_network, run_ddpm
 from genlab.fid import LeNet, load_lenet
 from genlab.gan import GANConfig, run_gan
 
@@ -34,6 +35,43 @@ def test_a_wrong_parameter_is_named(values, sentence):
     with pytest.raises(ValueError) as error:
         GANConfig(**values)
     assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        (dict(T=0), "T: 0 should be greater than 0"),
+        (dict(steps=0), "steps: 0 should be greater than 0"),
+        (dict(T=100, steps=101), "steps: 101 are more than the T = 100 noise levels there are"),
+        (dict(compare=["heun:2000"]), "steps: 2000 are more than the T = 1000 noise levels there are"),
+        (dict(compare=["heun"]), "steps: '' should be a valid integer"),
+        (dict(guidance=3), "guidance: 3.0 needs a model that knows classes; train one with conditional=True"),
+        (dict(network="seed", conditional=True), "conditional: report 003's network knows no classes"),
+        (dict(widths=[]), "widths: [] list should have at least 1 item"),
+        (dict(widths=[12]), "widths: [12] are not all multiples of 8"),
+        (dict(target="mu"), "target: 'mu' should be 'eps', 'x0' or 'v'"),
+        (dict(lr=-1), "lr: -1 should be greater than 0"),
+    ],
+)
+def test_a_wrong_diffusion_parameter_is_named(values, sentence):
+    with pytest.raises(ValueError) as error:
+        DDPMConfig(**values)
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+def test_images_that_a_u_net_cannot_halve(runs_folder):
+    with pytest.raises(ValueError, match="size: this U-Net makes images 16 times smaller, and 16 pixels cannot be"):
+        run_ddpm(DDPMConfig(widths=[8, 8, 8, 8, 8]))
+    with pytest.raises(ValueError, match="size: report 003's U-Net halves images three times, and 4 pixels cannot be"):
+        run_ddpm(DDPMConfig(network="seed", widths=[8], size=4, metrics=[]))
+    with pytest.raises(ValueError, match="heads: 8 channels cannot be shared among 3 heads"):
+        run_ddpm(DDPMConfig(widths=[8], heads=3))
+    assert not list(runs_folder.rglob("*.safetensors"))
+
+
+def test_classes_of_images_without_labels(pictures):
+    with pytest.raises(ValueError, match="conditional: the data set has no labels"):
+        make_network(DDPMConfig(widths=[8], conditional=True), load_dataset(f"folder:{pictures}", size=16))
 
 
 def test_papermill_fails_early(tmp_path, runs_folder):

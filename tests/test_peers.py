@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import needs_mnist
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from PIL import Image
 from pytorch_fid import fid_score, inception
 from torch.utils.data import DataLoader
@@ -13,7 +14,10 @@ from torchvision.datasets import MNIST
 
 import genlab.fid
 from genlab.data import derive_seed, epoch_batches, load_dataset
+from genlab.ddpm import ddim, dpmpp, karras_times
+from genlab.diffusion import Diffusion, cosine_betas, linear_betas
 from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features
+from genlab.runs import latents
 
 
 @pytest.mark.parametrize("n", [400, 2000])
@@ -94,3 +98,44 @@ def test_batches_hold_the_pixels_of_torchvision(tmp_path, monkeypatch):
     loader = DataLoader(MNIST(tmp_path, train=False, transform=usual), batch_size=128, sampler=order.tolist())
     for (x, y), (ours, labels) in zip(loader, epoch_batches(data, 128, seed=0, epoch=0), strict=True):
         assert torch.equal(x, ours) and torch.equal(y, labels)
+
+
+# -- samplers of the package diffusers -------------------------------------------------------------------------------
+
+
+class Bent:
+    "A denoiser that needs no time: the clean image is a bent copy of the noisy one."
+
+    def __init__(self, betas):
+        self.diffusion, self.device = Diffusion(betas), torch.device("cpu")
+
+    def __call__(self, xt, t):
+        return torch.tanh(0.7 * xt + 0.1)
+
+
+def walk(scheduler, model, shape, seed):
+    x = latents(shape[0], shape[1:], seed)
+    for t in scheduler.timesteps:
+        x = scheduler.step(model(x, t), t, x).prev_sample
+    return x
+
+
+@pytest.mark.parametrize("betas", [linear_betas(1000), cosine_betas(1000)], ids=["linear", "cosine"])
+@pytest.mark.parametrize("steps", [5, 20, 50])
+def test_ddim_of_diffusers(betas, steps):
+    model, shape = Bent(betas), (4, 1, 6, 6)
+    theirs = DDIMScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", timestep_spacing="trailing", clip_sample=False)
+    theirs.set_timesteps(steps)
+    assert torch.allclose(ddim(model, shape, steps, 0), walk(theirs, model, shape, 0), atol=2e-5)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 20, 50])
+def test_dpm_solver_of_diffusers(steps):
+    betas = linear_betas(1000, last=0.017)  # ends at sigma = 74; ours begin at 80 at most
+    model, shape = Bent(betas), (4, 1, 6, 6)
+    theirs = DPMSolverMultistepScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", use_karras_sigmas=True, final_sigmas_type="zero")
+    theirs.set_timesteps(steps)
+    times = karras_times(model.diffusion, steps)[:-1]
+    ours = ((1 / model.diffusion.abar_at(torch.tensor(times)) - 1).sqrt()).tolist()
+    assert np.allclose(ours, theirs.sigmas[:-1], rtol=1e-4)
+    assert torch.allclose(dpmpp(model, shape, steps, 0).float(), walk(theirs, model, shape, 0), atol=1e-4)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 PROFILE = """
 runs:
   - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100}
+  - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
 """
 FLAGS = (
@@ -64,11 +65,14 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     if engine == "latex" and not shutil.which("lualatex"):
         pytest.skip("there is no LaTeX here")
     done = command("genlab_report", "mine", "--engine", engine, cwd=project, GENLAB_RUNS=str(swept[0]))
-    assert done.returncode == 0 and f"(by {engine}): 2 of 3 evaluations of profile mine" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"(by {engine}): 3 of 4 evaluations of profile mine" in done.stdout, done.stdout + done.stderr
     assert (project / "report/report.pdf").read_bytes().startswith(b"%PDF")
     text = (project / "report/_generated/build/report.md").read_text()
     assert "**broken, folder:/nowhere, 1 epoch** is missing: `FileNotFoundError: dataset: there is no folder /nowhere.`" in text
     assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
+    assert "the best sampler with at most 20 evaluations is ddim (5 evaluations)" in text and "| ancestral | 40 | 40 | 60 |" in text
+    for figure in ("denoising-unet", "noise-unet", "levels-unet", "guidance-unet", "samplers-unet-1", "losses-ddpm"):
+        assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
     for score in scores(swept[0]).values():
         assert f"| {score['fd_lenet']['value']:,.2f} | {score['fd_lenet']['floor']:.2f} ± " in text
 
@@ -94,7 +98,7 @@ def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path
 
 def test_killed_and_started_again(swept, project, tmp_path):
     "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over, with the same results."
-    (project / "report/profiles/mine.yaml").write_text(PROFILE.rsplit("  -", 1)[0])
+    (project / "report/profiles/mine.yaml").write_text(PROFILE.split("  - {notebook: 02")[0])
     program = [str(Path(sys.executable).parent / "snakemake"), "sweep", *FLAGS.split()]
     first = subprocess.Popen(program, cwd=project, env=os.environ | {"GENLAB_RUNS": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(1200):

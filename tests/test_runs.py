@@ -1,5 +1,6 @@
 """The run contract, for every model: killed at any moment and resumed, or continued later, the result is the same to the bit."""
 
+import json
 import os
 import random
 import signal
@@ -10,12 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import genlab.ddpm
 from genlab.data import load_dataset
+from genlab.ddpm import DDPMConfig, run_ddpm
 from genlab.gan import GANConfig, run_gan, train_gan
 from genlab.runs import Run
 
 # model: (small configuration, function that does it all)
-MODELS = {"gan": (GANConfig(width=8, latent=16, batch_size=64, ema=0.9, n_samples=50), run_gan)}
+TINY = dict(size=8, widths=[8, 16], T=40, steps=5, batch_size=64, ema=0.9, n_samples=50, metrics=[])
+MODELS = {
+    "gan": (GANConfig(width=8, latent=16, batch_size=64, ema=0.9, n_samples=50), run_gan),
+    "ddpm": (DDPMConfig(**TINY), run_ddpm),
+    "ddpm, seed": (DDPMConfig(**TINY | {"widths": [8]}, network="seed", channels=3, target="eps", schedule="linear"), run_ddpm),
+    "ddpm, by class": (DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True), run_ddpm),
+}
 
 
 def train(runs, config, go, checkpoint_seconds=30.0):
@@ -96,7 +105,7 @@ def test_truncated_checkpoint(straight, processes, tmp_path, monkeypatch):
     (file,) = tmp_path.glob("*/*/*/checkpoint.safetensors")
     os.truncate(file, file.stat().st_size // 2)
     monkeypatch.setenv("GENLAB_RUNS", str(tmp_path))
-    run, data = Run(config), load_dataset(config.dataset)
+    run, data = Run(config), load_dataset(config.dataset, size=config.size)
     run._n_images = len(data.images)
     with pytest.warns(UserWarning, match="is damaged .* and was removed"):
         run._restore(10**9, {})
@@ -159,6 +168,40 @@ def test_a_seed_decides_everything(tmp_path, monkeypatch):
 
     assert torch.equal(weights(1, "a"), weights(1, "b"))
     assert not torch.equal(weights(1, "a"), weights(2, "b"))
+
+
+def test_a_nan_stops_training_and_spares_the_checkpoint(monkeypatch):
+    config = DDPMConfig(**TINY)
+    run = run_ddpm(config)
+    before = {p.name: p.read_bytes() for p in run.folder.glob("*.*") if p.is_file()}
+    weight = genlab.ddpm.loss_weight
+    for at in (25, 33):  # between two logged updates, and in the last one
+        steps = iter(range(run.step, 10_000))
+        monkeypatch.setattr(genlab.ddpm, "loss_weight", lambda *args: weight(*args) * (float("nan") if next(steps) >= at else 1))  # noqa: B023
+        with pytest.raises(FloatingPointError, match="Training has diverged.*Try a lower learning rate; .*checkpoint.* is (kept|as it was before)"):
+            run_ddpm(config.model_copy(update={"epochs": 3}))
+        assert {p.name: p.read_bytes() for p in run.folder.glob("*.*") if p.is_file()} == before
+    monkeypatch.undo()
+
+
+def test_other_samples_need_no_training(runs_folder):
+    run = run_ddpm(DDPMConfig(**TINY))
+    weights = run.epoch_folder(1) / "weights.safetensors"
+    before, first = weights.stat().st_mtime_ns, run.samples(1)
+    again = run_ddpm(DDPMConfig(**TINY | {"sampler": "ddim", "steps": 10}, compare=["ancestral:40", "heun:3"]))
+    assert again.folder == run.folder and weights.stat().st_mtime_ns == before and again.history == []
+    assert again.metrics(1)["evaluations"] == 10 and not torch.equal(again.samples(1), first)
+    table = json.loads((run.epoch_folder(1) / "samplers.json").read_text())
+    assert [(row["sampler"], row["evaluations"]) for row in table] == [("ancestral", 40), ("heun", 5)]
+    assert genlab.ddpm.compare_samplers(again) == table, "what has been scored is not scored again"
+
+
+def test_samples_do_not_depend_on_the_batch_size(runs_folder):
+    config = DDPMConfig(**TINY, conditional=True, guidance=2.0, sampler="ancestral")
+    run = run_ddpm(config)
+    net, data = genlab.ddpm.train_ddpm(run, 1), load_dataset("digits", size=8)
+    together, alone = (genlab.ddpm.sample_ddpm(net, config, data, 50, batch_size=n)[0].int() for n in (50, 7))
+    assert (together - alone).abs().max() <= 1, "another batch size may round a float the other way, no more"
 
 
 def test_history_has_about_fifty_rows_an_epoch():

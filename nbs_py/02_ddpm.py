@@ -1,0 +1,919 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Denoising diffusion
+#
+# > Train a network to see the noise in an image, then walk from pure noise to a new image: the loss, the loop, four samplers, guidance, and what it all costs
+#
+# Spoil an image with noise, a little, then a little more, a thousand times, until nothing is left of it. Each of these small steps can nearly be undone, if one knows what images look like. A **diffusion model** ([Sohl-Dickstein et al. 2015](https://arxiv.org/abs/1503.03585), [Ho et al. 2020](https://arxiv.org/abs/2006.11239)) is a network that has learned to undo them. To make a new image, start with nothing but noise and undo a thousand steps.
+#
+# Where a GAN plays two networks against each other, this is plain regression: one network, one squared error, and a loss that goes down. The theory is worked out and checked in [02_ddpm_theory](02_ddpm_theory.ipynb); the network is opened up in [03_unet](03_unet.ipynb). Here it is trained and made to draw - in 20 steps instead of a thousand.
+#
+# Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50`.
+
+# %%
+#| default_exp ddpm
+
+# %% tags=["parameters"]
+dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+epochs = 30  # passes over the training set
+snapshots = [1, 5]  # look at the model after these epoch counts, too
+name = "unet"  # a word for the run's folder
+size = None  # pixels a side; None: the data set's own
+network = "unet"  # unet, or seed: the U-Net of report 003
+channels = None  # 3: show gray images to the network as three equal channels, as report 003 did; None: as they are
+widths = None  # channels at each resolution of the U-Net, e.g. [32, 64, 128]; None: these, half of them for images below 24 pixels
+blocks = 1  # residual blocks at each resolution, down and up
+heads = 4  # of the attention at the lowest resolution; 0: no attention
+T = 1000  # noise levels
+schedule = "cosine"  # linear (Ho et al.) or cosine (Nichol and Dhariwal)
+target = "v"  # what the network predicts: eps, x0 or v
+min_snr = None  # clip the weight of easy noise levels at this signal-to-noise ratio, e.g. 5; None: plain MSE
+conditional = False  # tell the network the class
+batch_size = 64  # images in an update
+lr = 1e-3  # Adam's learning rate
+ema = 0.999  # sample from a moving average of the weights with this decay; 0: from the last weights
+seed = 0  # all randomness follows from it
+precision = "no"  # bf16: bfloat16 autocast
+channels_last = False  # keep channels innermost in memory
+compile = False  # compile the network with torch.compile
+sampler = "dpmpp"  # ancestral, ddim, dpmpp or heun
+steps = 20  # of the sampler
+guidance = 1.0  # scale of classifier-free guidance; needs conditional
+n_samples = None  # images to draw and score; None: as many as there are test images
+metrics = ["fd_lenet"]  # fd_lenet, fid
+compare = ["ancestral:250", "ancestral:20", "ddim:10", "ddim:20", "dpmpp:10", "dpmpp:20", "heun:5", "heun:10"]  # sampler:steps to score
+guided_epochs = 10  # train a class-conditional model this long to show guidance; 0: do not
+
+# %%
+#| export
+import json
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.ticker import LogLocator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from torch import nn
+
+from genlab.data import ImageSet, derive_seed, load_dataset, progress, show_grid, to_image, to_model
+from genlab.diffusion import Diffusion, cosine_betas, linear_betas
+from genlab.fid import check_metrics, evaluate
+from genlab.runs import EMA, Run, RunConfig, atomic, make_accelerator, seed_everything
+from genlab.unet import SeedUNet, UNet
+
+# %%
+#| hide
+import pandas as pd
+import pytest
+
+from genlab.diffusion import GaussianMixture, discretised_nll
+from genlab.runs import latents, plot_history
+
+
+# %% [markdown]
+# ## What defines a diffusion run
+#
+# Half of the settings describe the network ([03_unet](03_unet.ipynb)) and the noise ([02_ddpm_theory](02_ddpm_theory.ipynb)). The last four say how samples are drawn. They can be changed afterwards without training anything again, so they are not part of the run's identity.
+
+# %%
+#| export
+class DDPMConfig(RunConfig):
+    "A diffusion run."
+
+    log_line: ClassVar[str] = "loss: {loss:.4f}"
+    asked: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+
+    model: Literal["ddpm"] = "ddpm"
+    name: str = Field("unet", pattern=r"^[\w.-]+$")
+    batch_size: PositiveInt = 64
+    ema: float = Field(0.999, ge=0, lt=1)
+    network: Literal["unet", "seed"] = "unet"  # ours, or report 003's
+    channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
+    widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_network
+    blocks: PositiveInt = 1  # residual blocks at each resolution, down and up
+    heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
+    T: PositiveInt = 1000  # noise levels
+    schedule: Literal["linear", "cosine"] = "cosine"
+    target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
+    min_snr: PositiveFloat | None = None  # see loss_weight
+    conditional: bool = False  # the network is told the class, in nine of ten updates
+    lr: PositiveFloat = 1e-3  # Adam's learning rate
+    channels_last: bool = False  # memory order of the network's tensors
+    compile: bool = False  # torch.compile for training
+
+    sampler: Literal["ancestral", "ddim", "dpmpp", "heun"] = Field("dpmpp", exclude=True)
+    steps: PositiveInt = Field(20, exclude=True)  # of the sampler
+    guidance: float = Field(1.0, ge=0, exclude=True)  # 0: ignore the class, 1: plain, above 1: exaggerate it
+    compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
+
+    @field_validator("widths")
+    @classmethod
+    def _multiples_of_eight(cls, widths: list[int] | None) -> list[int] | None:
+        if any(w < 8 or w % 8 for w in widths or []):
+            raise ValueError(f"widths: {widths} are not all multiples of 8, which group normalisation needs.")
+        return widths
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.steps > self.T:
+            raise ValueError(f"steps: {self.steps} are more than the T = {self.T} noise levels there are.")
+        if self.guidance != 1 and not self.conditional:
+            raise ValueError(f"guidance: {self.guidance} needs a model that knows classes; train one with conditional=True.")
+        if self.conditional and self.network == "seed":
+            raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
+        for text in self.compare:
+            self.with_sampler(text)
+        return self
+
+    def with_sampler(self, text: str) -> "DDPMConfig":
+        "The same configuration with another sampler, given as sampler:steps, such as ddim:50. ValueError if there is none such."
+        sampler, _, steps = text.partition(":")
+        return type(self)(**self.model_dump() | {"sampler": sampler, "steps": steps, "guidance": self.guidance, "n_samples": self.n_samples})
+
+
+# %%
+config = DDPMConfig(
+    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, network=network, channels=channels, widths=widths,
+    blocks=blocks, heads=heads, T=T, schedule=schedule, target=target, min_snr=min_snr, conditional=conditional,
+    batch_size=batch_size, lr=lr, ema=ema, seed=seed, precision=precision, channels_last=channels_last, compile=compile,
+    sampler=sampler, steps=steps, guidance=guidance, n_samples=n_samples, metrics=metrics, compare=compare,
+)  # fmt: skip
+data = load_dataset(config.dataset, "train", config.size)
+test = load_dataset(config.dataset, "test", config.size)
+show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
+
+# %%
+for wrong, sentence in [
+    (dict(T=0), "T: 0 should be greater than 0"),
+    (dict(T=10), "steps: 20 are more than the T = 10 noise levels"),
+    (dict(guidance=2), "guidance: 2.0 needs a model that knows classes"),
+    (dict(target="mean"), "target: 'mean' should be 'eps', 'x0' or 'v'"),
+    (dict(compare=["ddim:5000"]), "steps: 5000 are more than the T = 1000"),
+    (dict(compare=["dimm:50"]), "sampler: 'dimm' should be 'ancestral', 'ddim', 'dpmpp' or 'heun'"),
+    (dict(widths=[20]), "widths: .20. are not all multiples of 8"),
+]:
+    with pytest.raises(ValueError, match=sentence):
+        DDPMConfig(**wrong)
+
+
+# %% [markdown]
+# ## What the network learns
+#
+# Recall from the theory: with $\bar\alpha_t$ falling from 1 to nearly 0, an image at noise level $t$ is
+#
+# $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\varepsilon,\qquad\varepsilon\sim\mathcal N(0,I).$$
+#
+# The network is given $x_t$ and $t$ and says what is in there. It may be asked for the noise $\varepsilon$, for the clean image $x_0$, or for $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$, the mixture that stays a sensible question at both ends: at $t=0$ it asks for the noise, at $t=T$ for the image ([Salimans and Ho 2022](https://arxiv.org/abs/2202.00512)). Each can be computed from each, given $x_t$. What differs is how much an error counts: an error of $\varepsilon$ at high noise is a huge error of $x_0$.
+
+# %%
+#| export
+def make_diffusion(config: DDPMConfig) -> Diffusion:
+    "The noise that a configuration asks for."
+    return Diffusion({"linear": linear_betas, "cosine": cosine_betas}[config.schedule](config.T))
+
+
+# %% [markdown]
+# Training draws a noise level for each image at random and takes the mean squared error. That weighs noise levels in some way; with another weight, the network would spend its capacity elsewhere. **Min-SNR** ([Hang et al. 2023](https://arxiv.org/abs/2303.09556)) measures errors in $x_0$ and weighs them with $\min(\mathrm{SNR},\gamma)$, $\mathrm{SNR}=\bar\alpha_t/(1-\bar\alpha_t)$: nearly clean images, where the task is trivial and the weight of the plain loss enormous, count no more than those with $\mathrm{SNR}=\gamma$. Written as a factor for the loss of each target:
+
+# %%
+#| export
+def loss_weight(
+    diffusion: Diffusion,
+    t: torch.Tensor,  # int64 (B,)
+    target: str,  # eps, x0 or v
+    min_snr: float | None,  # gamma; None: every weight is 1
+) -> torch.Tensor:  # float32 (B,)
+    "The factor of each image's squared error (Hang et al. 2023, section 3.4)."
+    if min_snr is None:
+        return torch.ones(len(t))
+    snr = (diffusion.abar / (1 - diffusion.abar))[t]
+    return (snr.clamp(max=min_snr) / {"eps": snr, "x0": 1, "v": snr + 1}[target]).float()
+
+
+# %% [markdown]
+# Three targets, one loss: with these factors, the same error of $x_0$ costs the same whatever the network predicts.
+
+# %%
+diffusion = make_diffusion(config)
+x0 = to_model(data.images[:8]).double()
+t = torch.linspace(1, T, 8).long()
+eps, wrong_x0 = torch.randn_like(x0), x0 + 0.1 * torch.randn_like(x0)
+xt = diffusion.q_sample(x0, t, eps)
+wrong_eps = diffusion.x0_eps("x0", wrong_x0, xt, t)[1]
+losses = []
+for kind in ("eps", "x0", "v"):
+    error = diffusion.target(kind, wrong_x0, wrong_eps, t) - diffusion.target(kind, x0, eps, t)
+    losses.append(loss_weight(diffusion, t, kind, 5.0) * error.square().flatten(1).mean(1))
+assert torch.allclose(losses[0], losses[1], rtol=1e-5) and torch.allclose(losses[0], losses[2], rtol=1e-5)
+assert (loss_weight(diffusion, t, "v", None) == 1).all()
+
+
+# %% [markdown]
+# ## The training loop
+#
+# The network, freshly initialised. Unless told otherwise, ours has 32, 64 and 128 channels at the three resolutions, half of that for images below 24 pixels; report 003's has 64 everywhere. (Report 003 turned gray digits into three equal channels; `channels=3` does, too, in order to repeat it.)
+
+# %%
+#| export
+def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
+    "A fresh network (xt, t, y) -> prediction for images like those of `data`; the seed decides the weights."
+    seed_everything(config.seed, 0)
+    channels, size = config.channels or data.images.shape[1], data.images.shape[-1]
+    if config.conditional and not data.classes:
+        raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
+    if config.network == "seed":
+        net = SeedUNet(channels, (config.widths or [64])[0], size=size)
+    else:
+        widths = config.widths or ([32, 64, 128] if size >= 24 else [16, 32, 64])
+        net = UNet(channels, widths, config.blocks, config.heads, len(data.classes) if config.conditional else 0, size=size)
+    return net.to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+
+
+# %% [markdown]
+# Now the loop, which is all there is to training a diffusion model. For each batch: draw noise levels and noise, mix, ask, compare. In a class-conditional run one label in ten is replaced by "none", so that the network also learns to do without; that is what guidance needs below.
+
+# %%
+#| export
+def train_ddpm(run: Run, epochs: int) -> nn.Module:
+    "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
+    config, accelerator = run.config, make_accelerator(run.config.precision)
+    data, diffusion = load_dataset(config.dataset, "train", config.size), make_diffusion(config)
+    net = make_network(config, data).to(accelerator.device)
+    if run.load_weights(epochs, net):
+        return net
+    average, opt = EMA(net, config.ema), torch.optim.Adam(net.parameters(), config.lr)
+    model = torch.compile(net) if config.compile else net
+
+    for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, opt=opt):
+        x0 = x0.expand(-1, config.channels or -1, -1, -1)
+        t = torch.randint(1, config.T + 1, (len(x0),))
+        eps = torch.randn_like(x0)
+        xt = diffusion.q_sample(x0, t, eps)
+        y = torch.where(torch.rand(len(y)).to(y.device) < 0.1, len(data.classes), y) if config.conditional else None
+
+        with accelerator.autocast():
+            output = model(xt, t.to(x0.device), y)
+        error = (output.float() - diffusion.target(config.target, x0, eps, t)).square().flatten(1).mean(1)
+        loss = (loss_weight(diffusion, t, config.target, config.min_snr).to(x0.device) * error).mean()
+
+        opt.zero_grad()
+        accelerator.backward(loss)
+        opt.step()
+        average.update(net)
+        run.log(loss=loss)
+    run.keep_weights(epochs, average.model)
+    return average.model
+
+
+# %% [markdown]
+# ## From noise to images
+#
+# All samplers below ask one thing of a model: the clean image it believes in, $\hat x_0$, given $x_t$ and $t$. So we wrap network, noise schedule and target into a `Denoiser` that answers exactly that. It clips $\hat x_0$ to $[-1,1]$, as pixels are, which keeps errors of early steps from adding up.
+#
+# With **classifier-free guidance** ([Ho and Salimans 2022](https://arxiv.org/abs/2207.12598)) it asks twice, with the label and without, and exaggerates the difference by a scale $s$: $\hat x_0=\hat x_0^{\text{none}}+s\,(\hat x_0^{y}-\hat x_0^{\text{none}})$. At $s=1$ that is the plain conditional model; above, samples become more typical of their class, and less varied.
+
+# %%
+#| export
+class Denoiser:
+    "What samplers sample from: (xt, t) -> the x0 that the network believes in. Counts its evaluations."
+
+    def __init__(
+        self,
+        net: nn.Module,  # (xt, t, y) -> eps, x0 or v, as the configuration says
+        config: DDPMConfig,
+        labels: torch.Tensor | None = None,  # int64 (B,): classes to draw; None: any
+    ):
+        self.net, self.config, self.diffusion = net.eval(), config, make_diffusion(config)
+        self.device, self.evaluations = next(net.parameters()).device, 0
+        self.labels = None if labels is None else labels.to(self.device)
+
+    @torch.no_grad()
+    def output(self, xt: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        "What the network says about xt (B, C, H, W) at times t (B,), float32; guided if the configuration says so."
+        self.evaluations += 1
+        scale, t = self.config.guidance, t.to(self.device).float()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            if self.labels is None or scale == 1:
+                return self.net(xt, t, self.labels).float()
+            none = torch.full_like(self.labels, self.net.classes)
+            both = self.net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([none, self.labels]))
+        without, given = both.float().chunk(2)
+        return without + scale * (given - without)
+
+    def __call__(
+        self,
+        xt: torch.Tensor,  # (B, C, H, W)
+        t,  # noise level in (0, T], for all or for each; a fraction is fine
+    ) -> torch.Tensor:  # (B, C, H, W) in [-1, 1]
+        "The clean images that the network sees in xt."
+        t = torch.as_tensor(t).expand(len(xt))
+        return self.diffusion.x0_eps(self.config.target, self.output(xt, t), xt, t)[0].clamp(-1, 1)
+
+
+# %% [markdown]
+# Random numbers come from one stream per sample, so that sample 7 is the same in a batch of ten and in a batch of a thousand. The first draw of a stream is the latent `latents(...)` gives, the same for all samplers (and for the GAN); what stochastic samplers need later follows.
+
+# %%
+#| export
+class Noise:
+    "Standard normal noise (n, ...), drawn for each sample from its own generator; call it for the next."
+
+    def __init__(self, shape: tuple[int, ...], seed: int, start: int = 0):
+        self.shape = shape
+        self.generators = [torch.Generator().manual_seed(derive_seed(seed, start + i)) for i in range(shape[0])]
+
+    def __call__(self) -> torch.Tensor:
+        z = torch.empty(self.shape)
+        for row, generator in zip(z, self.generators, strict=True):
+            row.normal_(generator=generator)
+        return z
+
+
+# %%
+noise = Noise((5, 1, 8, 8), seed=3)
+first, second = noise(), noise()
+assert torch.equal(first, latents(5, (1, 8, 8), seed=3)) and not torch.equal(first, second)
+rest = Noise((2, 1, 8, 8), seed=3, start=3)
+assert torch.equal(rest(), first[3:]) and torch.equal(rest(), second[3:])
+
+
+# %% [markdown]
+# ### Which noise levels to visit
+#
+# A sampler visits some of the levels, from $T$ down, and ends at 0. Evenly spaced ones are the obvious choice. The other that is in use packs them densely where there is little noise and details are made: evenly in $\sigma^{1/7}$, with $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$ the noise relative to the signal ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), eq. 5). Their levels lie between the trained ones, which is no problem for a network that takes $t$ as a number. They begin at $\sigma=80$ at most, where an image is noise but for one part in 6,400; the cosine schedule goes on to $\sigma=20{,}000$, and steps spent there are lost (in a first version of this notebook five steps of `heun` were, and its digits were mush).
+
+# %%
+#| export
+def even_times(diffusion: Diffusion, steps: int) -> list[int]:
+    "`steps` + 1 noise levels from T to 0, evenly spaced. ValueError if there are not as many."
+    if not 1 <= steps <= diffusion.T:
+        raise ValueError(f"steps: {steps} is not between 1 and the T = {diffusion.T} noise levels there are.")
+    return torch.linspace(diffusion.T, 0, steps + 1, dtype=torch.float64).round().long().tolist()
+
+
+def karras_times(diffusion: Diffusion, steps: int, rho: float = 7.0, largest: float = 80.0) -> list[float]:
+    "`steps` + 1 noise levels from sigma = `largest` or T to 1, then 0, evenly spaced in sigma^(1/rho) (Karras et al. 2022, eq. 5)."
+    even_times(diffusion, steps)  # the same limits
+    low, high = ((1 / diffusion.abar[[1, -1]] - 1).sqrt().clamp(max=largest) ** (1 / rho)).tolist()
+    sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
+    return [*diffusion.t_at(-2 * sigma.log()).tolist(), 0]
+
+
+# %%
+assert even_times(diffusion, T) == list(range(T, -1, -1))
+assert even_times(make_diffusion(DDPMConfig()), 4) == [1000, 750, 500, 250, 0]
+few = min(20, T)
+times = karras_times(diffusion, few)
+assert len(times) == few + 1 and times[0] > 0.95 * T and abs(times[-2] - 1) < 1e-6 and all(a > b for a, b in pairwise(times))
+with pytest.raises(ValueError, match="steps: 1001 is not between 1 and the T = 1000"):
+    even_times(Diffusion(linear_betas()), 1001)
+fig, ax = plt.subplots(figsize=(6, 1.7), layout="constrained")
+for i, levels in enumerate((even_times(diffusion, few), times)):
+    ax.plot(levels, [i] * len(levels), "|", markersize=14)
+ax.set(xlabel="noise level $t$", yticks=[0, 1], yticklabels=["even", "Karras"], ylim=(-0.7, 1.7), title=f"the levels that {few} steps visit");
+
+
+# %% [markdown]
+# ### Four samplers
+#
+# Each is one function with the same signature. `callback(s, x, x0)` is called after every step with the level reached, the image there and the clean image believed in; pictures of the way are made with it.
+#
+# **Ancestral sampling** is the model's definition run backwards: draw $x_s$ from the posterior $q(x_s\mid x_t,\hat x_0)$ of eqs. (9)-(11). With $T$ steps it is the DDPM of Ho et al.; with fewer, the same on a subset of the levels ([Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672), section 4). The last step has variance zero, so no noise is added at the end.
+
+# %%
+#| export
+def ancestral(
+    model: Denoiser,  # (xt, t) -> x0, with .diffusion and .device
+    shape: tuple[int, ...],  # (n, C, H, W)
+    steps: int,  # 1 to T
+    seed: int,  # sample i depends on (seed, start + i) only
+    callback: Callable = lambda s, x, x0: None,
+    start: int = 0,  # number of the first sample
+) -> torch.Tensor:  # float32 (n, C, H, W)
+    "Ancestral sampling (Ho et al. 2020, algorithm 2; with fewer steps, Nichol and Dhariwal 2021)."
+    noise = Noise(shape, seed, start)
+    x = noise().to(model.device)
+    for t, s in pairwise(even_times(model.diffusion, steps)):
+        x0 = model(x, t)
+        x, variance = model.diffusion.posterior(x, x0, t, s)
+        if s > 0:
+            x = x + variance.sqrt() * noise().to(model.device)
+        callback(s, x, x0)
+    return x
+
+
+# %% [markdown]
+# **DDIM** ([Song et al. 2021](https://arxiv.org/abs/2010.02502)) keeps the noise it sees instead of drawing new noise: $x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon$. Nothing is random but the start; the steps follow the *probability flow*, an ordinary differential equation that carries noise to images. $\eta$ puts a part of the randomness back: $\eta=1$ is ancestral sampling.
+
+# %%
+#| export
+def ddim(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, eta: float = 0.0) -> torch.Tensor:
+    "DDIM (Song et al. 2021, eq. 12), arguments as for `ancestral`; eta = 0 is deterministic, eta = 1 ancestral sampling."
+    diffusion, noise = model.diffusion, Noise(shape, seed, start)
+    x = noise().to(model.device)
+    for t, s in pairwise(even_times(diffusion, steps)):
+        x0 = model(x, t)
+        eps = diffusion.x0_eps("x0", x0, x, t)[1]
+        abar, variance = diffusion.abar_at(s), eta**2 * diffusion.posterior(x, x0, t, s)[1].cpu().double()
+        x = abar.sqrt().item() * x0 + (1 - abar - variance).clamp(min=0).sqrt().item() * eps
+        if variance > 0:
+            x = x + variance.sqrt().item() * noise().to(model.device)
+        callback(s, x, x0)
+    return x
+
+
+# %% [markdown]
+# **DPM-Solver++(2M)** ([Lu et al. 2022](https://arxiv.org/abs/2211.01095)) follows the same equation with a better integrator. In the variable $\lambda=\log(\sqrt{\bar\alpha}/\sqrt{1-\bar\alpha})$ the exact solution over a step $h=\lambda_s-\lambda_t$ is $x_s=\frac{\sigma_s}{\sigma_t}x_t+\sigma_s\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0\,d\lambda$, now with $\sigma=\sqrt{1-\bar\alpha}$. DDIM takes $\hat x_0$ as constant; this one takes it as a line through the last two values, which costs nothing: one evaluation a step, second order. The last step is first order, since $\lambda$ is infinite at its end.
+
+# %%
+#| export
+def dpmpp(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0) -> torch.Tensor:
+    "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), on Karras's noise levels; arguments as for `ancestral`."
+    diffusion, x, last = model.diffusion, Noise(shape, seed, start)().to(model.device), None
+    for t, s in pairwise(karras_times(diffusion, steps)):
+        x0 = model(x, t)
+        a, b = diffusion.abar_at(t), diffusion.abar_at(s)
+        h = (b.logit() - a.logit()) / 2  # lambda is half the log-SNR
+        line = x0
+        if last is not None and s > 0:
+            ratio = (h / last[1]).item() / 2
+            line = (1 + ratio) * x0 - ratio * last[0]
+        x = ((1 - b) / (1 - a)).sqrt().item() * x - (b.sqrt() * torch.expm1(-h)).item() * line
+        last = x0, h
+        callback(s, x, x0)
+    return x
+
+
+# %% [markdown]
+# **Heun** ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), algorithm 1) takes a step, looks at the slope where it has arrived, goes back, and takes the step with the mean of both slopes. Second order, too, at two evaluations a step (one at the last): 10 steps are 19 evaluations. Rescaled to $\tilde x=x/\sqrt{\bar\alpha}$, so that $\tilde x=x_0+\sigma\varepsilon$, the equation has the simple slope $d\tilde x/d\sigma=(\tilde x-\hat x_0)/\sigma$.
+
+# %%
+#| export
+def heun(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0) -> torch.Tensor:
+    "Heun's method (Karras et al. 2022, algorithm 1 without its optional noise), arguments as for `ancestral`; 2 * steps - 1 evaluations."
+    scale = lambda t: model.diffusion.abar_at(t).sqrt().item()
+    sigma = lambda t: (1 / model.diffusion.abar_at(t) - 1).sqrt().item()
+    times = karras_times(model.diffusion, steps)
+    x = Noise(shape, seed, start)().to(model.device) / scale(times[0])
+    for t, s in pairwise(times):
+        x0 = model(x * scale(t), t)
+        slope = (x - x0) / sigma(t)
+        there = x + (sigma(s) - sigma(t)) * slope
+        if s > 0:
+            slope = (slope + (there - model(there * scale(s), s)) / sigma(s)) / 2
+            there = x + (sigma(s) - sigma(t)) * slope
+        x = there
+        callback(s, x * scale(s), x0)
+    return x
+
+
+SAMPLERS: dict[str, Callable] = {"ancestral": ancestral, "ddim": ddim, "dpmpp": dpmpp, "heun": heun}
+
+
+# %% [markdown]
+# ### Do they solve the equation?
+#
+# On a real network one can only look at pictures. So we first let them sample from something whose exact denoiser is known: a Gaussian mixture on the line. The deterministic ones must converge to the flow's solution, and at the promised rate: halving the step divides DDIM's error by 2, that of the second-order methods by 4.
+
+# %%
+class Exact:
+    "The exact denoiser of a mixture, in place of a network."
+
+    def __init__(self, mixture, diffusion):
+        self.mixture, self.diffusion, self.device, self.evaluations = mixture, diffusion, torch.device("cpu"), 0
+
+    def __call__(self, xt, t):
+        self.evaluations += 1
+        return self.mixture.x0(xt.double(), self.diffusion.abar_at(t))
+
+
+smooth = Exact(GaussianMixture([0.4, 0.6], [-1.0, 1.0], [0.5, 0.3]), Diffusion(cosine_betas(1000)))
+truth = heun(smooth, (200, 1), 500, 0)
+assert (dpmpp(smooth, (200, 1), 1000, 0) - truth).abs().max() < 1e-3, "the reference has converged"
+rows = []
+for kind in ("ddim", "dpmpp", "heun"):
+    for k in (5, 10, 20, 40, 80):
+        smooth.evaluations = 0
+        x = SAMPLERS[kind](smooth, (200, 1), k, 0)
+        rows.append({"sampler": kind, "steps": k, "evaluations": smooth.evaluations, "error": (x - truth).abs().mean().item()})
+errors = pd.DataFrame(rows)
+
+# %%
+fig, ax = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
+for kind, group in errors.groupby("sampler", sort=False):
+    ax.loglog(group.evaluations, group.error, marker="o", markersize=4, label=kind)
+ax.set(xlabel="evaluations of the denoiser", ylabel="mean error of the sample", title="distance to the flow's solution, exact denoiser")
+ax.legend(frameon=False);
+
+
+# %%
+def order(kind, coarse=20, fine=80):
+    e = errors[errors.sampler == kind].set_index("steps").error
+    return np.log(e[coarse] / e[fine]) / np.log(fine / coarse)
+
+
+print({kind: round(order(kind), 2) for kind in ("ddim", "dpmpp", "heun")})
+assert 0.8 < order("ddim") < 1.3 and order("dpmpp") > 1.6 and order("heun") > 1.6
+
+# %% [markdown]
+# All of them must produce the mixture, stochastic or not. 2,000 samples know its mean to 0.024 and the share of its left mode to 0.011:
+
+# %%
+mixture = smooth.mixture
+for kind, k in [("ancestral", 100), ("ddim", 100), ("dpmpp", 30), ("heun", 20)]:
+    x = SAMPLERS[kind](smooth, (2000, 1), k, 1)
+    left = (x < 0).double().mean().item()
+    grid = torch.linspace(-6, 0, 4001, dtype=torch.float64)
+    expected = torch.trapezoid(mixture.density(grid), grid).item()
+    print(f"{kind:10} {k:3} steps: mean {x.mean():.3f} (0.2), share left {left:.3f} ({expected:.3f})")
+    assert abs(x.mean() - 0.2) < 0.1 and abs(left - expected) < 0.045  # four standard errors
+
+# DDIM with eta = 1 is ancestral sampling, to the last random number
+assert torch.allclose(ddim(smooth, (50, 1), 25, 0, eta=1.0).float(), ancestral(smooth, (50, 1), 25, 0).float(), atol=1e-5)
+# all start from the same latent, and a sample does not depend on its batch
+for sampler_function in SAMPLERS.values():
+    together = sampler_function(smooth, (6, 1), 10, 5)
+    assert torch.equal(together[4:], sampler_function(smooth, (2, 1), 10, 5, start=4))
+
+
+# %% [markdown]
+# ## Samples as images
+
+# %%
+#| export
+def sample_ddpm(
+    net: nn.Module,
+    config: DDPMConfig,  # its sampler, steps and guidance are used
+    data: ImageSet,  # images of this shape are drawn; a conditional model draws its classes in turn
+    n: int,  # number of images
+    seed: int = 0,  # image i depends on (seed, i) only
+    batch_size: int = 500,
+) -> tuple[torch.Tensor, int]:  # uint8 (n, C, H, W) on the CPU, and how often the network was evaluated for an image
+    "Images from a network. Three channels for gray data are averaged."
+    c, h, w = data.images.shape[1:]
+    draw, images = SAMPLERS[config.sampler], []
+    ticks = iter(progress(range(-(-n // batch_size) * config.steps), f"{config.sampler}, {n} images", "step"))
+    for start in range(0, n, batch_size):
+        shape = (min(batch_size, n - start), config.channels or c, h, w)
+        labels = torch.arange(start, start + shape[0]) % len(data.classes) if config.conditional else None
+        model = Denoiser(net, config, labels)
+        x = draw(model, shape, config.steps, seed, lambda *_: next(ticks, None), start)
+        images.append(to_image(x.mean(1, keepdim=True) if shape[1] > c else x).cpu())
+    return torch.cat(images), model.evaluations
+
+
+# %% [markdown]
+# ## Bits per dimension
+#
+# A diffusion model also bounds the likelihood of images it has never seen: the variational bound $L_0+L_1+\dots+L_T$ of the theory notebook, divided by the number of pixels and $\ln2$, in *bits per dimension*, what a lossless compressor built on the model would need per pixel. A network evaluation for each of $T$ terms and each image is a lot, so we draw for each image $L_0$ and a few of the other terms, evenly spread from a random start: an unbiased estimate, with a standard error over the images.
+
+# %%
+#| export
+def bits_per_dim(
+    net: nn.Module,
+    config: DDPMConfig,
+    data: ImageSet,  # images to encode, e.g. the test set's first 2,000
+    draws: int = 10,  # of the T - 1 middle terms, for each image
+    seed: int = 0,
+) -> dict[str, float]:  # bits_per_dim, its standard error, its three parts, n
+    "The variational bound on the negative log-likelihood (Ho et al. 2020, eq. 5), in bits per dimension."
+    config = config.model_copy(update={"guidance": 1.0})
+    draws, generator = min(draws, config.T - 1), torch.Generator().manual_seed(derive_seed(seed, 5))
+    batches = list(zip(data.images.split(500), (data.labels if config.conditional else torch.zeros(len(data.images))).split(500), strict=True))
+    rows = []
+    for images, labels in progress(batches, "bits/dim", "batch"):
+        x0 = to_model(images).expand(-1, config.channels or -1, -1, -1)
+        model = Denoiser(net, config, labels if config.conditional else None)
+        offset = torch.rand(len(x0), generator=generator)
+        times = [torch.ones(len(x0)).long()] + [2 + ((offset + k) / draws * (config.T - 1)).long() for k in range(draws)]
+        terms = []
+        for t in times:
+            xt = model.diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
+            terms.append(model.diffusion.vlb_term(x0, xt, t, model(xt.to(model.device), t)))
+        middle = torch.stack(terms[1:]).mean(0) * (config.T - 1) if draws else torch.zeros(len(x0))
+        rows.append(torch.stack([terms[0], middle, model.diffusion.prior_kl(x0)], 1) / (x0[0].numel() * np.log(2)))
+    parts = torch.cat(rows)
+    first, middle, last = parts.mean(0).tolist()
+    total = parts.sum(1)
+    return {"bits_per_dim": total.mean().item(), "se": (total.std() / len(total) ** 0.5).item(), "first": first, "middle": middle, "last": last, "n": len(total)}
+
+
+# %% [markdown]
+# A check against the theory, with a "network" that is exact: for images whose pixels are coins, $+1$ or $-1$ with equal odds, $E[x_0\mid x_t]=\tanh(\sqrt{\bar\alpha}\,x_t/(1-\bar\alpha))$. No code can be shorter than one bit per pixel, and the middle terms come to just that: the posterior has found out every coin at $t=1$. What $L_0$ adds on top is the price of a decoder that is a normal density: it knows the coin exactly, but some of the density falls outside the bin.
+
+# %%
+class Coin(nn.Module):
+    "The exact x0 of fair coins."
+
+    def __init__(self, diffusion):
+        super().__init__()
+        self.diffusion, self.unused = diffusion, nn.Parameter(torch.zeros(1))
+
+    def forward(self, xt, t, y):
+        abar = self.diffusion.abar[t.long()].view(-1, 1, 1, 1).float()
+        return torch.tanh(abar.sqrt() * xt / (1 - abar))
+
+
+coin_config = DDPMConfig(target="x0", T=1000, schedule="cosine")
+coins = ImageSet(255 * torch.randint(0, 2, (100, 1, 16, 16), generator=torch.Generator().manual_seed(0)).byte(), None, [])
+coin = bits_per_dim(Coin(make_diffusion(coin_config)), coin_config, coins, draws=20)
+print({key: round(value, 4) for key, value in coin.items()})
+one = torch.ones((), dtype=torch.float64)
+spilled = discretised_nll(one, one, make_diffusion(coin_config).variance(1)).item() / np.log(2)
+assert abs(coin["first"] - spilled) < 1e-6 and coin["last"] < 1e-6
+assert abs(coin["middle"] - 1) < 4 * coin["se"] + 0.01  # 0.01: what 1,000 steps lose
+
+# %% [markdown]
+# ## Looking inside
+#
+# What is worth seeing of a trained model, as arrays, so that this notebook and the report can draw the same pictures: how digits emerge (report 003's 8x8 grid), the noise it predicts beside the true noise (report 001's figure), and its error at each noise level. For the last two a fresh network of the same kind serves as "before training".
+
+# %%
+#| export
+LEVELS = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # noise levels to look at, as shares of T
+SCALES = (0.0, 1.0, 2.0, 4.0)  # guidance scales to look at
+
+
+@torch.no_grad()
+def look_inside(
+    net: nn.Module,
+    config: DDPMConfig,
+    data: ImageSet,  # test images
+) -> dict[str, np.ndarray]:  # see the comments in the function
+    "Arrays for the figures of a trained network; see `plot_denoising`, `plot_noise`, `plot_level_losses` and `plot_guidance`."
+    labels = data.labels[:256] if config.conditional else None
+    x0 = to_model(data.images[:256]).expand(-1, config.channels or -1, -1, -1)
+    eps = Noise(x0.shape, config.seed)()
+    before = make_network(config, data).to(next(net.parameters()).device)
+    pictures = {"denoising": _denoising(net, config, data)}  # uint8 (8 levels, 8 samples, C, H, W)
+    for name, network in (("before", before), ("after", net)):
+        model, predicted, losses = Denoiser(network, config, labels), [], []
+        for share in LEVELS:
+            t = torch.full((len(x0),), max(1, round(share * config.T)))
+            xt = model.diffusion.q_sample(x0, t, eps)
+            output = model.output(xt.to(model.device), t).cpu()
+            predicted.append(model.diffusion.x0_eps(config.target, output, xt, t)[1][0])
+            losses.append((output - model.diffusion.target(config.target, x0, eps, t)).square().mean())
+        pictures[f"noise_{name}"] = torch.stack(predicted).numpy()  # float32 (levels, C, H, W): eps predicted for the first image
+        pictures[f"loss_{name}"] = torch.stack(losses).numpy()  # float32 (levels,): MSE of the target
+    pictures["noisy"] = torch.stack([model.diffusion.q_sample(x0[:1], round(s * config.T), eps[:1])[0] for s in LEVELS]).numpy()
+    pictures["noise_true"] = eps[0].numpy()
+    if config.conditional:  # uint8 (scales, classes, C, H, W)
+        guided = [sample_ddpm(net, config.model_copy(update={"guidance": s}), data, len(data.classes), config.seed)[0] for s in SCALES]
+        pictures["guidance"] = torch.stack(guided).numpy()
+    return pictures
+
+
+def _denoising(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray:
+    "Eight samples at eight stages of ancestral sampling, noise first: uint8 (8, 8, C, H, W)."
+    labels = torch.arange(8) % len(data.classes) if config.conditional else None
+    model, steps = Denoiser(net, config, labels), min(config.T, 250)
+    shape = (8, config.channels or data.images.shape[1], *data.images.shape[2:])
+    way = [Noise(shape, config.seed)()]
+    ancestral(model, shape, steps, config.seed, lambda s, x, x0: way.append(x.cpu()))
+    return torch.stack([to_image(way[round(k * steps / 7)]) for k in range(8)]).numpy()
+
+
+# %% [markdown]
+# And how they are drawn:
+
+# %%
+#| export
+def plot_denoising(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
+    "Columns are samples, rows noise levels, from pure noise at the top."
+    return show_grid(torch.from_numpy(pictures["denoising"]).flatten(0, 1), ncol=8, ax=ax)
+
+
+def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
+    "One image at several noise levels: noisy, true noise, noise predicted before and after training."
+    rows = {"$x_t$": "noisy", "true noise": "noise_true", "before training": "noise_before", "after training": "noise_after"}
+    fig, axes = plt.subplots(4, len(LEVELS), figsize=(1.1 * len(LEVELS) + 1, 4.6), layout="constrained")
+    for line, (label, key) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(line, np.broadcast_to(pictures[key], pictures["noisy"].shape), strict=True):
+            ax.imshow(image.mean(0), cmap="gray", vmin=-2.5, vmax=2.5)
+            ax.set(xticks=[], yticks=[])
+        line[0].set_ylabel(label, fontsize=8)
+    for ax, share in zip(axes[0], LEVELS, strict=True):
+        ax.set_title(f"$t={round(share * T)}$", fontsize=9)
+    return fig
+
+
+def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | None = None) -> plt.Axes:
+    "Mean squared error on test images at each noise level, before and after training."
+    ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
+    for name in ("before", "after"):
+        ax.plot([round(s * T) for s in LEVELS], pictures[f"loss_{name}"], marker="o", label=f"{name} training")
+    ax.set(xlabel="noise level $t$", ylabel="mean squared error", yscale="log")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_guidance(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
+    "A column a class, a row a guidance scale."
+    images = torch.from_numpy(pictures["guidance"])
+    ax = show_grid(images.flatten(0, 1), ncol=images.shape[1], ax=ax)
+    height = ax.get_ylim()[0] / len(SCALES)
+    ax.axis("on")
+    ax.set(xticks=[], yticks=[(i + 0.5) * height for i in range(len(SCALES))], yticklabels=[f"$s={s:g}$" for s in SCALES])
+    return ax
+
+
+# %%
+#| export
+def plot_samplers(
+    compared: list[dict],  # rows of `compare_samplers`
+    ax: plt.Axes | None = None,
+) -> plt.Axes:
+    "fd_lenet against evaluations, a line a sampler; dotted the longest ancestral run, dashed the floor."
+    ax = ax or plt.subplots(figsize=(5.5, 3), layout="constrained")[1]
+    fd = lambda row: row["scores"]["fd_lenet"]["value"]
+    for kind in dict.fromkeys(row["sampler"] for row in compared):
+        rows = sorted((row for row in compared if row["sampler"] == kind), key=lambda row: row["evaluations"])
+        ax.plot([row["evaluations"] for row in rows], list(map(fd, rows)), marker="o", label=kind)
+        if kind == "ancestral":
+            ax.axhline(fd(rows[-1]), color="0.5", linewidth=0.8, linestyle=":")
+    ax.axhline(compared[0]["scores"]["fd_lenet"]["floor"], color="0.5", linewidth=0.8, linestyle="--")
+    ax.set(xlabel="evaluations of the network", ylabel="fd_lenet", xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.legend(frameon=False)
+    return ax
+
+
+# %% [markdown]
+# ## All of it together
+#
+# Train, sample, score, look, for each epoch count that was asked for and is not on disk yet. Then score the other samplers, at the last epoch count, each from the same latents; what has been scored stays in `samplers.json`.
+
+# %%
+#| export
+def run_ddpm(config: DDPMConfig) -> Run:
+    "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
+    run = Run(config)
+    with run.lock():
+        for epochs in run.pending():
+            n_test = check_metrics(config.dataset, config.size, config.metrics)
+            net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
+            start = time.perf_counter()
+            samples, evaluations = sample_ddpm(net, config, test, config.n_samples or n_test, config.seed)
+            seconds = time.perf_counter() - start
+            scores = evaluate(samples, config.dataset, config.metrics)
+            likelihood = bits_per_dim(net, config, test._replace(images=test.images[:2000], labels=None if test.labels is None else test.labels[:2000]))
+            run.finish(epochs, samples, look_inside(net, config, test), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
+        compare_samplers(run)
+    return run
+
+
+def compare_samplers(run: Run) -> list[dict]:  # sampler, steps, n_samples, evaluations, seconds, scores
+    "Score the samplers that the configuration compares, with the weights of its epoch count; each is scored once."
+    config, path = run.config, run.epoch_folder(run.config.epochs) / "samplers.json"
+    table = json.loads(path.read_text()) if path.exists() else []
+    for text in config.compare:
+        other = config.with_sampler(text)
+        key = {"sampler": other.sampler, "steps": other.steps, "guidance": other.guidance, "n_samples": other.n_samples}
+        if any(key.items() <= row.items() for row in table):
+            continue
+        net, test = train_ddpm(run, config.epochs), load_dataset(config.dataset, "test", config.size)
+        start = time.perf_counter()
+        samples, evaluations = sample_ddpm(net, other, test, config.n_samples or len(test.images), config.seed)
+        seconds = time.perf_counter() - start
+        table.append(key | {"evaluations": evaluations, "seconds": seconds, "n": len(samples), "scores": evaluate(samples, config.dataset, config.metrics)})
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(table, indent=2))
+    return table
+
+
+# %% [markdown]
+# ## Training
+#
+# One line now and then: [epoch/epoch count on the way to], [update/updates in an epoch], the loss. If this run is on disk already, nothing is trained.
+
+# %%
+run = run_ddpm(config)
+print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
+
+# %% [markdown]
+# ### The loss
+#
+# It goes down, at last a loss one can read. But most of its fall comes in the first epochs, while samples go on getting better for long: a tiny improvement of the error, made at every step of the way, shows.
+
+# %%
+history = run.history or pd.read_csv(run.folder / "history.csv").to_dict("records")
+ax = plot_history(history, {"loss": f"MSE of {target}"}, "loss")
+ax.set_yscale("log")
+
+# %% [markdown]
+# ### The samples
+#
+# The same 32 latents after each epoch count, and real images below.
+
+# %%
+for e in run.evaluated():
+    show_grid(run.samples(e)[:32], ncol=16, title=f"generated after {e} epoch{'s' * (e > 1)}, {sampler}, {steps} steps")
+show_grid(test.images[:32], ncol=16, title="real (test set)");
+
+# %% [markdown]
+# ### How images emerge
+#
+# Columns are samples, rows noise levels from $T$ down to 0. Large shapes are decided first, details last.
+
+# %%
+pictures = run.pictures(epochs)
+plot_denoising(pictures);
+
+# %% [markdown]
+# ### What the network sees
+#
+# The same digit at six noise levels. Before training the network outputs zero (that is how it is initialised), and what is shown is the noise which that amounts to. After training the prediction is the true noise but for where the digit may be: at low levels the noise is hard to see in the image, at high levels it nearly *is* the image.
+
+# %%
+plot_noise(pictures, T);
+
+# %% [markdown]
+# The error of the target at these levels, on 256 test images:
+
+# %%
+plot_level_losses(pictures, T);
+
+
+# %% [markdown]
+# ### The numbers
+#
+# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)), the floor what as many real training images have. Bits/dim is on test images, with its standard error.
+
+# %%
+def row(e):
+    m = run.metrics(e)
+    fd = m["scores"].get("fd_lenet", {})
+    return {
+        "epochs": e, "loss": round(m["losses"]["loss"], 4), "fd_lenet": fd.get("value"), "floor": fd.get("floor"), "N": m["n_samples"],
+        "bits/dim": m["likelihood"]["bits_per_dim"], "+-": m["likelihood"]["se"], "training (s)": m["train_seconds"],
+    }  # fmt: skip
+
+
+pd.DataFrame(map(row, run.evaluated())).round(3)
+
+# %% [markdown]
+# ### How many steps?
+#
+# Ancestral sampling with many steps is the line to meet. How near do the others come, and how soon?
+
+# %%
+compared = compare_samplers(run)
+if any(row["scores"].get("fd_lenet") for row in compared):
+    plot_samplers(compared).set_title("dotted: the longest ancestral run; dashed: the floor", fontsize=10)
+
+# %%
+columns = ["sampler", "steps", "evaluations", "n", "seconds"]
+pd.DataFrame([{k: row[k] for k in columns} | {"fd_lenet": row["scores"].get("fd_lenet", {}).get("value")} for row in compared]).round(2)
+
+# %% [markdown]
+# ### By class
+#
+# A class-conditional model draws what it is told. Below, each column has one class and one latent; from row to row the guidance scale grows. At $s=0$ the label is ignored.
+
+# %%
+guided = None
+if conditional:
+    guided = run
+elif guided_epochs and data.classes and network != "seed":
+    changes = {"conditional": True, "name": "by-class", "epochs": guided_epochs, "snapshots": [], "compare": []}
+    guided = run_ddpm(config.model_copy(update=changes))
+if guided:
+    plot_guidance(guided.pictures(guided.config.epochs)).set_title("a column a class, a row a guidance scale", fontsize=10)
+
+# %% [markdown]
+# ## What to remember
+#
+# - Training is regression: pick a noise level, add noise, predict it. No opponent, no balance, a loss that falls.
+# - What is trained and how it is sampled are separate choices. The network does not know which sampler will ask it.
+# - A better integrator gets by with some 20 evaluations.
+# - More noise levels visited is not the same as better images: compare distances, with their floor.
+#
+# ## Exercises
+#
+# 1. Train with `-p target eps -p schedule linear`, the choice of Ho et al. How do samples and distances compare at equal epochs?
+# 2. Set `ema` to 0. What do the samples look like after 1, 5 and 30 epochs? Does the loss curve tell?
+# 3. Draw the ways of eight samples with DDIM and with ancestral sampling from the same latents (use `callback`). Which remember their latent?
+# 4. `even_times` for `dpmpp` instead of `karras_times`: at which number of steps does the choice matter?
+# 5. Guidance makes samples more typical. Score a conditional model at $s=1,2,4$ with `fd_lenet`. Which scale is best, and why is the largest not?
+# 6. The variance of the reverse steps was fixed. Derive the best one for a given network ([Bao et al. 2022](https://arxiv.org/abs/2201.06503)) and see what it does to bits/dim.
