@@ -184,7 +184,7 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
         rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed,
                      "epochs": job.epochs, "label": config.name, "job": job, "metrics": metrics, "why": why})  # fmt: skip
     runs = pd.DataFrame(rows)
-    fields = pd.DataFrame([job.run.config.model_dump() for job in runs.job])
+    fields = pd.DataFrame([{k: str(v) if isinstance(v, list) else v for k, v in job.run.config.model_dump().items()} for job in runs.job])
     if fields.groupby("model").dataset.nunique().max() > 1:
         runs["label"] += ", " + fields.dataset
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
@@ -504,7 +504,7 @@ def _ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: how images emerge, what noise is predicted, errors by level, guidance."
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        r = group.iloc[-1]
+        r = list(group.itertuples())[-1]
         pictures, T, slug = r.job.run.pictures(r.epochs), r.job.run.config.T, _slug(label)
         after = f"{label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
         draw = {
@@ -527,7 +527,7 @@ def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
         if compared := [row for row in _compared(r.job) if dig(row, "scores", "fd_lenet", "value") is not None]:
             slug = f"samplers-{_slug(r.label)}-{r.epochs}"
             save_figure(plot_samplers(compared).figure, folder / slug)
-            after = f"{r.label} after {r.epochs} epochs"
+            after = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
             caption = f"{after}: `fd_lenet` against evaluations of the network for an image. Dotted: the longest ancestral run; dashed: the floor."
             parts += [_figure(folder, slug, caption, slug, "65%"), _sampler_sentence(after, compared)]
     return "\n".join(parts) or NONE

@@ -71,7 +71,7 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     assert "**broken, folder:/nowhere, 1 epoch** is missing: `FileNotFoundError: dataset: there is no folder /nowhere.`" in text
     assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
     assert "the best sampler with at most 20 evaluations is ddim (5 evaluations)" in text and "| ancestral | 40 | 40 | 60 |" in text
-    for figure in ("denoising-unet", "noise-unet", "levels-unet", "guidance-unet", "samplers-unet-1", "losses-ddpm"):
+    for figure in ("denoising-unet-digits", "noise-unet-digits", "levels-unet-digits", "guidance-unet-digits", "samplers-unet-digits-1", "losses-ddpm"):
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
     for score in scores(swept[0]).values():
         assert f"| {score['fd_lenet']['value']:,.2f} | {score['fd_lenet']['floor']:.2f} ± " in text
