@@ -12,7 +12,6 @@ __all__ = ['CONFIGS', 'NONE', 'LOOKS', 'PANDOC', 'Job', 'plan', 'collect_runs', 
 import argparse
 import contextlib
 import datetime
-import json
 import re
 import shutil
 import subprocess
@@ -30,7 +29,7 @@ import yaml
 from papermill import inspect_notebook
 
 from .data import load_dataset, show_grid
-from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers
+from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from .gan import GANConfig
 from .runs import Run, RunConfig, atomic, git_commit, plot_history, project_root
 
@@ -190,19 +189,13 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of all samplers that were compared."
     rows = []
     for r in runs.itertuples():
-        for row in _compared(r.job):
+        for row in scored_samplers(r.job.run):
             fd = dig(row, "scores", "fd_lenet") or {}
             rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), number(fd.get("value")),
                          plus_minus(fd.get("floor"), fd.get("floor_sd")), number(1000 * row["seconds"] / row["n"])])  # fmt: skip
     caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Times on {devices(runs)}."
     header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
-
-
-def _compared(job: Job) -> list[dict]:
-    "What `compare_samplers` left."
-    path = job.folder / "samplers.json"
-    return json.loads(path.read_text()) if path.exists() else []
 
 
 def distance_table(runs: pd.DataFrame, label: str) -> str:
@@ -384,7 +377,7 @@ def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For each network whose samplers were compared: distance against evaluations, and what that says in words."
     parts = []
     for r in runs.itertuples():
-        if compared := [row for row in _compared(r.job) if dig(row, "scores", "fd_lenet", "value") is not None]:
+        if compared := [row for row in scored_samplers(r.job.run) if dig(row, "scores", "fd_lenet", "value") is not None]:
             slug = f"samplers-{_slug(r.label)}-{r.epochs}"
             save_figure(plot_samplers(compared).figure, folder / slug)
             after = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"

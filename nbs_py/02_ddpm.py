@@ -664,16 +664,17 @@ def look_inside(
     before = make_network(config, data).to(next(net.parameters()).device)
     pictures = {"denoising": _denoising(net, config, data)}  # uint8 (8 levels, 8 samples, C, H, W)
     for name, network in (("before", before), ("after", net)):
-        model, predicted, losses = Denoiser(network, config, labels), [], []
+        model, noisy, predicted, losses = Denoiser(network, config, labels), [], [], []
         for share in LEVELS:
             t = torch.full((len(x0),), max(1, round(share * config.T)))
             xt = model.diffusion.q_sample(x0, t, eps)
+            noisy.append(xt[0])
             output = model.output(xt.to(model.device), t).cpu()
             predicted.append(model.diffusion.x0_eps(config.target, output, xt, t)[1][0])
             losses.append((output - model.diffusion.target(config.target, x0, eps, t)).square().mean())
         pictures[f"noise_{name}"] = torch.stack(predicted).numpy()  # float32 (levels, C, H, W): eps predicted for the first image
         pictures[f"loss_{name}"] = torch.stack(losses).numpy()  # float32 (levels,): MSE of the target
-    pictures["noisy"] = torch.stack([model.diffusion.q_sample(x0[:1], round(s * config.T), eps[:1])[0] for s in LEVELS]).numpy()
+    pictures["noisy"] = torch.stack(noisy).numpy()  # float32 (levels, C, H, W): what the first image looks like there
     pictures["noise_true"] = eps[0].numpy()
     if config.conditional:  # uint8 (scales, classes, C, H, W)
         guided = [sample_ddpm(net, config.model_copy(update={"guidance": s}), data, len(data.classes), config.seed)[0] for s in SCALES]
@@ -766,38 +767,45 @@ def plot_samplers(
 
 # %%
 #| export
+def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Tensor, int, float, dict]:
+    "Samples, evaluations of the network for each, seconds, and scores."
+    start = time.perf_counter()
+    samples, evaluations = sample_ddpm(net, config, test, config.n_samples or len(test.images), config.seed)
+    return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics)
+
+
 def run_ddpm(config: DDPMConfig) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
     run = Run(config)
     with run.lock():
         for epochs in run.pending():
-            n_test = check_metrics(config.dataset, config.size, config.metrics)
+            check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
-            start = time.perf_counter()
-            samples, evaluations = sample_ddpm(net, config, test, config.n_samples or n_test, config.seed)
-            seconds = time.perf_counter() - start
-            scores = evaluate(samples, config.dataset, config.metrics)
+            samples, evaluations, seconds, scores = _draw(net, config, test)
             likelihood = bits_per_dim(net, config, test._replace(images=test.images[:2000], labels=None if test.labels is None else test.labels[:2000]))
             run.finish(epochs, samples, look_inside(net, config, test), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
         compare_samplers(run)
     return run
 
 
-def compare_samplers(run: Run) -> list[dict]:  # sampler, steps, n_samples, evaluations, seconds, scores
+def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores
+    "The samplers that `compare_samplers` has scored at the run's epoch count."
+    path = run.epoch_folder(run.config.epochs) / "samplers.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def compare_samplers(run: Run) -> list[dict]:  # see scored_samplers
     "Score the samplers that the configuration compares, with the weights of its epoch count; each is scored once."
-    config, path = run.config, run.epoch_folder(run.config.epochs) / "samplers.json"
-    table = json.loads(path.read_text()) if path.exists() else []
-    for text in config.compare:
-        other = config.with_sampler(text)
-        key = {"sampler": other.sampler, "steps": other.steps, "guidance": other.guidance, "n_samples": other.n_samples}
+    config, table, net = run.config, scored_samplers(run), None
+    for other in map(config.with_sampler, config.compare):
+        key = {name: getattr(other, name) for name in config.asked}
         if any(key.items() <= row.items() for row in table):
             continue
-        net, test = train_ddpm(run, config.epochs), load_dataset(config.dataset, "test", config.size)
-        start = time.perf_counter()
-        samples, evaluations = sample_ddpm(net, other, test, config.n_samples or len(test.images), config.seed)
-        seconds = time.perf_counter() - start
-        table.append(key | {"evaluations": evaluations, "seconds": seconds, "n": len(samples), "scores": evaluate(samples, config.dataset, config.metrics)})
-        with atomic(path) as temporary:
+        if net is None:
+            net, test = train_ddpm(run, config.epochs), load_dataset(config.dataset, "test", config.size)
+        samples, evaluations, seconds, scores = _draw(net, other.model_copy(update={"metrics": config.metrics}), test)
+        table.append(key | {"evaluations": evaluations, "seconds": seconds, "n": len(samples), "scores": scores})
+        with atomic(run.epoch_folder(config.epochs) / "samplers.json") as temporary:
             temporary.write_text(json.dumps(table, indent=2))
     return table
 

@@ -1012,9 +1012,9 @@ def vlb_term(
     x0, xt, x0_hat = (x.double().cpu() for x in (x0, xt, x0_hat))
     (mean, var), (mean_hat, _) = self.posterior(xt, x0, t), self.posterior(xt, x0_hat, t)
     var_hat = _like(self.variance(t), xt)
-    kl = gaussian_kl(mean, var.clamp(min=1e-20), mean_hat, var_hat)  # clamp: t = 1 has no variance, and is not used
-    first = _like(t == 1, kl) > 0
-    return torch.where(first, discretised_nll(x0, mean_hat, var_hat), kl).flatten(1).sum(1)
+    terms, first = gaussian_kl(mean, var, mean_hat, var_hat), t == 1
+    terms[first] = discretised_nll(x0[first], mean_hat[first], var_hat[first])  # where the posterior has no variance
+    return terms.flatten(1).sum(1)
 
 
 # %% [markdown]
