@@ -34,7 +34,7 @@ report: setup ## train what is missing of PROFILE and build report/report.pdf
 	 test $$failed -eq 0 || echo "Some runs failed; the report says which and why."; exit $$failed
 
 test: setup ## run the notebooks as tests, and the tests that span them
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
 
 lab: setup ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab nbs

@@ -422,12 +422,13 @@ def plot_samplers(
     compared: list[dict],  # rows of `compare_samplers`
     ax: plt.Axes | None = None,
 ) -> plt.Axes:
-    "fd_lenet against evaluations, a line a sampler; dotted the longest ancestral run, dashed the floor."
+    "fd_lenet (with its standard deviation) against evaluations, a line a sampler; dotted the longest ancestral run, dashed the floor."
     ax = ax or plt.subplots(figsize=(5.5, 3), layout="constrained")[1]
     fd = lambda row: row["scores"]["fd_lenet"]["value"]
     for kind in dict.fromkeys(row["sampler"] for row in compared):
         rows = sorted((row for row in compared if row["sampler"] == kind), key=lambda row: row["evaluations"])
-        ax.plot([row["evaluations"] for row in rows], list(map(fd, rows)), marker="o", label=kind)
+        spread = [row["scores"]["fd_lenet"].get("sd") or 0 for row in rows]
+        ax.errorbar([row["evaluations"] for row in rows], list(map(fd, rows)), spread, marker="o", capsize=2, elinewidth=0.8, label=kind)
         if kind == "ancestral":
             ax.axhline(fd(rows[-1]), color="0.5", linewidth=0.8, linestyle=":")
     ax.axhline(compared[0]["scores"]["fd_lenet"]["floor"], color="0.5", linewidth=0.8, linestyle="--")
@@ -476,7 +477,8 @@ def compare_samplers(run: Run) -> list[dict]:  # see scored_samplers
             continue
         if net is None:
             net, test = train_ddpm(run, config.epochs), load_dataset(config.dataset, "test", config.size)
-        samples, evaluations, seconds, scores = _draw(net, other.model_copy(update={"metrics": config.metrics}), test)
+        distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
+        samples, evaluations, seconds, scores = _draw(net, other.model_copy(update={"metrics": distances}), test)
         table.append(key | {"evaluations": evaluations, "seconds": seconds, "n": len(samples), "scores": scores})
         with atomic(run.epoch_folder(config.epochs) / "samplers.json") as temporary:
             temporary.write_text(json.dumps(table, indent=2))

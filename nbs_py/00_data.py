@@ -266,7 +266,7 @@ def _folder_files(root: Path) -> dict[str, list[Path]]:
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
 
 
-def _is_grey(path: Path) -> bool:
+def is_grey(path: Path) -> bool:
     "From the file's header; a broken file has no say."
     try:
         with Image.open(path) as image:
@@ -275,13 +275,15 @@ def _is_grey(path: Path) -> bool:
         return True
 
 
-def _open_image(path: Path, size: int, grey: bool) -> np.ndarray:
-    "uint8 (C, size, size), centre-cropped; raises what PIL raises on a broken file."
+def open_image(path: Path, size: int | None, grey: bool) -> np.ndarray:
+    "uint8 (C, size, size), centre-cropped; at its own size if `size` is None. Raises what PIL raises on a broken file."
     with Image.open(path) as image:
         if image.mode.startswith("I"):  # 16 bits: keep the upper eight
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        square = ImageOps.fit(image.convert("L" if grey else "RGB"), (size, size), Image.Resampling.BICUBIC)
-    return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
+        image = image.convert("L" if grey else "RGB")
+        if size:
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
 
 
 # %%
@@ -292,7 +294,7 @@ def _convert_folder(files: list[Path], size: int, grey: bool, target: Path) -> N
     with open(target / "images.bin", "wb") as out:
         for path in progress(files, "converting images", "image"):
             try:
-                pixels = _open_image(path, size, grey)
+                pixels = open_image(path, size, grey)
             except BROKEN:
                 continue
             out.write(pixels.tobytes())
@@ -313,7 +315,7 @@ def _cached_folder(root: Path, splits: dict[str, list[Path]], split: str, size: 
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             try:
-                _convert_folder(splits[split], size, all(map(_is_grey, splits["train"] + splits["test"])), work)
+                _convert_folder(splits[split], size, all(map(is_grey, splits["train"] + splits["test"])), work)
                 work.rename(cached)
             except OSError as problem:
                 raise OSError(f"dataset: the images of {root} could not be converted into {cached.parent}: {problem}") from problem

@@ -71,7 +71,6 @@ import pytest
 
 from genlab.data import load_dataset, show_grid, to_image, to_model
 
-
 # %% [markdown]
 # ## What defines a run
 #
@@ -81,6 +80,12 @@ from genlab.data import load_dataset, show_grid, to_image, to_model
 
 # %%
 #| export
+Metric = Literal[
+    "fd_lenet", "fd_lenet_infinity", "kd_lenet", "lenet_score", "precision", "recall", "density", "coverage",
+    "fd_lenet_by_class", "class_kl", "intra_class", "memorisation", "fid", "fid_infinity", "kid", "inception_score",
+]  # fmt: skip
+
+
 class RunConfig(BaseModel):
     "What every run has. A wrong value raises a ValueError of one sentence that names the field."
 
@@ -100,7 +105,7 @@ class RunConfig(BaseModel):
     epochs: PositiveInt = Field(1, exclude=True)  # passes over the training set
     snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
     n_samples: int | None = Field(None, ge=2, exclude=True)  # None: as many as there are test images
-    metrics: list[Literal["fd_lenet", "fid"]] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
+    metrics: list[Metric] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
 
     def __init__(self, **values):
         try:

@@ -41,7 +41,7 @@ ema = 0.0  # sample from a moving average of G's weights with this decay; 0: fro
 seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
 n_samples = None  # images to draw and score; None: as many as there are test images
-metrics = ["fd_lenet"]  # fd_lenet, fid
+metrics = ["fd_lenet"]  # fd_lenet, precision, recall, memorisation and more: see 05_fid
 
 # %%
 #| export

@@ -15,11 +15,11 @@
 # %% [markdown]
 # # Frechet distance
 #
-# > How far is a pile of generated images from a pile of real ones? Feature statistics, the Frechet distance, and the floor that tells what a number means
+# > How far is a pile of generated images from a pile of real ones? The Frechet distance, its bias, its floor and its error bars, and the measures that see what it does not
 #
-# A generative model is good if its images could have come from the data. That is a statement about two *distributions*, of which we hold samples. The Frechet Inception Distance (FID, [Heusel et al. 2017](https://arxiv.org/abs/1706.08500)) compares them in three steps: map each image to a feature vector, describe each pile by the mean and covariance of its features, and measure the distance between the two Gaussians that have these moments.
+# A generative model is good if its images could have come from the data. That is a statement about two *distributions*. Of each we hold a set of images; one generated image is called a *sample*. The Frechet Inception Distance (FID, [Heusel et al. 2017](https://arxiv.org/abs/1706.08500)) compares them in three steps: map each image to a feature vector, describe each pile by the mean and covariance of its features, and measure the distance between the two Gaussians that have these moments.
 #
-# Report 000 computed FIDs of 1.186e80, 1.297e109 and -3.752e92, found that "it is impossible to carry out an analysis", and went on with the FID of one image against one image. At the end of this notebook you know what happened.
+# Report 000 (a student's report on a GAN and a diffusion model on MNIST) computed FIDs of 1.186e80, 1.297e109 and -3.752e92, found that "it is impossible to carry out an analysis", and went on with the FID of one image against one image. A squared distance cannot be negative, let alone that large. At the end of this notebook you know what most likely happened, how sure one can be of a distance, and what other measures see that it does not.
 
 # %%
 #| default_exp fid
@@ -30,40 +30,64 @@ train_classifiers = False  # True: train the LeNets for digits and mnist again a
 
 # %%
 #| export
+import argparse
 import contextlib
 import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+import math
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import URLError
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytorch_fid.inception
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.hub import load_state_dict_from_url
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from genlab.data import ImageSet, cache_dir, derive_seed, epoch_batches, load_dataset, progress, to_model
+from genlab.data import (
+    BROKEN,
+    LOADERS,
+    ImageSet,
+    cache_dir,
+    check_dataset,
+    derive_seed,
+    epoch_batches,
+    is_grey,
+    load_dataset,
+    open_image,
+    progress,
+    show_grid,
+    to_image,
+    to_model,
+)
 from genlab.runs import atomic, make_accelerator, seed_everything
 
 # %%
 #| hide
-import warnings
+import io
+import tempfile
+from typing import get_args
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pytest
+from PIL import Image
 from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy import linalg
 
-from genlab.data import show_grid, to_image
+from genlab.runs import Metric
 
 
 # %% [markdown]
@@ -77,7 +101,7 @@ from genlab.data import show_grid, to_image
 #
 # $$ \operatorname{eig}(\Sigma_1\Sigma_2)=\operatorname{eig}(LL^\top\Sigma_2)=\operatorname{eig}(L^\top\Sigma_2L), $$
 #
-# so a Cholesky factor and `eigvalsh` do it. If one of the covariances is singular, the Cholesky algorithm breaks down, and if the two covariances are nearly equal the rounding errors of small eigenvalues, enlarged by the square root, would be all that is left. Then both are factored through their eigenvectors, and since $\operatorname{eig}(L_1^\top L_2L_2^\top L_1)$ are the squared singular values of $L_1^\top L_2$, the trace is the sum of those singular values (the *nuclear norm*), without ever squaring and rooting a rounding error.
+# so a Cholesky factor and `eigvalsh` do it. Two cases need more care. A singular covariance has no Cholesky factor. And if the covariances are nearly equal, the distance is a tiny difference of large numbers, to which a rounding error of $10^{-16}$ in an eigenvalue contributes $10^{-8}$ after the root. In both cases we take factors $L_1,L_2$ from the eigenvectors. The eigenvalues of $L_1^\top L_2L_2^\top L_1$ are the squared singular values of $L_1^\top L_2$, so the trace is the sum of these singular values (the *nuclear norm*), and no root of a rounding error is ever taken.
 
 # %%
 #| export
@@ -229,11 +253,11 @@ with pytest.raises(ValueError, match="needs two samples"):
 # %% [markdown]
 # ### Why the reports' FIDs exploded
 #
-# Inception gives 2,048 features. Report 000 generated 128 images. If these are what its FID was computed from, their covariance had a rank of 127 at most: at least 1,921 of the 2,048 eigenvalues of $\Sigma_1\Sigma_2$ are zero, or would be without rounding. The usual code takes a general matrix square root of that product. It brings the matrix to triangular form $T$ and finds the root $R$ entry by entry ([Björck and Hammarling 1983](https://doi.org/10.1016/0024-3795(83)80010-X)):
+# Inception gives 2,048 features. Report 000 generated 128 images. If these are what its FID was computed from, their covariance had a rank of 127 at most: at least 1,921 of the 2,048 eigenvalues of $\Sigma_1\Sigma_2$ are zero, or would be without rounding. The usual code takes a general matrix square root of that product. It writes $\Sigma_1\Sigma_2=QTQ^*$ with $T$ triangular and $Q$ unitary, finds the root $R$ of $T$ entry by entry, and returns $QRQ^*$ ([Björck and Hammarling 1983](https://doi.org/10.1016/0024-3795(83)80010-X)):
 #
 # $$ R_{ii}=\sqrt{T_{ii}},\qquad R_{ij}=\frac{T_{ij}-\sum_{i<k<j}R_{ik}R_{kj}}{R_{ii}+R_{jj}}. $$
 #
-# In the null space $T$ is nothing but rounding noise, of size $10^{-17}$ say, and each entry divides by noise and feeds the next ones. A random triangular matrix is exponentially ill-conditioned in its size ([Viswanath and Trefethen 1998](https://doi.org/10.1137/S0895479896312869)), and its root grows in the same way, as we now see. Here is the recurrence, without any guard, on triangular noise alone:
+# The part of $T$ that belongs to the zero eigenvalues is nothing but rounding noise, of size $10^{-17}$ say, and each entry of $R$ there divides by noise and feeds the next ones. A random triangular matrix is exponentially ill-conditioned in its size ([Viswanath and Trefethen 1998](https://doi.org/10.1137/S0895479896312869)), and its root grows in the same way, as we now see. Here is the recurrence, without any guard, on triangular noise alone:
 
 # %%
 def sqrtm_triangular(t):
@@ -254,7 +278,7 @@ good = np.triu(rng.normal(size=(20, 20))) + 10 * np.eye(20)
 assert np.allclose(sqrtm_triangular(good) @ sqrtm_triangular(good), good), "nothing is wrong with the recurrence as such"
 
 # %% [markdown]
-# Entries of such sizes are where numbers like 1.186e80, 1.297e109 and -3.752e92 can come from. We cannot repeat the report's computation, so this is the likely cause and not a proof. The trace of $R$ should not care, since it is the sum of the $R_{ii}$; but turning $R$ back with rotations that are unitary only to $10^{-16}$ leaves a share of those entries in the result, of either sign.
+# Entries of such sizes are where numbers like 1.186e80, 1.297e109 and -3.752e92 can come from. We cannot repeat the report's computation, so this is the likely cause and not a proof. The trace of $R$ should not care, since it is the sum of the $R_{ii}$; but $Q$ is unitary only to $10^{-16}$, and so $QRQ^*$ leaves a share of those entries in the result, of either sign.
 #
 # How much noise there is in the null space depends on the versions of scipy and LAPACK. What does the general root do today, on pixels of the digits as features (256 dimensions)?
 
@@ -290,7 +314,7 @@ assert np.isclose(frechet_distance(*moments), frechet_distance_of_features(*wide
 # %% [markdown]
 # ## Features
 #
-# Which features? An *extractor* maps bytes to vectors and has a name and a hash, because a distance in the features of one network says nothing about a distance in those of another.
+# Which features? An *extractor* maps uint8 images to vectors and has a name and a hash, because a distance in the features of one network says nothing about a distance in those of another.
 
 # %%
 #| export
@@ -300,6 +324,7 @@ class Extractor(NamedTuple):
     name: str  # for people: "LeNet-5 (mnist, 28x28)"
     hash: str  # of the weights, 12 hex digits
     network: nn.Module  # float32 in [-1, 1] (B, C, H, W) -> features (B, D)
+    head: nn.Module  # features -> logits of its classifier (B, K)
     batch_size: int
 
     @torch.no_grad()
@@ -309,7 +334,18 @@ class Extractor(NamedTuple):
         net, features = self.network.to(device).eval(), []
         for batch in progress(images.split(self.batch_size), self.name, "batch"):
             features.append(net(to_model(batch.to(device))).cpu().double())
-        return torch.cat(features)
+        features = torch.cat(features)
+        if not features.isfinite().all():
+            raise ValueError(f"The features of {self.name} hold NaN or infinity; look at the images they came from.")
+        return features
+
+
+def pixel_hash(images: torch.Tensor, also: str = "") -> str:
+    "16 hex digits of the SHA-256 of uint8 images and a text; a memory map is read piece by piece."
+    digest = hashlib.sha256(f"{tuple(images.shape)}{also}".encode())
+    for batch in images.split(10_000):
+        digest.update(batch.contiguous().numpy())
+    return digest.hexdigest()[:16]
 
 
 def weights_hash(network: nn.Module) -> str:
@@ -323,7 +359,7 @@ def weights_hash(network: nn.Module) -> str:
 # %% [markdown]
 # ### LeNet: features for digits
 #
-# Inception was trained on photographs of 1,000 kinds of things, 299 pixels wide. A digit of 28x28 pixels, blown up and copied into three equal channels, is nothing it has ever seen, and its weights are a download of 90 MB. For digits we use a network that knows digits: after LeNet-5 ([LeCun et al. 1998](https://doi.org/10.1109/5.726791)), with ReLU and max-pooling. Its features are the 84 numbers before the last activation; the distance in them is called **`fd_lenet`** and never FID. The weights for `digits` and `mnist` ship with the package, so that everyone gets the same number.
+# Inception was trained on photographs of 1,000 kinds of things, 299 pixels wide. A digit of 28x28 pixels (MNIST's; those of `digits` have 16x16), blown up and copied into three equal channels, is nothing it has ever seen, and its weights are a download of 90 MB. For digits we use a network that knows digits: after LeNet-5 ([LeCun et al. 1998](https://doi.org/10.1109/5.726791)), with ReLU and max-pooling. Its features are the 84 numbers before the last activation; the distance in them is called **`fd_lenet`** and never FID. The weights for `digits` and `mnist` ship with the package, so that everyone gets the same number.
 
 # %%
 #| export
@@ -354,6 +390,9 @@ class LeNet(nn.Module):
 
 # %%
 #| export
+NO_LABELS = "fd_lenet needs a classifier, and a data set without labels cannot train one; sort the images into class folders."
+
+
 def train_lenet(
     data: ImageSet,  # with labels
     updates: int = 4000,
@@ -361,7 +400,7 @@ def train_lenet(
 ) -> LeNet:
     "A LeNet-5 trained to tell the classes of `data` apart. ValueError without labels."
     if data.labels is None:
-        raise ValueError("fd_lenet needs a classifier, and a data set without labels cannot train one; sort the images into class folders.")
+        raise ValueError(NO_LABELS)
     device = make_accelerator().device
     seed_everything(seed, 2)
     net = LeNet(data.images.shape[1], data.images.shape[-1], len(data.classes)).to(device)
@@ -399,7 +438,9 @@ def save_lenet(net: LeNet, path: Path, **about) -> None:
 def _train_lenet_once(dataset: str, size: int) -> Path:
     "The cached classifier of a data set that none is shipped for; its name holds a hash of the images it was trained on."
     train, test = (load_dataset(dataset, split, size) for split in ("train", "test"))
-    digest = hashlib.sha256(train.images.numpy()).hexdigest()[:12]
+    if train.labels is None:
+        raise ValueError(NO_LABELS)
+    digest = pixel_hash(train.images, repr((train.labels.tolist(), train.classes)))
     path = cache_dir("lenet") / f"lenet-{size}-{digest}.safetensors"
     with FileLock(f"{path}.lock"):
         if not path.exists():
@@ -437,7 +478,7 @@ class _Features(nn.Module):
 def lenet_extractor(dataset: str, size: int | None = None) -> Extractor:
     "LeNet features for a data set, 84 numbers an image."
     net, about = load_lenet(dataset, size)
-    return Extractor(f"LeNet-5 ({dataset}, {about['size']}x{about['size']})", weights_hash(net), _Features(copy.deepcopy(net)), 500)
+    return Extractor(f"LeNet-5 ({dataset}, {about['size']}x{about['size']})", weights_hash(net), _Features(copy.deepcopy(net)), nn.Sequential(nn.ReLU(), copy.deepcopy(net.fc3)), 500)
 
 
 # %%
@@ -483,8 +524,15 @@ class _Inception(nn.Module):
     def __init__(self):
         super().__init__()
         theirs = pytorch_fid.inception
-        usual, theirs.load_state_dict_from_url = theirs.load_state_dict_from_url, functools.partial(load_state_dict_from_url, weights_only=True)
-        try:  # weights_only: a pickle that may hold arrays and nothing that runs
+        self.head = nn.Linear(2048, 1008, bias=False)  # as the Inception Score has always been computed
+
+        def load(*args, **kwargs):  # weights_only: a pickle that may hold arrays and nothing that runs
+            state = load_state_dict_from_url(*args, **kwargs, weights_only=True)
+            self.head.weight = nn.Parameter(state["fc.weight"])
+            return state
+
+        usual, theirs.load_state_dict_from_url = theirs.load_state_dict_from_url, load
+        try:
             self.net = theirs.InceptionV3([theirs.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
         finally:
             theirs.load_state_dict_from_url = usual
@@ -498,138 +546,1043 @@ class _Inception(nn.Module):
 def inception_extractor() -> Extractor:
     "The features of FID. RuntimeError, with the place to put them, if the weights cannot be had."
     try:
-        net = _Inception()
-    except (URLError, OSError) as problem:
+        with contextlib.redirect_stdout(sys.stderr):  # a download is announced
+            net = _Inception()
+    except OSError as problem:
         place = Path(torch.hub.get_dir(), "checkpoints", Path(pytorch_fid.inception.FID_WEIGHTS_URL).name)
         raise RuntimeError(f"Inception's weights are not at {place} and could not be downloaded ({problem})") from None
-    return Extractor("Inception-v3 (pytorch-fid)", weights_hash(net), net, 50)
+    return Extractor("Inception-v3 (pytorch-fid)", weights_hash(net.net), net, copy.deepcopy(net.head), 50)
+
+
+# %% [markdown]
+# ## The bias, and a way around it
+#
+# Draw $N$ values from two Gaussians that are equal, and their estimated means and covariances differ by chance: the estimated distance is positive on average, though the true one is 0. To first order this *bias* falls like $1/N$, and it depends on the two distributions, so it may favour one model over another. [Chong and Forsyth (2020)](https://arxiv.org/abs/1911.07023) draw the conclusion: estimate the distance at several $N$, lay a straight line through it as a function of $1/N$, and read off where it meets $1/N=0$, at infinitely many. We take the same share $f$ of *both* sets, from 20% to all of it. Then each set's bias grows with $1/f$, and the intercept is free of both, to first order; that takes clearly more samples than features, even in the smallest part.
+
+# %%
+#| export
+def frechet_at_infinity(
+    x: torch.Tensor,  # features of one set, (N, D)
+    y: torch.Tensor,  # of the other, (M, D)
+    seed: int = 0,  # which subsets
+) -> tuple[float, list[float], list[float]]:  # extrapolated distance, shares of the sets, distance at each
+    "Frechet distance extrapolated to infinitely many samples (Chong and Forsyth 2020), linear in one over the share."
+    generator = torch.Generator().manual_seed(derive_seed(seed, 5))
+    shares, distances = np.linspace(0.2, 1, 15).tolist(), []
+    for share in shares:
+        parts = [a[torch.randperm(len(a), generator=generator)[: round(share * len(a))]] for a in (x, y)]
+        distances.append(frechet_distance_of_features(*parts))
+    intercept = np.polynomial.Polynomial.fit([1 / share for share in shares], distances, 1)(0.0)
+    return float(intercept), shares, distances
+
+
+# %% [markdown]
+# A case whose true distance is known: two Gaussians in 84 dimensions, as many as LeNet has features. Dots are distances of parts of two sets, solid lines are fitted to them and meet the left edge at the extrapolated distance; the dashed line is the truth.
+
+# %%
+def two_gaussians(n, generator):
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+    a, b = factors
+    return normal(n, 84) @ a.T, normal(n, 84) @ b.T + 0.2
+
+
+generator = torch.Generator().manual_seed(0)
+first, second = torch.randn(2, 84, 84, generator=generator, dtype=torch.float64) / 84**0.5
+factors = first, 0.9 * first + 0.3 * second
+truth = frechet_distance(torch.zeros(84), factors[0] @ factors[0].T, torch.full((84,), 0.2), factors[1] @ factors[1].T)
+fig, ax = plt.subplots(figsize=(5, 2.8), layout="constrained")
+for n in (1000, 4000):
+    value, shares, distances = frechet_at_infinity(*two_gaussians(n, generator))
+    line = ax.plot([1 / (share * n) for share in shares], distances, ".", label=f"up to N = {n:,}: {distances[-1]:.2f}, extrapolated {value:.2f}")[0]
+    slope = np.polyfit([1 / share for share in shares], distances, 1)[0]
+    ax.plot([0, 5 / n], [value, value + 5 * slope], color=line.get_color(), linewidth=0.8)
+    assert abs(value / truth - 1) < 0.05 < distances[-1] / truth - 1
+ax.axhline(truth, color="0.5", linestyle="--", linewidth=0.8)
+ax.set(xlabel="1 / number of samples", ylabel="Frechet distance", xlim=0, title=f"truth: {truth:.2f}")
+ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.1));
+
+# %% [markdown]
+# An intercept is a noisy thing, more so than the distance at full size, and may come out below 0 when two sets are equally distributed. It is a check on comparisons at different $N$; the plain distance with its floor stays the main measure.
+#
+# ## How sure is a distance?
+#
+# A generator starts from random numbers; others would have given other samples and another distance. How different a one can be had from the samples at hand: compute the distance for random *halves* of them and take the standard deviation. Why halves? The mean of $N$ fresh values with variance $\sigma^2$ has the variance $\sigma^2/N$; that of a random half, around the mean of the whole, has $\sigma^2/(N/2)-\sigma^2/N$, which is the same. A distance is no mean, but a smooth function of means, so it holds approximately (the delete-half jackknife, [Shao and Wu 1989](https://doi.org/10.1214/aos/1176347263)). The halves' distances are too large, because of the bias; only their spread is used. Close to the floor, where means hardly differ, it errs on the large side.
+
+# %%
+#| export
+HALVES = 10
+
+
+def half_sample_sd(
+    statistic: Callable[[torch.Tensor], float],
+    x: torch.Tensor,  # (N, ...)
+    seed: int = 0,  # which halves
+) -> float | None:  # None for fewer than four samples
+    "Standard deviation of `statistic(x)` over fresh sets like `x`, from random halves (Shao and Wu 1989)."
+    if len(x) < 4:
+        return None
+    generator = torch.Generator().manual_seed(derive_seed(seed, 6))
+    halves = (x[torch.randperm(len(x), generator=generator)[: len(x) // 2]] for _ in range(HALVES))
+    return float(np.std([statistic(half) for half in halves], ddof=1))
+
+
+# %% [markdown]
+# Does that hold? Draw 60 fresh sets of 600: the standard deviation of their distances is the truth. Halving one set alone should give about the same:
+
+# %%
+reference = two_gaussians(2000, generator)[1]
+fresh = [two_gaussians(600, generator)[0] for _ in range(60)]
+actual = np.std([frechet_distance_of_features(x, reference) for x in fresh], ddof=1)
+guesses = [half_sample_sd(lambda x: frechet_distance_of_features(x, reference), x) for x in fresh[:20]]
+print(f"sd over fresh sets {actual:.3f}; from halves of one set {np.mean(guesses):.3f} ± {np.std(guesses, ddof=1):.3f}")
+assert 0.6 < np.mean(guesses) / actual < 1.6
+
+
+# %% [markdown]
+# ## Kernel distance: KID
+#
+# The Frechet distance knows two moments only, and is biased. The **kernel distance** (KID, [Bińkowski et al. 2018](https://arxiv.org/abs/1801.01401)) measures with a kernel $k(x,y)=(x^\top y/D+1)^3$ how alike two feature vectors of $D$ numbers are. If two sets are equally distributed, a pair within one set is on average as alike as a pair across; the surplus within is the squared *maximum mean discrepancy*. With $n$ vectors $x_i$ in one set and $n$ vectors $y_j$ in the other, its estimator
+#
+# $$ \frac{1}{n(n-1)}\sum_{i\ne j}k(x_i,x_j)+\frac{1}{n(n-1)}\sum_{i\ne j}k(y_i,y_j)-\frac{2}{n^2}\sum_{i,j}k(x_i,y_j) $$
+#
+# is *unbiased*: for equal distributions it is 0 on average, hence often negative. As is usual it is averaged over 100 random subsets of 1,000 each, and the spread is the standard deviation over them. If a set has fewer than 2,000, such subsets would overlap too much; a subset is then half of the smaller set. The values have a scale of their own, which depends on the features: read them against those of real images.
+
+# %%
+#| export
+def kernel_distance(
+    x: torch.Tensor,  # features of one set, (N, D)
+    y: torch.Tensor,  # of the other, (M, D)
+    subset_size: int | None = None,  # None: 1,000, or half of the smaller set if that has fewer than 2,000
+    subsets: int = 100,
+    seed: int = 2020,  # that of torch-fidelity, whose subsets these are
+) -> tuple[float, float]:  # mean and standard deviation over the subsets
+    "Unbiased KID with the cubic kernel (Binkowski et al. 2018, section 4)."
+    n = subset_size or min(1000, len(x) // 2, len(y) // 2)
+    if n < 2:
+        raise ValueError(f"kernel_distance: it needs subsets of two at least; there are {len(x)} and {len(y)} samples.")
+    rng, values = np.random.RandomState(seed), []
+    for _ in range(subsets):
+        a, b = (features[torch.from_numpy(rng.choice(len(features), n, replace=False))].double() for features in (x, y))
+        kernel = lambda p, q: (p @ q.T / x.shape[1] + 1) ** 3
+        same = sum(k.sum() - k.trace() for k in (kernel(a, a), kernel(b, b)))
+        values.append(same / (n * (n - 1)) - 2 * kernel(a, b).mean())
+    values = torch.stack(values)
+    return values.mean().item(), values.std(correction=0).item()
+
+
+# %%
+x, y = two_gaussians(2000, generator)
+z = two_gaussians(2000, generator)[0]
+different, same = kernel_distance(x, y, 500), kernel_distance(x, z, 500)
+print(f"different Gaussians: {different[0]:.4f} ± {different[1]:.4f}, equal ones: {same[0]:.4f} ± {same[1]:.4f}")
+assert different[0] > 3 * different[1] and abs(same[0]) < 3 * same[1]
+a, b = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [3.0]])  # by hand: k = (xy + 1)^3
+assert np.isclose(kernel_distance(a, b, 2, 1)[0], 3**3 + 1**3 - 2 * (1 + 4**3 + 1 + 7**3) / 4)
+
+
+# %% [markdown]
+# ## Does the classifier see things? Inception Score and its twin
+#
+# The Inception Score ([Salimans et al. 2016](https://arxiv.org/abs/1606.03498)) asks a classifier. If its verdict $p(y\mid x)$ on each image is certain, and its verdicts together, $p(y)$, are spread over all classes, then
+#
+# $$ \mathrm{IS}=\exp\big(\mathbb E_x\,\mathrm{KL}\big(p(y\mid x)\,\Vert\,p(y)\big)\big) $$
+#
+# comes near the number of classes. It never looks at a real image: the same perfect picture of each class, again and again, would have the best score there is. With Inception's 1,008 outputs it is named `inception_score`; with those of our digit classifier `lenet_score`, whose largest possible value is 10. As is usual it is the mean over ten parts of the samples, each with its own $p(y)$, and the spread is that over the parts. A part of $n$ samples cannot score above $n$, so the number of samples matters here, too.
+
+# %%
+#| export
+def inception_score(
+    logits: torch.Tensor,  # class scores before the softmax, (N, K)
+    splits: int = 10,
+    seed: int = 2020,  # that of torch-fidelity, whose splits these are
+) -> tuple[float, float]:  # mean and standard deviation over the splits; 1 to K
+    "Inception Score (Salimans et al. 2016) of any classifier."
+    order = torch.from_numpy(np.random.RandomState(seed).permutation(len(logits)))
+    log_p = logits[order].double().log_softmax(1)
+    scores = []
+    for i in range(splits):
+        part = log_p[i * len(log_p) // splits : (i + 1) * len(log_p) // splits]
+        log_marginal = part.logsumexp(0) - math.log(len(part))
+        scores.append((part.exp() * (part - log_marginal)).sum(1).mean().exp())
+    scores = torch.stack(scores)
+    return scores.mean().item(), scores.std(correction=0).item()
+
+
+# %%
+certain = 50 * torch.eye(10).repeat(30, 1)  # every class equally often, and no doubt
+assert inception_score(certain, 1)[0] > 9.99, "the number of classes"
+assert np.isclose(inception_score(torch.zeros(100, 10))[0], 1), "no idea: 1"
+assert np.isclose(inception_score(certain[:1].repeat(100, 1))[0], 1), "always the same class: 1"
+
+# %% [markdown]
+# ## Good, or diverse? Precision and recall, density and coverage
+#
+# A single distance cannot tell a model that draws few things well from one that draws everything badly. [Kynkäänniemi et al. (2019)](https://arxiv.org/abs/1904.06991) estimate where the real images lie: around each of them lies a ball, in feature space, that reaches to the $k$-th nearest other real image, and all balls together are the *manifold*. **Precision** is the share of samples inside the real manifold, **recall** the share of real images inside the manifold of the samples. We take $k=3$, as in the paper; the paper's features are VGG's and ours LeNet's, so values cannot be compared with the paper's.
+#
+# One outlier among the real images has a huge ball, though, and everything in it counts as precise. [Naeem et al. (2020)](https://arxiv.org/abs/2002.09797) count instead of asking yes or no: **density** is the number of real balls that a sample lies in, over $k$, on average: 1 for equal distributions, and more for samples that stay where data is dense. **Coverage** is the share of real images with a sample in their ball ($k=5$); for equal distributions and numbers it is about $1-2^{-5}$, not 1.
+#
+# All of it needs distances between all pairs. For 100,000 samples that matrix would take 80 GB, so it comes in blocks of rows.
+
+# %%
+#| export
+BLOCK = 2**27  # bytes of distances in memory at a time
+
+
+def _squared_distances(x: torch.Tensor, y: torch.Tensor):
+    "Blocks of rows of x: which rows, and their squared distances to all of y, (rows, M)."
+    centre = y.mean(0)  # distances do not change, rounding errors shrink
+    y = y - centre
+    lengths = y.square().sum(1)
+    for rows in torch.arange(len(x)).split(max(1, BLOCK // (8 * len(y)))):
+        part = x[rows] - centre
+        yield rows, torch.addmm(lengths, part, y.T, alpha=-2).add_(part.square().sum(1, keepdim=True)).clamp_(min=0)
+
+
+def _radii(x: torch.Tensor, k: int) -> torch.Tensor:
+    "Squared distance of each row to its k-th nearest other row."
+    if len(x) <= k:
+        raise ValueError(f"There is no neighbour number {k} among {len(x)} samples.")
+    return torch.cat([d.kthvalue(k + 1, dim=1).values for _, d in _squared_distances(x, x)])
+
+
+# %%
+#| export
+def precision_recall(
+    fake: torch.Tensor,  # features of samples, float64 (N, D)
+    real: torch.Tensor,  # of real images, (M, D)
+    k: int = 3,
+) -> tuple[float, float]:
+    "Improved precision and recall (Kynkaanniemi et al. 2019). ValueError for k samples or fewer."
+    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
+    precise, recalled = 0, torch.zeros(len(real), dtype=torch.bool)
+    for rows, d in _squared_distances(fake, real):
+        precise += (d <= real_radii).any(1).sum().item()
+        recalled |= (d <= fake_radii[rows, None]).any(0)
+    return precise / len(fake), recalled.double().mean().item()
+
+
+def density_coverage(
+    fake: torch.Tensor,  # features of samples, float64 (N, D)
+    real: torch.Tensor,  # of real images, (M, D)
+    k: int = 5,
+) -> tuple[float, float]:  # density 0 and above, coverage 0 to 1
+    "Density and coverage (Naeem et al. 2020). ValueError for k samples or fewer."
+    radii = _radii(real, k)
+    count, covered = 0, torch.zeros(len(real), dtype=torch.bool)
+    for _, d in _squared_distances(fake, real):
+        inside = d <= radii
+        count += inside.sum().item()
+        covered |= inside.any(0)
+    return count / (k * len(fake)), covered.double().mean().item()
+
+
+# %% [markdown]
+# In two dimensions one can look. Real points in a ring; a model that has half of it and one that has it all, blurred. The grey disks are the real manifold, the dots the samples. Left, every dot is inside (high precision) and half of the ring is missed (low recall). Right, most dots are outside.
+
+# %%
+angle, jitter = torch.rand(300, generator=generator, dtype=torch.float64) * 2 * torch.pi, torch.randn(2, 300, 2, generator=generator, dtype=torch.float64)
+ring = torch.stack([angle.cos(), angle.sin()], 1)
+ring_real = ring + 0.05 * jitter[0]
+right = ring_real[ring_real[:, 0] > 0]
+rings = {"half the ring": right + 0.01 * jitter[1, : len(right)], "all of it, blurred": ring + 0.3 * jitter[1]}
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.6), layout="constrained")
+for ax, (name, fake) in zip(axes, rings.items(), strict=True):
+    for centre, radius in zip(ring_real, _radii(ring_real, 3).sqrt(), strict=True):
+        ax.add_patch(plt.Circle(centre, radius, color="0.85"))
+    ax.plot(*fake.T, ".", markersize=3)
+    (p, r), (d, c) = precision_recall(fake, ring_real), density_coverage(fake, ring_real)
+    ax.set(aspect="equal", xticks=[], yticks=[], xlabel=f"precision {p:.2f}, recall {r:.2f}\ndensity {d:.2f}, coverage {c:.2f}", title=name)
+half, blurred_ring = (precision_recall(fake, ring_real) for fake in rings.values())
+assert half[0] > 0.9 and half[1] < 0.7 and blurred_ring[0] < 0.7
+
+# %%
+fake, real = two_gaussians(700, generator)
+d = torch.cdist(fake, real)  # the definitions, word for word
+near = lambda a, k: torch.cdist(a, a).sort(1).values[:, k]
+assert precision_recall(fake, real) == ((d <= near(real, 3)).any(1).double().mean().item(), (d <= near(fake, 3)[:, None]).any(0).double().mean().item())
+definition = (d <= near(real, 5)).double().sum(1).mean().item() / 5, (d.min(0).values <= near(real, 5)).double().mean().item()
+assert np.allclose(density_coverage(fake, real), definition)
+at_once, usual, BLOCK = precision_recall(fake, real), BLOCK, 8 * 700 * 13  # blocks of 13 rows
+assert precision_recall(fake, real) == at_once and np.allclose(density_coverage(fake, real), definition)
+BLOCK = usual
+assert precision_recall(real, real) == (1, 1) and density_coverage(real, real)[1] == 1
+with pytest.raises(ValueError, match="no neighbour number 3 among 3"):
+    precision_recall(fake[:3], real)
+
+
+# %% [markdown]
+# ## By class
+#
+# A classifier also tells *what* was drawn. Generated images have no labels, so LeNet sorts both sets, the real images too: then its mistakes count on both sides. How often does each class occur, compared with real images? The Kullback-Leibler divergence of the two histograms, $\mathrm{KL}(p_\text{samples}\Vert p_\text{real})$, stays finite when classes are missing, as they are in a collapsed model. How different are images of the same class from one another? Report 002 wished for the **intra-class distance**: the mean distance between two samples of the same class, averaged over classes, which is small for a model that draws each digit always in the same way. And report 000, when it took one real and one generated image of the same digit, was after the Frechet distance *per class*.
+
+# %%
+#| export
+def class_kl(labels: torch.Tensor, reference: torch.Tensor, classes: int) -> float:
+    "KL(samples || reference) of two class histograms, in nats; infinite if a class of the samples is not in the reference."
+    p, q = (torch.bincount(a, minlength=classes).double() / len(a) for a in (labels, reference))
+    return torch.special.xlogy(p, p / q)[p > 0].sum().item()
+
+
+def intra_class_distance(features: torch.Tensor, labels: torch.Tensor) -> float:
+    "Mean Euclidean distance of two samples of the same class, averaged over the classes that have two at least."
+    means = []
+    for label in labels.unique():
+        if (n := len(x := features[labels == label])) > 1:
+            total = sum(d.sqrt().sum() for _, d in _squared_distances(x, x))
+            means.append(total.item() / (n * (n - 1)))
+    return float(np.mean(means)) if means else float("nan")
+
+
+def frechet_by_class(
+    x: torch.Tensor,  # features of samples, (N, D)
+    x_labels: torch.Tensor,  # int64 (N,)
+    y: torch.Tensor,  # of real images, (M, D)
+    y_labels: torch.Tensor,
+    classes: int,
+) -> list[dict]:  # value and n for each class; value None where one of the sets has fewer than two
+    "Frechet distance within each class."
+    sets = [(x[x_labels == c], y[y_labels == c]) for c in range(classes)]
+    return [{"value": frechet_distance_of_features(a, b) if min(len(a), len(b)) > 1 else None, "n": len(a)} for a, b in sets]
+
+
+# %%
+even = torch.arange(10).repeat(20)
+assert class_kl(even, even, 10) == 0
+assert np.isclose(class_kl(torch.full((50,), 3), even, 10), np.log(10)), "collapsed to one class of ten"
+assert class_kl(even, torch.full((50,), 3), 10) == np.inf
+square = torch.tensor([[0.0, 0], [3, 4], [10, 10], [10, 11], [7, 7]], dtype=torch.float64)
+assert np.isclose(intra_class_distance(square, torch.tensor([0, 0, 1, 1, 2])), (5 + 1) / 2)
+by_class = frechet_by_class(fake, even.repeat(4)[:700], real, even.repeat(4)[:700], 11)
+assert np.isclose(by_class[4]["value"], frechet_distance_of_features(fake[4::10], real[4::10])) and by_class[10] == {"value": None, "n": 0}
+
+
+# %% [markdown]
+# ## Copies
+#
+# None of the measures so far minds a model that returns its training images. [Meehan et al. (2020)](https://arxiv.org/abs/2004.05675) compare distances to the nearest training image: samples must not be nearer to the training set than *test* images are. Our number is the Mann-Whitney statistic: **the probability that a random sample is farther from the training set than a random test image is.** New images give about 0.5, copies 0, and images far from all data 1. The reverse does not hold: half copies and half noise also give 0.5, and so do copies that are altered just enough. A value well below 0.5 shows copying; other values do not rule it out, so look at the neighbours, too. (The standard error is that of the Mann-Whitney statistic, over samples and test images.)
+
+# %%
+#| export
+def nearest(
+    x: torch.Tensor,  # features, float64 (N, D)
+    y: torch.Tensor,  # (M, D)
+    k: int = 1,
+) -> tuple[torch.Tensor, torch.Tensor]:  # distances (N, k), and which rows of y they belong to
+    "The k nearest rows of y for each row of x."
+    found = [d.topk(k, largest=False) for _, d in _squared_distances(x, y)]
+    return torch.cat([f.values for f in found]).sqrt(), torch.cat([f.indices for f in found])
+
+
+def memorisation(
+    samples: torch.Tensor,  # features, float64 (N, D)
+    train: torch.Tensor,  # of the images the model was trained on
+    test: torch.Tensor,  # of images it has not seen
+) -> tuple[float, float]:  # 0 to 1, and its standard error
+    "Probability that a sample is farther from the training set than a test image is (after Meehan et al. 2020); 0.5 is ideal, 0 copies."
+    ours, usual = (nearest(x, train)[0][:, 0].contiguous() for x in (samples, test))
+    farther, nearer = _share_below(ours, usual), _share_below(usual, ours)
+    return farther.mean().item(), (farther.var() / len(farther) + nearer.var() / len(nearer)).sqrt().item()
+
+
+def _share_below(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    "For each of a the share of b that is smaller; equal ones count half."
+    b = b.sort().values
+    return sum(torch.searchsorted(b, a, right=right) for right in (False, True)).double() / (2 * len(b))
+
+
+# %%
+train_set, held_out, fresh_set = torch.randn(3, 1000, 10, generator=generator, dtype=torch.float64)
+copies = train_set[:300] + 0.05 * torch.randn(300, 10, generator=generator, dtype=torch.float64)
+for name, samples, low, high in (("held-out reals", fresh_set, 0.45, 0.55), ("noisy copies", copies, 0, 0.01), ("half copies", torch.cat([copies, fresh_set[:300]]), 0.2, 0.3)):
+    value, error = memorisation(samples, train_set, held_out)
+    print(f"{name:>15}: {value:.3f} ± {error:.3f}")
+    assert low <= value <= high
+assert (nearest(train_set[:50], train_set)[1][:, 0] == torch.arange(50)).all()
 
 
 # %% [markdown]
 # ## Scoring samples, and the floor
 #
-# How small can the distance get? Not zero: even *real* training images, as many as there are samples, are some way off the test set, because both are finite. That distance is the **floor**. It depends on which training images are drawn, so we draw five times and give mean and standard deviation. A model at the floor cannot be told from the data by this measure at this number of samples; a model at ten times the floor has ten times the (squared) distance that real images have. Every table of genlab shows it.
+# How small can the distance get? Not zero: even *real* training images, as many as there are samples, are some way off the test set, because both are finite. That distance is the **floor**. It depends on which training images are drawn, so we draw five times and give mean and standard deviation. A model at the floor cannot be told from the data by this measure at this number of samples; a model at ten times the floor has ten times the (squared) distance that real images have. Every table of genlab shows it. For the other measures, too, what real images have is the mark to meet, although it is not a lower bound there: their precision, say, or their Inception Score.
 #
-# Three cautions. A good model may fall below the floor by chance. A model that returns the training images sits *at* the floor: this distance does not see memorising. And the classifier has seen the training images, so the floor holds a little of its overfitting, too. (Published FIDs usually compare 50,000 samples with the *training* set; ours compare $N$ samples with the *test* set, so the two are not comparable.)
+# Some cautions. A good model may fall below the floor by chance. A model that returns the training images sits *at* the floor; `memorisation` is there to see that. The classifier has seen the training images, so the floor holds a little of its overfitting, too. Five draws tell a standard deviation only roughly. (Draws from a small training set overlap; their spread is enlarged to make up for it.) (Published FIDs usually compare 50,000 samples with the *training* set; ours compare $N$ samples with the *test* set, so the two are not comparable.)
+#
+# | metric | features | what it is | good | spread |
+# |:--|:--|:--|:--|:--|
+# | `fd_lenet`, `fid` | LeNet, Inception | Frechet distance | near the floor | half-samples |
+# | `fd_lenet_infinity`, `fid_infinity` | | extrapolated to infinitely many samples | near 0 | none |
+# | `kd_lenet`, `kid` | | kernel distance | near 0 | over subsets |
+# | `lenet_score`, `inception_score` | | classifier score | as real images have | over splits |
+# | `precision`, `recall` | LeNet | samples inside the real manifold; real images inside the samples' | as real images have | binomial, the balls taken as given |
+# | `density`, `coverage` | LeNet | real neighbourhoods around a sample; real images with a sample near | as real images have | none; binomial |
+# | `fd_lenet_by_class` | LeNet | Frechet distance within each class, and the mean | near the floor | none |
+# | `class_kl` | LeNet | divergence of the class histogram, in nats | as real images have | half-samples |
+# | `intra_class` | LeNet | mean distance within a class | as real images have; less: monotonous | half-samples |
+# | `memorisation` | LeNet | probability to be farther from the training set than test images are | about 0.5; see above | standard error |
+#
+# Spreads from half-samples, binomial ones and standard errors estimate how the value would vary with other samples of the same model. Those over subsets and splits say how much *parts* of the set differ and are usually larger. All of them keep the test images and the trained model as they are.
+#
+# The next cells are bookkeeping: which function needs which features, what is kept, how the floor is drawn. On a first reading go on at "What does each measure see?"; all you need is `evaluate(samples, dataset, metrics)`.
+#
+# Each line is a function of what the features say about samples and real images.
 
 # %%
 #| export
+class Views(NamedTuple):
+    "What an extractor sees."
+
+    samples: torch.Tensor  # features, float64 (N, D)
+    reference: torch.Tensor  # of test images, (M, D)
+    train: torch.Tensor | None  # of training images, where a measure needs them
+    head: nn.Module  # features -> logits of the extractor's classifier
+
+    @torch.no_grad()
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        return self.head(features.float())
+
+    def labels(self, features: torch.Tensor) -> torch.Tensor:
+        return self.logits(features).argmax(1)
+
+
+def _frechet(views: Views) -> list[dict]:
+    return [{"value": frechet_distance_of_features(views.samples, views.reference)}]
+
+
+def _extrapolated(views: Views) -> list[dict]:
+    dims, smallest = views.samples.shape[1], min(len(views.samples), len(views.reference)) // 5
+    if smallest <= dims:
+        return [{"value": None, "why": f"an extrapolation needs more than {5 * dims} images on both sides, five times the number of features"}]
+    value, shares, distances = frechet_at_infinity(views.samples, views.reference)
+    return [{"value": value, "shares": shares, "distances": distances}]
+
+
+def _kernel(views: Views) -> list[dict]:
+    return [dict(zip(("value", "sd"), kernel_distance(views.samples, views.reference), strict=True))]
+
+
+def _score(views: Views) -> list[dict]:
+    return [dict(zip(("value", "sd"), inception_score(views.logits(views.samples)), strict=True))]
+
+
+# %%
+#| export
+def _binomial(share: float, n: int) -> dict:
+    return {"value": share, "sd": (share * (1 - share) / n) ** 0.5}
+
+
+def _precision_recall(views: Views) -> list[dict]:
+    precision, recall = precision_recall(views.samples, views.reference)
+    return [_binomial(precision, len(views.samples)), _binomial(recall, len(views.reference))]
+
+
+def _density_coverage(views: Views) -> list[dict]:
+    density, coverage = density_coverage(views.samples, views.reference)
+    return [{"value": density}, _binomial(coverage, len(views.reference))]
+
+
+def _by_class(views: Views) -> list[dict]:
+    x, y = views.samples, views.reference
+    classes = frechet_by_class(x, views.labels(x), y, views.labels(y), views.logits(y[:1]).shape[1])
+    missing = [i for i, c in enumerate(classes) if c["value"] is None]
+    why = {"why": f"class {missing[0]} has fewer than two images"} if missing else {}
+    return [{"value": None if missing else float(np.mean([c["value"] for c in classes])), "classes": classes} | why]
+
+
+def _class_kl(views: Views) -> list[dict]:
+    labels, reference = views.labels(views.samples), views.labels(views.reference)
+    classes = views.logits(views.reference[:1]).shape[1]
+    histogram = torch.bincount(labels, minlength=classes).tolist()
+    return [{"value": class_kl(labels, reference, classes), "histogram": histogram}]
+
+
+def _intra_class(views: Views) -> list[dict]:
+    return [{"value": intra_class_distance(views.samples, views.labels(views.samples))}]
+
+
+def _memorisation(views: Views) -> list[dict]:
+    return [dict(zip(("value", "sd"), memorisation(views.samples, views.train, views.reference), strict=True))]
+
+
+# %% [markdown]
+# Which functions there are, what they need, and under which names their values go:
+
+# %%
+#| export
+class Measure(NamedTuple):
+    "A function that gives the values of some metrics."
+
+    metrics: tuple[str, ...]
+    extractor: str  # lenet or inception
+    function: Callable[[Views], list[dict]]  # value, sd and more, for each metric
+    minimum: int = 2  # samples
+    halves: bool = False  # spread from random halves; else it comes with the value, or there is none
+    copies: bool = False  # it looks for copies of training images, so real training images cannot be its floor
+
+
+MEASURES = [
+    Measure(("fd_lenet",), "lenet", _frechet, halves=True),
+    Measure(("fd_lenet_infinity",), "lenet", _extrapolated),
+    Measure(("kd_lenet",), "lenet", _kernel, 4),
+    Measure(("lenet_score",), "lenet", _score, 100),
+    Measure(("precision", "recall"), "lenet", _precision_recall, 4),
+    Measure(("density", "coverage"), "lenet", _density_coverage, 6),
+    Measure(("fd_lenet_by_class",), "lenet", _by_class),
+    Measure(("class_kl",), "lenet", _class_kl, 4, halves=True),
+    Measure(("intra_class",), "lenet", _intra_class, 100, halves=True),
+    Measure(("memorisation",), "lenet", _memorisation, copies=True),
+    Measure(("fid",), "inception", _frechet, halves=True),
+    Measure(("fid_infinity",), "inception", _extrapolated),
+    Measure(("kid",), "inception", _kernel, 4),
+    Measure(("inception_score",), "inception", _score, 100),
+]
 EXTRACTORS: dict[str, Callable[[str, int], Extractor]] = {
-    "fd_lenet": lenet_extractor,
-    "fid": lambda dataset, size: inception_extractor(),
+    "lenet": lenet_extractor,
+    "inception": lambda dataset, size: inception_extractor(),
 }
+
+# %%
+known = [name for measure in MEASURES for name in measure.metrics]
+assert sorted(known) == sorted(get_args(Metric)) and len(set(known)) == len(known), "those that a run's configuration accepts"
+
+
+# %% [markdown]
+# Features of the test set are needed again and again. They are kept on disk, in the cache, under a hash of the pixels and of the network: what is found there is right, whatever the data set is called.
+
+# %%
+#| export
+def cached_features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
+    "`extractor(images)`, computed once for the same pixels and the same network and then kept on disk."
+    path = cache_dir("features") / f"{extractor.hash}-{pixel_hash(images)}.safetensors"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            with atomic(path) as temporary:
+                save_file({"features": extractor(images).float()}, temporary)
+    return load_file(path)["features"].double()
 
 
 @functools.lru_cache(maxsize=8)
-def _features(metric: str, dataset: str, split: str, size: int, n: int | None, seed: int) -> torch.Tensor:
+def _real_features(kind: str, classifier: str, dataset: str, split: str, size: int, n: int | None = None, seed: int = 0) -> torch.Tensor:
+    "Features of the images of a data set, or of n of them drawn at random."
     images = load_dataset(dataset, split, size).images
     if n is not None and n < len(images):
         images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(seed, 3)))[:n]]
-    return EXTRACTORS[metric](dataset, size)(images)
+    return cached_features(EXTRACTORS[kind](classifier, size), images)
 
 
 FLOOR_DRAWS = 5
+NO_FLOOR = {"floor": None, "floor_sd": None, "n_floor": None}
+
+
+@functools.cache
+def _floor_draws(measure: Measure, classifier: str, dataset: str, size: int, n: int, seed: int) -> tuple[list[list[dict]], float]:
+    "What a measure gives for n real training images, drawn FLOOR_DRAWS times, once if these are all; and how large a share of the pool a draw is."
+    reference = _real_features(measure.extractor, classifier, dataset, "test", size)
+    pool = _real_features(measure.extractor, classifier, dataset, "train", size, FLOOR_DRAWS * n, seed)
+    generator = torch.Generator().manual_seed(derive_seed(seed, 4))
+    picks = [torch.randperm(len(pool), generator=generator)[:n] for _ in range(FLOOR_DRAWS if n < len(pool) else 1)]
+    head = EXTRACTORS[measure.extractor](classifier, size).head
+    return [measure.function(Views(pool[pick], reference, None, head)) for pick in picks], n / len(pool)
+
+
+def floor(metric: str, dataset: str, size: int, n: int, seed: int = 0, classifier: str | None = None) -> dict:
+    "What n real training images score against the test set: floor, floor_sd (over random draws), n_floor; None where there is none."
+    measure = next(m for m in MEASURES if metric in m.metrics)
+    n = min(n, len(load_dataset(dataset, "train", size).images))
+    if measure.copies or n < measure.minimum:
+        return NO_FLOOR
+    draws, share = _floor_draws(measure, classifier or dataset, dataset, size, n, seed)
+    draws = [draw[measure.metrics.index(metric)] for draw in draws]
+    values = [draw["value"] for draw in draws if draw["value"] is not None]
+    if not values:
+        return NO_FLOOR
+    spread = float(np.std(values, ddof=1)) / (1 - share) ** 0.5 if len(values) > 1 else None  # draws from a finite pool overlap
+    result = {"floor": float(np.mean(values)), "floor_sd": spread, "n_floor": n}
+    if "classes" in draws[0]:
+        by_class = zip(*(draw["classes"] for draw in draws if draw["value"] is not None), strict=True)
+        result["floor_classes"] = [float(np.mean([c["value"] for c in same])) for same in by_class]
+    return result
 
 
 def check_metrics(dataset: str, size: int | None, metrics: tuple[str, ...]) -> int:  # number of test images
     "Have the extractors ready before a long training, so that what cannot be scored is said first. ValueError if so."
     images = load_dataset(dataset, "test", size).images
-    for metric in metrics:
-        with contextlib.suppress(RuntimeError):  # weights that cannot be downloaded: `evaluate` gives the reason
-            EXTRACTORS[metric](dataset, images.shape[-1])  # kept for `evaluate`, which asks with the same size
+    for measure in MEASURES:
+        if set(measure.metrics) & set(metrics):
+            with contextlib.suppress(RuntimeError):  # Inception's weights may not be had: `evaluate` gives the reason
+                EXTRACTORS[measure.extractor](dataset, images.shape[-1])  # kept for `evaluate`, which asks with the same size
     if len(images) < 2:
         raise ValueError(f"dataset: {dataset} has {len(images)} test image, and a distribution needs two at least.")
     return len(images)
 
 
-@functools.cache
-def floor(metric: str, dataset: str, size: int, n: int, seed: int = 0) -> dict[str, float | None]:
-    "Distance of n real training images to the test set: mean and standard deviation over FLOOR_DRAWS random draws."
-    reference = _features(metric, dataset, "test", size, None, seed)
-    pool = _features(metric, dataset, "train", size, FLOOR_DRAWS * n, seed)
-    if n >= len(pool):  # there is only one way to draw them all
-        return {"floor": frechet_distance_of_features(pool, reference), "floor_sd": None, "n_floor": len(pool)}
-    generator = torch.Generator().manual_seed(derive_seed(seed, 4))
-    picks = [torch.randperm(len(pool), generator=generator)[:n] for _ in range(FLOOR_DRAWS)]
-    draws = torch.tensor([frechet_distance_of_features(pool[pick], reference) for pick in picks])
-    return {"floor": draws.mean().item(), "floor_sd": draws.std().item(), "n_floor": n}
+# %% [markdown]
+# One call for all of it. The reference is a data set's name, for its test split, or images of any origin; only a data set has training images and hence a floor.
+
+# %%
+#| export
+def _as_bytes(images: torch.Tensor, what: str) -> torch.Tensor:
+    "Images as uint8. ValueError for anything but (N, 1 or 3, H, W) of uint8, or of floats in [-1, 1]."
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"{what}: images have the shape (N, 1 or 3, height, width), and these {tuple(images.shape)}.")
+    if images.dtype == torch.uint8 or not len(images):
+        return images
+    low, high = images.min().item(), images.max().item()
+    if not (images.is_floating_point() and -1 <= low < 0 and high <= 1):
+        raise ValueError(f"{what}: images are uint8, or floats from -1 (black) to 1; these are {images.dtype} from {low:g} to {high:g}.")
+    return to_image(images)
+
+
+def _checked(samples: torch.Tensor, reference: torch.Tensor, metrics: Sequence[str]) -> list[Measure]:
+    "The measures that give the metrics. ValueError, one sentence, if something about the images stands against it."
+    known = [name for measure in MEASURES for name in measure.metrics]
+    if unknown := [metric for metric in metrics if metric not in known]:
+        raise ValueError(f"metrics: {unknown[0]!r} is unknown; choose from {', '.join(known)}.")
+    if samples.shape[1:] != reference.shape[1:]:
+        shapes = [f"{h}x{w} pixels in {c} channel{'s' * (c > 1)}" for c, h, w in (samples.shape[1:], reference.shape[1:])]
+        raise ValueError(f"evaluate: the samples have {shapes[0]} and the reference {shapes[1]}; make them alike before they are compared.")
+    if min(len(samples), len(reference)) < 2:
+        raise ValueError(f"evaluate: a distribution needs two images at least; there are {len(samples)} and {len(reference)}.")
+    measures = [measure for measure in MEASURES if set(measure.metrics) & set(metrics)]
+    if any(measure.extractor == "lenet" for measure in measures) and samples.shape[2] != samples.shape[3]:
+        raise ValueError(f"evaluate: LeNet looks at square images, and these have {samples.shape[3]}x{samples.shape[2]} pixels.")
+    return measures
 
 
 # %%
 #| export
 def evaluate(
-    samples: torch.Tensor,  # uint8 (N, C, H, W)
-    dataset: str,  # compared with the test split of this
-    metrics: tuple[str, ...] = ("fd_lenet",),  # of fd_lenet, fid
+    samples: torch.Tensor,  # uint8 (N, C, H, W), or float in [-1, 1]
+    reference: str | torch.Tensor,  # a data set, whose test split (at the samples' size) is compared with; or images like `samples`
+    metrics: Sequence[str] = ("fd_lenet",),  # see the table above
+    classifier: str | None = None,  # the data set whose LeNet gives the features; None: that of the reference
     seed: int = 0,  # which training images make the floor
-) -> dict[str, dict]:  # metric: value, n, n_reference, floor, floor_sd, n_floor, extractor, hash; or value None and why
-    "Distances of samples from the test set, each with all that is needed to know what it means. ValueError below two samples."
-    if len(samples) < 2:
-        raise ValueError(f"evaluate: a distribution needs two samples at least, and there is {len(samples)}.")
-    size, scores = samples.shape[-1], {}
-    for metric in metrics:
+) -> dict[str, dict]:  # metric: value, sd, n, n_reference, reference, floor, floor_sd, n_floor, extractor, hash; or value None and why
+    "Measures of samples against real images, each with all that is needed to know what it means. ValueError if they cannot be compared."
+    samples, dataset = _as_bytes(samples, "samples"), reference if isinstance(reference, str) else None
+    size, classifier = samples.shape[-1], classifier or dataset
+    images = load_dataset(dataset, "test", size).images if dataset else _as_bytes(reference, "reference")
+    measures, scores, seen = _checked(samples, images, metrics), {}, {}
+    if not classifier and any(measure.extractor == "lenet" for measure in measures):
+        raise ValueError("evaluate: whose LeNet? Name a data set: classifier='mnist'.")
+    for measure in measures:
         try:
-            extractor = EXTRACTORS[metric](dataset, size)
+            extractor = EXTRACTORS[measure.extractor](classifier, size)
+            if (n := min(len(samples), len(images))) < measure.minimum:
+                raise RuntimeError(f"it needs {measure.minimum} images at least, and there are only {n}")
+            if measure.copies and not dataset:
+                raise RuntimeError("the training images are not known; give a data set's name as the reference")
         except RuntimeError as why:
-            scores[metric] = {"value": None, "why": str(why)}
+            scores |= {metric: {"value": None, "why": str(why)} for metric in measure.metrics}
             continue
-        reference = _features(metric, dataset, "test", size, None, seed)
-        scores[metric] = {
-            "value": frechet_distance_of_features(extractor(samples), reference),
-            "n": len(samples),
-            "n_reference": len(reference),
-            **floor(metric, dataset, size, len(samples), seed),
-            "extractor": extractor.name,
-            "hash": extractor.hash,
-        }
-    return scores
+        if extractor.hash not in seen:
+            seen[extractor.hash] = extractor(samples), cached_features(extractor, images)
+        train = _real_features(measure.extractor, classifier, dataset, "train", size) if measure.copies else None
+        views = Views(*seen[extractor.hash], train, extractor.head)
+        about = {"n": len(samples), "n_reference": len(images), "reference": f"{dataset}, {size}x{size}" if dataset else "images"}
+        about |= {"extractor": extractor.name, "hash": extractor.hash}
+        for i, (metric, score) in enumerate(zip(measure.metrics, measure.function(views), strict=True)):
+            if measure.halves:
+                score["sd"] = half_sample_sd(lambda half, i=i, m=measure, v=views: m.function(v._replace(samples=half))[i]["value"], views.samples)
+            real = floor(metric, dataset, size, len(samples), seed, classifier) if dataset else NO_FLOOR
+            scores[metric] = _finite({"sd": None} | score) | about | real
+    return {metric: scores[metric] for metric in metrics}
 
 
-# %%
-train = load_dataset(dataset, "train")
-real, noise = train.images[:500], torch.randint(0, 256, train.images[:500].shape, generator=torch.Generator().manual_seed(0)).byte()
-blurred = to_image(F.avg_pool2d(to_model(real), 3, stride=1, padding=1))
-scores = {name: evaluate(images, dataset)["fd_lenet"] for name, images in [("training images", real), ("blurred", blurred), ("noise", noise)]}
-for name, score in scores.items():
-    print(f"{name:>16}: fd_lenet {score['value']:9.2f}, floor {score['floor']:.2f} ± {score['floor_sd']:.2f}, N={score['n']} against {score['n_reference']}, {score['extractor']}")
-values = [score["value"] for score in scores.values()]
-assert floor("fd_lenet", dataset, real.shape[-1], 10**6)["floor_sd"] is None
-assert values[0] < 3 * scores["blurred"]["floor"] and values[0] < values[1] < values[2]
-with pytest.raises(ValueError, match="two samples"):
-    evaluate(real[:1], dataset)
+def _finite(score: dict) -> dict:
+    "A value that is no number is None, with a reason; a spread that is none is None."
+    known = lambda x: x if x is not None and math.isfinite(x) else None
+    why = {} if score["value"] is None or math.isfinite(score["value"]) else {"why": f"it is {score['value']} for these images"}
+    return score | {"value": known(score["value"]), "sd": known(score["sd"])} | why
+
+
+def _show(value: float | None, sd: float | None) -> str:
+    "A number with its spread, rounded to two digits of the spread."
+    if value is None:
+        return "—"
+    digits = max(0, 1 - math.floor(math.log10(sd))) if sd else None
+    return f"{value:.4g}" if digits is None else f"{value:.{digits}f} ± {sd:.{digits}f}"
+
+
+def score_table(
+    results: Mapping[str, dict[str, dict]],  # what `evaluate` gave, by the name of what was scored
+) -> pd.DataFrame:  # text: a row a name, a column a metric
+    "Scores side by side, and what real images score. ValueError if they were measured differently and cannot be compared."
+    rows, real, first = {}, {}, {}
+    for name, scores in results.items():
+        for metric, score in scores.items():
+            rows.setdefault(name, {"N": f"{score['n']:,}" if "n" in score else "—"})[metric] = _show(score["value"], score.get("sd"))
+            if score["value"] is None:
+                continue
+            other, kind = first.setdefault(metric, (name, score))
+            for key in ("hash", "reference", "n_reference"):
+                if kind[key] != score[key]:
+                    raise ValueError(f"score_table: {metric} of {other} and {name} cannot be compared: {key} is {kind[key]} and {score[key]}.")
+            if score["floor"] is not None:
+                real.setdefault(f"real images, {score['n_floor']:,}", {"N": f"{score['n_floor']:,}"})[metric] = _show(score["floor"], score["floor_sd"])
+    return pd.DataFrame.from_dict(rows | real, orient="index").fillna("—")
+
 
 # %% [markdown]
-# The floor itself falls with the number of samples. Twenty draws of training images at each N, against the whole test set:
+# ## What does each measure see?
+#
+# We know what is wrong with these seven "models", because we made them from the first 500 training images: they are copies; blurred; noisy; of five classes only (these from among all training images); twenty images, again and again; every other one is noise; moved by a pixel. The last column, real images, is what `floor` gives: random training images. Read the table row by row. Which faults does each measure see, and which not?
 
 # %%
-extract = lenet_extractor(dataset, train.images.shape[-1])
-reference, features = extract(load_dataset(dataset, "test").images), extract(train.images)
+train, test = load_dataset(dataset, "train"), load_dataset(dataset, "test")
+generator = torch.Generator().manual_seed(0)
+real, noise = train.images[:500], torch.randint(0, 256, train.images[:500].shape, generator=generator).byte()
+every_other = torch.arange(500)[:, None, None, None] % 2 == 0
+faults = {
+    "copies": real,
+    "blurred": to_image(F.avg_pool2d(to_model(real), 3, stride=1, padding=1)),
+    "noisy": to_image((to_model(real) + 0.3 * torch.randn(real.shape, generator=generator)).clamp(-1, 1)),
+    "five classes": train.images[train.labels < 5][:500],
+    "twenty images": real[:20].repeat(25, 1, 1, 1),
+    "half of it noise": torch.where(every_other, noise, real),
+    "shifted": real.roll(1, 3),
+}
+table_metrics = ["fd_lenet", "kd_lenet", "lenet_score", "precision", "recall", "density", "coverage", "class_kl", "intra_class", "memorisation"]
+scores = {name: evaluate(images, dataset, table_metrics) for name, images in faults.items()}
+score_table(scores).T
+
+# %%
+value = lambda name, metric: scores[name][metric]["value"]
+assert value("copies", "fd_lenet") < 3 * scores["blurred"]["fd_lenet"]["floor"]
+assert all(value(name, "fd_lenet") > value("copies", "fd_lenet") for name in faults if name != "copies")
+assert value("twenty images", "recall") < 0.2 < value("copies", "recall")
+assert value("half of it noise", "precision") < 0.6 < value("copies", "precision")
+assert value("five classes", "class_kl") > 0.5 > 0.05 > value("copies", "class_kl")
+assert value("twenty images", "intra_class") < 0.6 * value("copies", "intra_class")
+assert value("copies", "memorisation") < 0.01, "these are copies"
+halves = [load_dataset(dataset, "test").images[i::2] for i in (0, 1)]
+held_out = memorisation(*(lenet_extractor(dataset)(images) for images in (halves[0], train.images, halves[1])))
+print(f"memorisation of one half of the test images, against the other half: {held_out[0]:.3f} ± {held_out[1]:.3f}")
+assert abs(held_out[0] - 0.5) < 4 * held_out[1] < 0.2
+assert value("shifted", "memorisation") > 0.4
+assert floor("fd_lenet", dataset, real.shape[-1], 10**6)["floor_sd"] is None and floor("memorisation", dataset, real.shape[-1], 50)["floor"] is None
+
+# %% [markdown]
+# The distances react to every fault but the copies, and to a shift by one pixel only just. Precision falls for blur and for noise, recall and coverage where variety is missing. `class_kl` sees that classes are missing, `intra_class` the twenty images, and the score of a classifier hardly minds those. `memorisation` sees copies; but not in "half of it noise", where the noise is as far away as the copies are near, and not in "shifted": the classifier was taught to ignore a shift by a pixel. No measure sees all faults.
+#
+# What cannot be measured is refused in one sentence:
+
+# %%
+digits = lenet_extractor(dataset)
+for arguments, sentence in [
+    ((real[:1], dataset), "a distribution needs two images at least; there are 1 and 500"),
+    ((real[:, :, 1:], test.images[:, :, 1:], ["fd_lenet"], dataset), "LeNet looks at square images, and these have 16x15 pixels"),
+    ((real, dataset, ["fidd"]), "metrics: 'fidd' is unknown; choose from fd_lenet, "),
+    ((real, test.images[:, :, 2:, 2:]), "the samples have 16x16 pixels in 1 channel and the reference 14x14"),
+    ((real.expand(-1, 3, -1, -1), test.images), "16x16 pixels in 3 channels and the reference 16x16 pixels in 1 channel"),
+    ((real.float(), dataset), r"floats from -1 \(black\) to 1; these are torch.float32 from 0 to 255"),
+    ((real / 255, dataset), r"floats from -1 \(black\) to 1; these are torch.float32 from 0 to 1"),
+    ((real[:, 0], dataset), r"images have the shape \(N, 1 or 3, height, width\), and these \(500, 16, 16\)"),
+    ((to_model(real) * torch.nan, dataset), "from nan to nan"),
+    ((real, test.images), "whose LeNet"),
+]:  # fmt: skip
+    with pytest.raises(ValueError, match=sentence):
+        evaluate(*arguments)
+broken = digits._replace(network=nn.Sequential(digits.network, nn.Threshold(1e9, torch.nan)))
+with pytest.raises(ValueError, match="hold NaN or infinity"):
+    broken(real[:10])
+mixed = {"a": scores["noisy"], "b": {"fd_lenet": scores["noisy"]["fd_lenet"] | {"hash": "another"}}}
+with pytest.raises(ValueError, match="fd_lenet of a and b cannot be compared: hash is .* and another"):
+    score_table(mixed)
+assert "training images are not known" in evaluate(real, test.images, ["memorisation"], classifier=dataset)["memorisation"]["why"]
+few = evaluate(real[:3], dataset, ["fd_lenet", "precision", "fd_lenet_infinity", "fd_lenet_by_class"])  # one that cannot be had spoils nothing
+assert few["fd_lenet"]["value"] > 0 and few["fd_lenet"]["sd"] is None and few["precision"]["why"] == "it needs 4 images at least, and there are only 3"
+assert few["fd_lenet_infinity"]["why"].startswith("an extrapolation needs more than 420 images") and "has fewer than two" in few["fd_lenet_by_class"]["why"]
+only_ones = evaluate(real[:50], test.images[test.labels == 1], ["class_kl"], classifier=dataset)["class_kl"]
+assert only_ones["value"] is None and only_ones["why"] == "it is inf for these images" and json.dumps(only_ones, allow_nan=False)
+assert not {id(p) for p in digits.network.parameters()} & {id(p) for p in digits.head.parameters()}, "they may be on different devices"
+assert evaluate(to_model(real), dataset)["fd_lenet"] == evaluate(real, dataset)["fd_lenet"], "floats in [-1, 1] are the same images"
+with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+    patch.setenv("GENLAB_CACHE", home)
+    first = cached_features(digits, test.images[:20])
+    assert torch.equal(first, digits(test.images[:20])), "kept as they are"
+    calls = digits._replace(network=None)  # would fail if it were called
+    assert torch.equal(cached_features(calls, test.images[:20]), first)
+    assert torch.equal(cached_features(digits, test.images[:21]), digits(test.images[:21])), "other images are other features"
+
+
+# %% [markdown]
+# ## Looking at neighbours
+#
+# Numbers apart, *look*: samples in the first row, and below each its nearest training images in LeNet's features. Here the samples are test images. For a model's samples, near-copies in the second row would be the sign of memorising.
+
+# %%
+#| export
+def plot_nearest(
+    samples: torch.Tensor,  # uint8 (N, C, H, W)
+    dataset: str,
+    k: int = 2,  # neighbours
+    ax: plt.Axes | None = None,
+) -> plt.Axes:
+    "Samples, and below each its k nearest training images in LeNet's features."
+    size = samples.shape[-1]
+    train = load_dataset(dataset, "train", size).images
+    extractor = lenet_extractor(dataset, size)
+    neighbours = nearest(extractor(samples), _real_features("lenet", dataset, dataset, "train", size), k)[1]
+    return show_grid(torch.cat([samples, *(train[neighbours[:, i]] for i in range(k))]), ncol=len(samples), ax=ax)
+
+
+# %%
+plot_nearest(test.images[:20], dataset).set_title("test images, and the two nearest training images", fontsize=10);
+
+# %% [markdown]
+# ## The floor depends on N
+#
+# This is the bias again. Twenty draws of training images at each N, against the whole test set:
+
+# %%
+reference, features = digits(test.images), digits(train.images)
 sizes, generator = [50, 100, 200, 350, 500, 800], torch.Generator().manual_seed(0)
 draws = [[frechet_distance_of_features(features[torch.randperm(len(features), generator=generator)[:n]], reference) for _ in range(20)] for n in sizes]
 means, spread = np.mean(draws, 1), np.std(draws, 1)
 assert (np.diff(means) < 0).all(), "fewer samples, larger distance"
 fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
 ax.errorbar(sizes, means, spread, marker="o", capsize=3)
-ax.set(xlabel="number of training images N", ylabel="fd_lenet to the test set", ylim=0, title="the floor depends on N (bars: standard deviation of 20 draws)");
+ax.set(xlabel="number of training images N", ylabel="fd_lenet to the test set", ylim=0, title="bars: standard deviation of 20 draws");
 
 # %% [markdown]
-# And report 000's second attempt, one real image against one generated one? A single image has no covariance; the most that can be left is the squared distance of two feature vectors, which says how different *these two pictures* are. It is large for two perfectly real digits of the same kind, and says nothing about a model:
+# So compare models at the same N only.
+#
+# ## One image against one image
+#
+# And report 000's second attempt, one real image against one generated one? A single image has no covariance; the most that can be left is the squared distance of two feature vectors, which says how different *these two pictures* are. For two perfectly real digits of the same kind it is larger than the distance of a whole set of noisy images from the test set:
 
 # %%
 sixes = features[train.labels == 6][:40]
 pairs = torch.cdist(sixes, sixes).square()[torch.triu_indices(40, 40, 1).unbind()]
-print(f"two real sixes: {pairs.min():.0f} to {pairs.max():.0f}, on average {pairs.mean():.0f}; noise against the test set: {values[2]:.0f}")
+print(f"two real sixes: {pairs.min():.0f} to {pairs.max():.0f}, on average {pairs.mean():.0f}; 500 noisy images against the test set: {value('noisy', 'fd_lenet'):.0f}")
+
+
+# %% [markdown]
+# ## PNG or array?
+#
+# Report 003 had two FIDs for the same samples, 6.12 from PNG files and 5.77 from the array. A network's output is a float; a file holds bytes. What do rounding, cutting off the decimals (`astype(uint8)`, a common slip), JPEG and resizing do to the distance? As float images we take real ones moved by a tenth of a pixel, so that their values lie between the bytes; that is a slight blur, and costs something itself. Compare each line with the first. ([Parmar et al. 2022](https://arxiv.org/abs/2104.11222) did this for FID and found that resizing and JPEG matter.)
+
+# %%
+def through_jpeg(images):
+    "Write as JPEG and read back."
+    files = [io.BytesIO() for _ in images]
+    for image, file in zip(images, files, strict=True):
+        Image.fromarray(image[0].numpy()).save(file, "JPEG", quality=75)
+    return torch.stack([torch.from_numpy(np.array(Image.open(file)))[None] for file in files])
+
+
+floats = 0.9 * to_model(real) + 0.1 * to_model(real).roll(1, 3)
+there_and_back = lambda mode, **how: F.interpolate(F.interpolate(floats, scale_factor=1.5, mode=mode, **how), size=16, mode=mode, **how)
+kinds = {
+    "float": floats,
+    "rounded to bytes (PNG)": to_model(to_image(floats)),
+    "cut off to bytes": to_model(((floats + 1) * 127.5).byte()),
+    "JPEG": to_model(through_jpeg(to_image(floats))),
+    "to 24x24 and back, bicubic": there_and_back("bicubic", antialias=True).clamp(-1, 1),
+    "to 24x24 and back, bilinear": there_and_back("bilinear", antialias=True),
+    "to 24x24 and back, nearest": there_and_back("nearest"),
+}
+with torch.no_grad():
+    png = {name: frechet_distance_of_features(digits.network.cpu()(x).double(), reference) for name, x in kinds.items()}
+for name, distance in png.items():
+    print(f"{name:>30}: {distance:6.2f}")
+real_floor = floor("fd_lenet", dataset, 16, 500)
+print(f"{'floor':>30}: {real_floor['floor']:6.2f} ± {real_floor['floor_sd']:.2f}")
+assert abs(png["rounded to bytes (PNG)"] - png["float"]) < 0.1 * real_floor["floor_sd"]
+assert abs(png["to 24x24 and back, nearest"] - png["float"]) > real_floor["floor_sd"]
+
+# %% [markdown]
+# Rounding to bytes changes nothing that matters; resizing changes the distance a lot. For report 003's two FIDs this suggests, though it does not prove (its features were Inception's), that storing bytes was not the cause. What genlab measures are always bytes, rounded, at the size they were made.
+#
+# ## A digit classifier, or Inception?
+#
+# Inception can be applied to digits, blown up to 299x299. Does its distance see the same faults? For each fault, how many standard deviations is it above the floor? (The floor itself is mostly bias, the more the more features there are.) This needs Inception's weights, which have to be downloaded once; where they are not to be had, the column stays empty.
+
+# %%
+#| eval: false
+with contextlib.redirect_stderr(io.StringIO()):  # where a download is announced
+    both = {name: evaluate(faults[name], dataset, ["fd_lenet", "fid"]) for name in ("copies", "blurred", "noisy", "five classes", "shifted")}
+above = lambda score: f"{(score['value'] - score['floor']) / score['floor_sd']:.1f}" if score["value"] is not None else "—"
+pd.DataFrame({name: {metric: above(score) for metric, score in pair.items()} for name, pair in both.items()}).T
+
+# %% [markdown]
+# ## Error bars
+#
+# Besides the test images, three things make a model's distance vary: which samples were drawn, which seed it was trained with, and at which update training stopped, since the weights keep jumping. A moving average of the weights (EMA) smooths the jumps, but lags behind while the model still improves. The GAN of 01_gan, trained for 40 epochs with three seeds, with and without EMA:
+
+# %%
+#| eval: false
+with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+    patch.setenv("GENLAB_RUNS", home)
+    from genlab.gan import GANConfig, run_gan
+
+    trained = {}
+    for average in (0.0, 0.95):
+        with contextlib.redirect_stdout(io.StringIO()):
+            runs = [run_gan(GANConfig(epochs=40, seed=seed, ema=average)).metrics(40)["scores"]["fd_lenet"] for seed in range(3)]
+        trained[f"EMA {average}" if average else "no EMA"] = runs
+for name, runs in trained.items():
+    values = [score["value"] for score in runs]
+    print(f"{name:>8}: {', '.join(f'{v:.1f}' for v in values)}; sd over seeds {np.std(values, ddof=1):.1f}, over samples of one model {np.mean([score['sd'] for score in runs]):.1f}")
+
+
+# %% [markdown]
+# (Three seeds give a rough idea of a standard deviation, no more.) A difference between two *kinds* of model that is smaller than the spread over seeds is no result, however small the spread over samples.
+
+# %% [markdown]
+# ## From the command line
+#
+# `genlab_metrics SAMPLES REFERENCE` measures what lies on disk. Both may be a folder of images, an `.npz` file with an array of images, or the folder of a run or of one of its epoch counts; the reference may also be the name of a data set. Files that are no images are skipped and counted.
+
+# %%
+#| export
+def _read_folder(folder: Path) -> torch.Tensor:
+    "The images of a folder in the order of their names, uint8 (N, C, H, W); grey if all are. ValueError for several sizes or none."
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    images, skipped, grey = {}, 0, all(map(is_grey, paths))
+    for path in progress(paths, f"reading {folder.name}", "image"):
+        try:
+            images[path] = open_image(path, None, grey)
+        except BROKEN:
+            skipped += 1
+            continue
+        first = next(iter(images))
+        if images[path].shape != images[first].shape:
+            sizes = ["x".join(map(str, images[p].shape[:0:-1])) for p in (first, path)]
+            raise ValueError(f"{folder}: images of several sizes, such as {first.name} ({sizes[0]}) and {path.name} ({sizes[1]}); make them alike first.")
+    if skipped:
+        warnings.warn(f"{folder}: {skipped} of {len(paths)} files are not readable images and were skipped.", stacklevel=3)
+    if not images:
+        raise ValueError(f"{folder}: there are no images ({', '.join(IMG_EXTENSIONS)}) in it.")
+    return _grey_if_grey(torch.from_numpy(np.stack(list(images.values()))))
+
+
+def load_images(path: Path) -> torch.Tensor:  # uint8, or float in [-1, 1]; (N, C, H, W)
+    "The images of an npz file, of a folder of image files, or of a run (its last epoch count). ValueError if there are none."
+    if path.is_dir():
+        ready = [path / "samples.npz", *sorted(path.glob("epoch-*/samples.npz"), reverse=True)]
+        return load_images(found[0]) if (found := [p for p in ready if p.exists()]) else _read_folder(path)
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder (and no data set of that name).")
+    try:
+        with np.load(path) as arrays:
+            array = arrays["samples" if "samples" in arrays else arrays.files[0]]
+        images = torch.from_numpy(array)
+    except (ValueError, OSError, EOFError, IndexError, TypeError, AttributeError, zipfile.BadZipFile) as problem:
+        raise ValueError(f"{path}: it is no npz file with an array of images ({problem}).") from None
+    if images.ndim == 3:
+        images = images[:, None]
+    channels_last = images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3)
+    return _grey_if_grey(images.permute(0, 3, 1, 2).contiguous() if channels_last else images)
+
+
+def _grey_if_grey(images: torch.Tensor) -> torch.Tensor:
+    "One channel instead of three equal ones, as which many programs save grey images."
+    same = images.ndim == 4 and images.shape[1] == 3 and bool((images[:, :1] == images[:, 1:]).all())
+    return images[:, :1] if same else images
+
+
+# %%
+#| export
+def _config(path: Path) -> dict:
+    "config.json of the run that a folder belongs to, or nothing."
+    found = [p for p in (folder / "config.json" for folder in (path, *list(path.absolute().parents)[:2])) if p.is_file()]
+    return json.loads(found[0].read_text()) if found else {}
+
+
+def main() -> None:
+    "The command `genlab_metrics`: how far are images from other images?"
+    names = [name for measure in MEASURES for name in measure.metrics]
+    parser = argparse.ArgumentParser(description=main.__doc__, epilog=f"Metrics: {', '.join(names)}. 05_fid explains them.")
+    parser.add_argument("samples", help="a folder of images, an .npz file, or the folder of a run")
+    parser.add_argument("reference", help="the same, or a data set such as mnist, whose test images are taken")
+    parser.add_argument("--metrics", nargs="+", metavar="METRIC", choices=names, help="default: all in LeNet's features, or all in Inception's if there is no LeNet")
+    parser.add_argument("--classifier", metavar="DATASET", help="whose LeNet; default: that of the reference, or of the run")
+    parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
+    options = parser.parse_args()
+    try:
+        samples = load_images(Path(options.samples))
+        dataset = options.reference in LOADERS or options.reference.startswith("folder:")
+        reference = check_dataset(options.reference) if dataset else load_images(Path(options.reference))
+        classifier = options.classifier or (reference if dataset else _config(Path(options.samples)).get("dataset"))
+        lenet = classifier and load_dataset(classifier).labels is not None
+        usual = [name for measure in MEASURES if measure.extractor == ("lenet" if lenet else "inception") for name in measure.metrics]
+        scores = evaluate(samples, reference, options.metrics or usual, classifier)
+    except (ValueError, RuntimeError, OSError) as problem:
+        parser.exit(1, f"genlab_metrics: {problem}\n")
+    if options.json:
+        print(json.dumps(scores, indent=2, allow_nan=False))
+        return
+    print(score_table({options.samples: scores}).T.to_string())
+    print(*sorted({f"{s['n_reference']:,} reference images; {s['extractor']}, weights {s['hash']}" for s in scores.values() if "hash" in s}), sep="\n")
+    print(*(f"No {metric}: {s['why']}." for metric, s in scores.items() if s["value"] is None), sep="\n", end="")
+
+
+# %% [markdown]
+# For example, the noisy digits from above, from a folder and from a file:
+
+# %%
+def command(*words):
+    "What the command prints, and its exit status."
+    out, status = io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        patch.setattr("sys.argv", ["genlab_metrics", *map(str, words)])
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+    return out.getvalue() + "".join(str(w.message) for w in caught), status
+
+
+home = tempfile.TemporaryDirectory()
+folder, file = Path(home.name, "noisy"), Path(home.name, "noisy.npz")
+folder.mkdir()
+for i, image in enumerate(faults["noisy"]):
+    Image.fromarray(image[0].numpy()).save(folder / f"{i:04}.png")
+np.savez(file, faults["noisy"].permute(0, 2, 3, 1))
+printed = command(file, dataset)[0]
+print(printed.replace(str(file), "noisy.npz"))
+
+# %%
+from_json = json.loads(command(folder, dataset, "--json", "--metrics", "fd_lenet", "class_kl")[0])
+assert from_json["fd_lenet"] == scores["noisy"]["fd_lenet"] and from_json["class_kl"]["value"] == scores["noisy"]["class_kl"]["value"]
+assert f"{from_json['fd_lenet']['value']:.1f} ± {from_json['fd_lenet']['sd']:.1f}" in printed and all(metric in printed for metric in table_metrics)
+against_images = json.loads(command(file, folder, "--json", "--classifier", dataset, "--metrics", "fd_lenet")[0])["fd_lenet"]
+assert against_images["value"] < 1e-6 and against_images["floor"] is None
+(folder / "broken.png").write_text("no image")
+assert "1 of 501 files are not readable images and were skipped" in command(folder, dataset, "--metrics", "fd_lenet")[0]
+Image.new("L", (5, 7)).save(folder / "small.png")
+(Path(home.name) / "empty").mkdir()
+np.savez(Path(home.name, "text.npz"), np.array(["no", "images"]))
+for words, sentence in [
+    ((folder, dataset), "images of several sizes, such as 0000.png (16x16) and small.png (5x7)"),
+    ((Path(home.name) / "empty", dataset), "there are no images (.jpg"),
+    ((file, "mnits"), "mnits: there is no such file or folder (and no data set of that name)"),
+    ((file, file, "--metrics", "fd_lenet"), "whose LeNet? Name a data set"),
+    ((folder / "broken.png", dataset), "it is no npz file"),
+    ((Path(home.name, "text.npz"), dataset), "it is no npz file with an array of images"),
+]:
+    printed, status = command(*words)
+    assert status == 1 and sentence in printed and len(printed.splitlines()) == 1, printed
+
+# %%
+#| hide
+home.cleanup()
 
 # %% [markdown]
 # ## What to remember
 #
 # - A Frechet distance is made of *extractor, N, reference set*; without them it is not a number.
 # - With fewer samples than features use the Gram form, because a general matrix square root may be right to seven digits, or return noise of any size and sign.
-# - Look at the floor first.
+# - Look at the floor first, and at the spread over seeds before you call one model better.
+# - One number cannot tell bad from monotonous from copied; precision, recall and memorisation each see a part of it. And look at the pictures.
 #
 # ## Exercises
 #
 # 1. Compare the training images with the test set after rotating all of them by 5, 10 and 20 degrees. Which is worse for `fd_lenet`, rotation or blur?
 # 2. Show that the distance of two Gaussians with the same mean and commuting covariances is the sum of squared differences of standard deviations along the common axes.
-# 3. Make two sets of features with the same mean and covariance but clearly different distributions. What is their Frechet distance, and what does that say about the measure?
-# 4. Extend the curve of the floor towards infinite N. Against which power of N is it a straight line?
+# 3. Make two sets of features with the same mean and covariance but clearly different distributions. What is their Frechet distance, and what does `kernel_distance` say?
+# 4. Make 500 images out of ten different ones, with the highest `lenet_score` you can reach. What do the other measures say about it?
+# 5. Precision and recall depend on $k$ and on $N$. Plot both for training images against $k=1\ldots20$, at $N=100$ and $N=500$.
+# 6. A model may copy some training images and be far from data elsewhere, and its `memorisation` be 0.5. How would one find out? (Meehan et al. 2020 divide the space into cells.)

@@ -32,6 +32,7 @@ profile = "quick"  # a file in report/profiles
 import argparse
 import contextlib
 import datetime
+import math
 import re
 import shutil
 import subprocess
@@ -50,6 +51,7 @@ from papermill import inspect_notebook
 
 from genlab.data import load_dataset, show_grid
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
+from genlab.fid import plot_nearest
 from genlab.gan import GANConfig
 from genlab.runs import Run, RunConfig, atomic, git_commit, plot_history, project_root
 
@@ -220,12 +222,18 @@ assert collect_runs(jobs).why[0] == "RuntimeError: dataset: nothing there"
 pd.DataFrame([{"step": 0, "loss_d": 1.0}]).to_csv(jobs[1].run.folder / "history.csv")
 jobs[1].run.training = {"updates": 55, "losses": {"loss_d": 1.0, "loss_g": 2.0, "d_x": 0.5, "d_g_z1": 0.25, "d_g_z2": 0.2},
                         "train_seconds": 4.0, "images_per_second": 1621.25, "device": "abacus"}  # fmt: skip
-score = {"value": 31.4159, "n": 64, "n_reference": 500, "floor": 14.2, "floor_sd": 1.5, "n_floor": 64, "extractor": "LeNet-5", "hash": "abc"}
+score = {"value": 31.4159, "sd": 0.77, "n": 64, "n_reference": 500, "floor": 14.2, "floor_sd": 1.5, "n_floor": 64, "extractor": "LeNet-5", "hash": "abc"}
+others = {
+    "kd_lenet": {"value": 1.2, "sd": 0.1, "floor": 0.5, "floor_sd": None, "n_floor": 64},
+    "precision": {"value": 0.8123, "sd": 0.0174, "floor": 0.98, "floor_sd": 0.01, "n_floor": 64},
+    "recall": {"value": 0.6, "sd": 0.02, "floor": 0.97, "floor_sd": 0.01, "n_floor": 64},
+    "fd_lenet_by_class": {"value": 8.0, "classes": [{"value": 8.0, "n": 60}, {"value": None, "n": 1}], "floor_classes": [2.0, 3.0], "n_floor": 64},
+    "fd_lenet_infinity": {"value": 25.0, "shares": [0.5, 1.0], "distances": [37.0, 31.0], "n": 64},
+}
 some = load_dataset("digits").images[:64]
-jobs[1].run.finish(5, some, scores={"fd_lenet": score, "fid": {"value": None, "why": "no weights"}}, sample_seconds=0.5)
+jobs[1].run.finish(5, some, scores={"fd_lenet": score, "fid": {"value": None, "why": "no weights"}} | others, sample_seconds=0.5)
 runs = collect_runs(jobs)
 assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
-
 
 # %% [markdown]
 # ## Tables
@@ -234,6 +242,13 @@ assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
 
 # %%
 #| export
+NONE = "This profile has no such runs, or none of them is done."
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "-", text).strip("-").lower()
+
+
 def number(value: float | None, digits: int = 2) -> str:
     "A number for a table: rounded, with thousands separated, a dash if there is none."
     return "—" if value is None or value != value else f"{value:,.{digits}f}".replace("-", "−")
@@ -295,6 +310,14 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
 
 
+def uncertain(value: float | None, sd: float | None) -> str:
+    "A number with its standard deviation in units of the last digit: 0.81(2) is 0.81 ± 0.02."
+    if value is None or value != value:
+        return "—"
+    digits = max(0, -math.floor(math.log10(sd))) if sd else 2
+    return number(value, digits) + (f"({sd * 10**digits:.0f})" if sd else "")
+
+
 def distance_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances with their floors and all that says what they mean."
     rows, extractors, why = [], set(), set()
@@ -302,15 +325,58 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
         row = [r.label, r.epochs, number(dig(r.metrics, "n_samples"), 0)]
         for metric in ("fd_lenet", "fid"):
             score = dig(r.metrics, "scores", metric) or {}
-            row += [number(score.get("value")), plus_minus(score.get("floor"), score.get("floor_sd"))]
+            row += [uncertain(score.get("value"), score.get("sd")), uncertain(score.get("floor"), score.get("floor_sd"))]
             if score.get("value") is not None:
                 extractors.add(f"`{metric}`: {score['extractor']}, weights `{score['hash']}`")
             elif r.metrics:
                 why.add(f"`{metric}`: {verbatim(score['why']) if 'why' in score else 'not asked for in this profile'}")
         rows.append(row)
-    caption = "Frechet distance (squared) of $N$ samples to the test set. Floor: that of $N$ real training images, mean and standard deviation of five draws. "
+    caption = "Frechet distance (squared) of $N$ samples to the test set, with its standard deviation from random halves of the samples in units of the last digit. "
+    caption += "Floor: that of $N$ real training images, mean and standard deviation of five draws. "
     caption += f"Extractor of {'; '.join(sorted(extractors)) or '—'}." + "".join(f" No {w}." for w in sorted(why))
     return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`", "floor"], caption, label)
+
+
+# %%
+#| export
+MEASURES = {
+    "KD": "kd_lenet", "score": "lenet_score", "prec.": "precision", "recall": "recall", "dens.": "density", "cover.": "coverage",
+    "KL": "class_kl", "intra": "intra_class", "copies": "memorisation",
+}  # fmt: skip
+
+
+def measure_table(runs: pd.DataFrame, label: str) -> str:
+    "The other measures, of all models and epoch counts, and of real images."
+    rows, real = [], {}
+    for r in runs.itertuples():
+        scores = [dig(r.metrics, "scores", metric) or {} for metric in MEASURES.values()]
+        rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
+        if n := max((score.get("n_floor") or 0 for score in scores), default=0):
+            real[f"real, {r.dataset}, $N$ = {n:,}"] = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
+    rows += [[name, "", *cells] for name, cells in real.items()]
+    caption = (
+        "Other measures in the features of LeNet, with standard deviations in units of the last digit. KD: kernel distance. Score: like the Inception Score, ten at most for digits. "
+        "Precision, recall, density, coverage: see the text. KL: divergence of the class histogram from that of the test set, in nats. Intra: mean distance within a class. "
+        "Copies: probability that a sample is farther from the training set than a test image is; about 0.5 for new images, 0 for copies. Last: real training images."
+    )
+    return markdown_table(rows, ["run", "epochs", *MEASURES], caption, label, "lrrrrrrrrrr")
+
+
+def class_table(runs: pd.DataFrame) -> str:
+    "Frechet distance within each class, for the last epoch count of each run; a table a data set."
+    parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
+    for dataset, group in last.groupby("dataset", sort=False):
+        rows, floors = [], {}
+        for r in group.itertuples():
+            if score := dig(r.metrics, "scores", "fd_lenet_by_class"):
+                rows.append([r.label, r.epochs, *(number(c["value"], 1) for c in score["classes"])])
+                if score.get("floor_classes"):
+                    floors[f"real, $N$ = {score['n_floor']:,}"] = [number(value, 1) for value in score["floor_classes"]]
+        if rows:
+            rows += [[name, "", *values] for name, values in floors.items()]
+            caption = f"`fd_lenet` within each class of `{dataset}`, for as many samples of the class as there are. Both samples and test images are sorted by the classifier."
+            parts.append(markdown_table(rows, ["run", "epochs", *map(str, range(len(rows[0]) - 2))], caption, f"classes-{_slug(dataset)}", "l" + "r" * 30))
+    return "\n".join(parts) or NONE
 
 
 # %%
@@ -352,7 +418,11 @@ assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6
 for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, "b"), time_table(runs, "c"), provenance_table(runs, "d")):
     print(table)
 assert "| dcgan | 1 | — | — | — | — | — |" in distance_table(runs, "b")
-assert "| dcgan | 5 | 64 | 31.42 | 14.20 ± 1.50 | — | — |" in distance_table(runs, "b") and "No `fid`: `no weights`." in distance_table(runs, "b")
+assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (None, None))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "—"]
+measures = measure_table(runs, "e")
+assert "| dcgan | 5 | 1.2(1) | — | 0.81(2) |" in measures and "| real, digits, $N$ = 64 |  | 0.50 | — | 0.98(1) |" in measures
+assert "| dcgan | 5 | 8.0 | — |" in class_table(runs) and "| real, $N$ = 64 |  | 2.0 | 3.0 |" in class_table(runs) and "{#tbl-classes-digits}" in class_table(runs)
+assert "| dcgan | 5 | 64 | 31.4(8) | 14(2) | — | — |" in distance_table(runs, "b") and "No `fid`: `no weights`." in distance_table(runs, "b")
 assert "`width` 16" in provenance_table(runs, "d")
 
 
@@ -383,6 +453,38 @@ def gan_loss_figure(history: list[dict], path: Path) -> None:
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
     plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss (nats)", axes[0])
     plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
+    save_figure(fig, path)
+
+
+def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
+    "Precision against recall, a line a run with its epoch counts; a star for real images."
+    fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        known = [(r.epochs, *(dig(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
+        known = [(epochs, recall, precision) for epochs, recall, precision in known if recall and precision]
+        if known:
+            (line,) = ax.plot([r["value"] for _, r, _ in known], [p["value"] for _, _, p in known], marker="o", markersize=3, label=label)
+            for epochs, recall, precision in known:
+                ax.annotate(str(epochs), (recall["value"], precision["value"]), (3, 3), textcoords="offset points", fontsize=7, color=line.get_color())
+            ax.plot(known[-1][1]["floor"], known[-1][2]["floor"], "*", color="0.3", markersize=9)
+    ax.set(xlabel="recall", ylabel="precision")
+    if ax.lines:
+        ax.legend(frameon=False, fontsize=7)
+    save_figure(fig, path)
+
+
+def bias_figure(runs: pd.DataFrame, path: Path) -> None:
+    "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
+    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
+    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+        if score := dig(r.metrics, "scores", "fd_lenet_infinity"):
+            x = [1 / (share * score["n"]) for share in score["shares"]]
+            slope = sum(a * (d - score["value"]) for a, d in zip(x, score["distances"], strict=True)) / sum(a * a for a in x)
+            (dots,) = ax.plot(x, score["distances"], ".", label=f"{r.label}, {r.epochs} epochs")
+            ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
+    ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
+    if ax.lines:
+        ax.legend(frameon=False, fontsize=7)
     save_figure(fig, path)
 
 
@@ -418,10 +520,6 @@ show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
 
 # %%
 #| export
-def _slug(text: str) -> str:
-    return re.sub(r"\W+", "-", text).strip("-").lower()
-
-
 def _figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
     return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
 
@@ -460,6 +558,18 @@ def _samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
         caption = f"{label}: samples from the same 36 latents after each epoch count, and real images."
         parts.append("\n".join([f"::: {{#fig-{slug} layout-ncol={min(5, len(panels))}}}", *panels, caption, ":::\n"]))
     return "\n".join(parts)
+
+
+def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For the last epoch count of each run: samples and their nearest training images."
+    parts = []
+    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+        if dig(r.metrics, "scores", "memorisation", "value") is not None:
+            slug = _slug(f"nearest-{r.model}-{r.label}")
+            save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset).figure, folder / slug)
+            caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: samples (first row), and below each the two nearest training images in LeNet's features."
+            parts.append(_figure(folder, slug, caption, slug, "80%"))
+    return "\n".join(parts) or NONE
 
 
 # %%
@@ -521,7 +631,7 @@ def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
             slug = f"samplers-{_slug(r.label)}-{r.epochs}"
             save_figure(plot_samplers(compared).figure, folder / slug)
             after = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
-            caption = f"{after}: `fd_lenet` against evaluations of the network for an image. Dotted: the longest ancestral run; dashed: the floor."
+            caption = f"{after}: `fd_lenet` against evaluations of the network for an image. Bars: standard deviation over samples; dotted: the longest ancestral run; dashed: the floor."
             parts += [_figure(folder, slug, caption, slug, "65%"), _sampler_sentence(after, compared)]
     return "\n".join(parts) or NONE
 
@@ -537,9 +647,6 @@ def _sampler_sentence(after: str, compared: list[dict]) -> str:
         f"against {number(fd(longest))} of ancestral sampling with {longest['steps']}, {number(100 * (fd(short) / fd(longest) - 1), 0)} percent more "
         f"in {number(100 * short['seconds'] / longest['seconds'], 0)} percent of the time.\n"
     ).replace("−", "minus ")
-
-
-NONE = "This profile has no such runs, or none of them is done."
 
 
 # %%
@@ -588,6 +695,8 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
     gan, ddpm = runs[runs.model == "gan"], runs[runs.model == "ddpm"]
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         distance_figure(runs, folder / "distances")
+        precision_recall_figure(runs, folder / "precision-recall")
+        bias_figure(runs, folder / "bias")
         fragments = {
             "data": _data_fragment(runs, folder),
             "gan-losses": _gan_losses_fragment(gan, folder),
@@ -601,6 +710,9 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
             "sampler-table": sampler_table(ddpm, "samplers"),
             "likelihoods": likelihood_table(ddpm, "likelihoods"),
             "distances": distance_table(runs, "distances"),
+            "measures": measure_table(runs, "measures"),
+            "classes": class_table(runs),
+            "nearest": _nearest_fragment(runs, folder),
             "times": time_table(runs, "times"),
             "provenance": provenance_table(runs, "provenance"),
             "missing": _missing_fragment(runs),

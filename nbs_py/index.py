@@ -38,7 +38,7 @@
 # | [02_ddpm_theory](nbs/02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute |
 # | [02_ddpm](nbs/02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, four samplers, guidance, bits per pixel |
 # | [03_unet](nbs/03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys |
-# | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | the Frechet distance, why it explodes, and its floor |
+# | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars |
 # | [07_report](nbs/07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
 #
 # Numbers 04 and 06 (VAE, interpolation) are to come. Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
@@ -76,5 +76,13 @@
 #     print(evaluate(samples, "digits"))         # the distance, its floor, N, extractor and hash
 #
 # A diffusion model in the same way, with `genlab.ddpm.DDPMConfig` and `run_ddpm`. The samplers take any denoiser: `dpmpp(model, shape, steps=20, seed=0)`, where `model(xt, t)` returns the clean image and has `.diffusion` and `.device`.
+#
+# ## Measuring images from anywhere
+#
+#     genlab_metrics samples.npz mnist                        # an array, against MNIST's test images
+#     genlab_metrics my/images other/images --metrics fid     # two folders; the value of pytorch-fid
+#     genlab_metrics runs/digits/gan/dcgan-1a2b3c4d digits    # the last epoch count of a run
+#
+# It prints a table of distances and shares with their spread and what real images score; `--json` gives all that is known.
 #
 # How to change something: [CONTRIBUTING.md](CONTRIBUTING.md). Licence: Apache 2.0.

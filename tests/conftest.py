@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 os.environ["ACCELERATE_USE_CPU"] = "true"  # bit-for-bit tests are about the CPU
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # `make test` runs several tests side by side
 
 
 @pytest.fixture(autouse=True)

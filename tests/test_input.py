@@ -27,7 +27,7 @@ from genlab.gan import GANConfig, run_gan
         (dict(dataset="minst"), "dataset: 'minst' is unknown; choose digits, mnist"),
         (dict(latent=0), "latent: 0 should be greater than 0"),
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
-        (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet' or 'fid'"),
+        (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet', 'fd_lenet_infinity'"),
         (dict(widht=5), "widht: there is no such parameter"),
     ],
 )

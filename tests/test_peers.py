@@ -1,14 +1,20 @@
 """The same numbers as the packages that people know."""
 
+import json
+
 import mpmath
 import numpy as np
 import pytest
 import torch
-from conftest import needs_mnist
+from conftest import command, needs_mnist
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from PIL import Image
 from pytorch_fid import fid_score, inception
 from torch.utils.data import DataLoader
+from torch_fidelity.defaults import DEFAULTS
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
@@ -16,7 +22,7 @@ import genlab.fid
 from genlab.data import derive_seed, epoch_batches, load_dataset
 from genlab.ddpm import ddim, dpmpp, karras_times
 from genlab.diffusion import Diffusion, cosine_betas, linear_betas
-from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features
+from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features, inception_score, kernel_distance, precision_recall
 from genlab.runs import latents
 
 
@@ -50,6 +56,30 @@ def test_a_set_is_at_distance_zero_from_itself():
         assert 0 <= frechet_distance_of_features(x, x) < 1e-6
 
 
+@pytest.fixture(scope="module")
+def features():
+    "Two sets of features that differ a little."
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(84, 84)) / 9
+    return [torch.from_numpy(rng.normal(size=(n, 84)) @ mix + shift) for n, shift in ((2500, 0), (2000, 0.1))]
+
+
+def test_kid_of_torch_fidelity(features):
+    theirs = kid_features_to_metric(*features, **DEFAULTS | {"verbose": False})
+    assert np.allclose(kernel_distance(*features), list(theirs.values()), rtol=1e-4)
+
+
+def test_precision_and_recall_of_torch_fidelity(features):
+    theirs = prc_features_to_metric(*features, **DEFAULTS | {"verbose": False})
+    assert np.allclose(precision_recall(*features), [theirs["precision"], theirs["recall"]], atol=1e-4)
+    assert 0.1 < theirs["recall"] < 0.9 and 0.1 < theirs["precision"] < 0.9, "a case where neither is trivial"
+
+
+def test_inception_score_of_torch_fidelity(features):
+    logits = features[0][:, :20] * 4
+    assert np.allclose(inception_score(logits), list(isc_features_to_metric(logits).values()), rtol=1e-4)
+
+
 @pytest.fixture
 def inception_weights(tmp_path, monkeypatch):
     "An Inception with random weights in torch's cache, where pytorch-fid and genlab look for the real ones."
@@ -77,6 +107,19 @@ def test_inception_features_are_those_of_pytorch_fid(inception_weights, tmp_path
     extractor = genlab.fid.inception_extractor()
     assert np.allclose(extractor(images).numpy(), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
     assert extractor.name == "Inception-v3 (pytorch-fid)" and len(extractor.hash) == 12
+
+
+def test_the_command_has_the_value_of_pytorch_fids(inception_weights, tmp_path):
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, split in zip(folders, ("train", "test"), strict=True):
+        folder.mkdir()
+        for i, image in enumerate(load_dataset("digits", split, 32).images[:12]):
+            Image.fromarray(image[0].numpy()).save(folder / f"{i:02}.png")
+    theirs = command("python", "-m", "pytorch_fid", *folders, "--num-workers", "0", TORCH_HOME=str(tmp_path))
+    ours = command("genlab_metrics", *folders, "--json", "--metrics", "fid", TORCH_HOME=str(tmp_path))
+    assert theirs.returncode == ours.returncode == 0, theirs.stderr + ours.stderr
+    scores = json.loads(ours.stdout)
+    assert np.isclose(scores["fid"]["value"], float(theirs.stdout.split()[-1]), rtol=1e-3)
 
 
 def test_fid_without_weights_is_a_reason_and_no_number(tmp_path, monkeypatch):
