@@ -352,7 +352,8 @@ def half_sample_sd(
         return None
     generator = torch.Generator().manual_seed(derive_seed(seed, 6))
     halves = (x[torch.randperm(len(x), generator=generator)[: len(x) // 2]] for _ in range(HALVES))
-    return float(np.std([statistic(half) for half in halves], ddof=1))
+    with np.errstate(invalid="ignore"):  # an infinite value has no spread
+        return float(np.std([statistic(half) for half in halves], ddof=1))
 
 # %% ../nbs/05_fid.ipynb #bafc6a38
 def kernel_distance(

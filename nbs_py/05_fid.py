@@ -623,7 +623,8 @@ def half_sample_sd(
         return None
     generator = torch.Generator().manual_seed(derive_seed(seed, 6))
     halves = (x[torch.randperm(len(x), generator=generator)[: len(x) // 2]] for _ in range(HALVES))
-    return float(np.std([statistic(half) for half in halves], ddof=1))
+    with np.errstate(invalid="ignore"):  # an infinite value has no spread
+        return float(np.std([statistic(half) for half in halves], ddof=1))
 
 
 # %% [markdown]
@@ -1262,7 +1263,7 @@ assert value("shifted", "memorisation") > 0.4
 assert floor("fd_lenet", dataset, real.shape[-1], 10**6)["floor_sd"] is None and floor("memorisation", dataset, real.shape[-1], 50)["floor"] is None
 
 # %% [markdown]
-# The distances react to every fault but the copies, and to a shift by one pixel only just. Precision falls for blur and for noise, recall and coverage where variety is missing. `class_kl` sees that classes are missing, `intra_class` the twenty images, and the score of a classifier hardly minds those. `memorisation` sees copies; but not in "half of it noise", where the noise is as far away as the copies are near, and not in "shifted": the classifier was taught to ignore a shift by a pixel. No measure sees all faults.
+# The distances react to every fault but the copies, to noise and to a shift by one pixel only just. Precision falls for blur and for images that are nothing but noise, recall and coverage where variety is missing. `class_kl` sees that classes are missing, `intra_class` the twenty images, and the score of a classifier hardly minds those. `memorisation` sees copies; but not in "half of it noise", where the noise is as far away as the copies are near, and not in "shifted": the classifier was taught to ignore a shift by a pixel. No measure sees all faults.
 #
 # What cannot be measured is refused in one sentence:
 
