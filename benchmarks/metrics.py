@@ -75,6 +75,7 @@ def whole_calls(home: Path) -> None:
     line("fid, pytorch-fid", lambda: fid_score.calculate_fid_given_paths([a, b], 50, "cpu", 2048, 0), ours("fid"))
     line("fid again, with the reference in the cache", lambda: fid_score.calculate_fid_given_paths([a, b], 50, "cpu", 2048, 0), ours("fid", cached=True))
     line("fid, torch-fidelity", theirs(fid=True), ours("fid"))
+    line("kid, torch-fidelity", theirs(kid=True, kid_subset_size=N_IMAGES // 2), ours("kid"))
     line("inception_score, torch-fidelity", theirs(isc=True), ours("inception_score"))
 
 

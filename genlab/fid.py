@@ -502,7 +502,7 @@ class Views(NamedTuple):
     "What an extractor sees."
 
     samples: torch.Tensor  # features, float64 (N, D)
-    reference: torch.Tensor  # of test images, (M, D)
+    reference: torch.Tensor | None  # of test images, (M, D), where a measure needs them
     train: torch.Tensor | None  # of training images, where a measure needs them
     head: nn.Module  # features -> logits of the extractor's classifier
 
@@ -579,6 +579,7 @@ class Measure(NamedTuple):
     function: Callable[[Views], list[dict]]  # value, sd and more, for each metric
     minimum: int = 2  # samples
     halves: bool = False  # spread from random halves; else it comes with the value, or there is none
+    reference: bool = True  # it looks at real images
     copies: bool = False  # it looks for copies of training images, so real training images cannot be its floor
 
 
@@ -586,7 +587,7 @@ MEASURES = [
     Measure(("fd_lenet",), "lenet", _frechet, halves=True),
     Measure(("fd_lenet_infinity",), "lenet", _extrapolated),
     Measure(("kd_lenet",), "lenet", _kernel, 4),
-    Measure(("lenet_score",), "lenet", _score, 100),
+    Measure(("lenet_score",), "lenet", _score, 100, reference=False),
     Measure(("precision", "recall"), "lenet", _precision_recall, 4),
     Measure(("density", "coverage"), "lenet", _density_coverage, 6),
     Measure(("fd_lenet_by_class",), "lenet", _by_class),
@@ -596,7 +597,7 @@ MEASURES = [
     Measure(("fid",), "inception", _frechet, halves=True),
     Measure(("fid_infinity",), "inception", _extrapolated),
     Measure(("kid",), "inception", _kernel, 4),
-    Measure(("inception_score",), "inception", _score, 100),
+    Measure(("inception_score",), "inception", _score, 100, reference=False),
 ]
 EXTRACTORS: dict[str, Callable[[str, int], Extractor]] = {
     "lenet": lenet_extractor,
@@ -708,7 +709,7 @@ def evaluate(
     samples, dataset = _as_bytes(samples, "samples"), reference if isinstance(reference, str) else None
     size, classifier = samples.shape[-1], classifier or dataset
     images = load_dataset(dataset, "test", size).images if dataset else _as_bytes(reference, "reference")
-    measures, scores, seen = _checked(samples, images, metrics), {}, {}
+    measures, scores, fake, real = _checked(samples, images, metrics), {}, {}, {}
     if not classifier and any(measure.extractor == "lenet" for measure in measures):
         raise ValueError("evaluate: whose LeNet? Name a data set: classifier='mnist'.")
     for measure in measures:
@@ -721,17 +722,19 @@ def evaluate(
         except RuntimeError as why:
             scores |= {metric: {"value": None, "why": str(why)} for metric in measure.metrics}
             continue
-        if extractor.hash not in seen:
-            seen[extractor.hash] = extractor(samples), cached_features(extractor, images)
+        if extractor.hash not in fake:
+            fake[extractor.hash] = extractor(samples)
+        if measure.reference and extractor.hash not in real:
+            real[extractor.hash] = cached_features(extractor, images)
         train = _real_features(measure.extractor, classifier, dataset, "train", size) if measure.copies else None
-        views = Views(*seen[extractor.hash], train, extractor.head)
+        views = Views(fake[extractor.hash], real.get(extractor.hash), train, extractor.head)
         about = {"n": len(samples), "n_reference": len(images), "reference": f"{dataset}, {size}x{size}" if dataset else "images"}
         about |= {"extractor": extractor.name, "hash": extractor.hash}
         for i, (metric, score) in enumerate(zip(measure.metrics, measure.function(views), strict=True)):
             if measure.halves:
                 score["sd"] = half_sample_sd(lambda half, i=i, m=measure, v=views: m.function(v._replace(samples=half))[i]["value"], views.samples)
-            real = floor(metric, dataset, size, len(samples), seed, classifier) if dataset else NO_FLOOR
-            scores[metric] = _finite({"sd": None} | score) | about | real
+            usual = floor(metric, dataset, size, len(samples), seed, classifier) if dataset else NO_FLOOR
+            scores[metric] = _finite({"sd": None} | score) | about | usual
     return {metric: scores[metric] for metric in metrics}
 
 

@@ -14,9 +14,11 @@ import torch
 from conftest import ROOT, command
 from safetensors.torch import load_file
 
+from genlab.report import uncertain
+
 PROFILE = """
 runs:
-  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100}
+  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, fd_lenet_infinity]}
   - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
 """
@@ -73,8 +75,11 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     assert "the best sampler with at most 20 evaluations is ddim (5 evaluations)" in text and "| ancestral | 40 | 40 | 60 |" in text
     for figure in ("denoising-unet-digits", "noise-unet-digits", "levels-unet-digits", "guidance-unet-digits", "samplers-unet-digits-1", "losses-ddpm"):
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
-    for score in scores(swept[0]).values():
-        assert f"| {score['fd_lenet']['value']:,.2f} | {score['fd_lenet']['floor']:.2f} ± " in text
+    for found in scores(swept[0]).values():
+        shown = [uncertain(found[metric]["value"], found[metric]["sd"]) for metric in ("fd_lenet", "precision", "recall")]
+        assert f"| {shown[0]} | {uncertain(found['fd_lenet']['floor'], found['fd_lenet']['floor_sd'])} |" in text and f"| {shown[1]} | {shown[2]} |" in text
+    for figure in ("nearest-gan-dcgan-digits", "precision-recall", "bias"):
+        assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
 
 
 def test_a_second_time_there_is_nothing_to_do(swept, project):
