@@ -189,8 +189,8 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     if fields.groupby("model").dataset.nunique().max() > 1:
         runs["label"] += ", " + fields.dataset
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
-        if fields.groupby(["model", "name", "dataset"])[column].nunique(dropna=False).max() > 1:
-            runs["label"] += f", {column} " + fields[column].astype(str)
+        varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
+        runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
     return runs
 
 
@@ -261,8 +261,9 @@ def plus_minus(value: float | None, spread: float | None, digits: int = 2) -> st
 
 def markdown_table(rows: list[list[str]], header: list[str], caption: str, label: str, align: str = "lrrrrrrr") -> str:
     "A pipe table with caption and label; `align` has an l (left) or r (right) for each column."
-    lines = [header, [{"l": ":--", "r": "--:"}[a] for a in align[: len(header)]], *rows]
-    body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    widths = [min(30, max(len(str(line[i])) for line in [header, *rows])) for i in range(len(header))]  # pandoc takes dashes as relative widths
+    rule = [{"l": ":" + "-" * width, "r": "-" * width + ":"}[a] for a, width in zip(align, widths, strict=False)]
+    body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [header, rule, *rows])
     return f"{body}\n\n: {caption} {{#tbl-{label}}}\n"
 
 
@@ -314,7 +315,7 @@ def uncertain(value: float | None, sd: float | None) -> str:
     "A number with its standard deviation in units of the last digit: 0.81(2) is 0.81 ± 0.02."
     if value is None or value != value:
         return "—"
-    digits = max(0, -math.floor(math.log10(sd))) if sd else 2
+    digits = min(3, max(0, -math.floor(math.log10(sd)))) if sd else 2
     return number(value, digits) + (f"({sd * 10**digits:.0f})" if sd else "")
 
 
@@ -339,27 +340,27 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
 
 # %%
 #| export
-MEASURES = {
-    "KD": "kd_lenet", "score": "lenet_score", "prec.": "precision", "recall": "recall", "dens.": "density", "cover.": "coverage",
-    "KL": "class_kl", "intra": "intra_class", "copies": "memorisation",
-}  # fmt: skip
+MEASURES = {"KD": "kd_lenet", "score": "lenet_score", "KL": "class_kl", "intra-class": "intra_class", "copies": "memorisation"}
+DIVERSITY = {name: name for name in ("precision", "recall", "density", "coverage")}
 
 
-def measure_table(runs: pd.DataFrame, label: str) -> str:
-    "The other measures, of all models and epoch counts, and of real images."
+def measure_table(runs: pd.DataFrame, columns: dict[str, str], caption: str, label: str) -> str:
+    "Other measures (heading: metric) of all models and epoch counts, and of real images."
     rows, real = [], {}
     for r in runs.itertuples():
-        scores = [dig(r.metrics, "scores", metric) or {} for metric in MEASURES.values()]
+        scores = [dig(r.metrics, "scores", metric) or {} for metric in columns.values()]
         rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
         if n := max((score.get("n_floor") or 0 for score in scores), default=0):
             real[f"real, {r.dataset}, $N$ = {n:,}"] = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
     rows += [[name, "", *cells] for name, cells in real.items()]
-    caption = (
-        "Other measures in the features of LeNet, with standard deviations in units of the last digit. KD: kernel distance. Score: like the Inception Score, ten at most for digits. "
-        "Precision, recall, density, coverage: see the text. KL: divergence of the class histogram from that of the test set, in nats. Intra: mean distance within a class. "
-        "Copies: probability that a sample is farther from the training set than a test image is; about 0.5 for new images, 0 for copies. Last: real training images."
-    )
-    return markdown_table(rows, ["run", "epochs", *MEASURES], caption, label, "lrrrrrrrrrr")
+    caption += " In the features of LeNet, with standard deviations in units of the last digit. Last: real training images."
+    return markdown_table(rows, ["run", "epochs", *columns], caption, label, "lrrrrrrr")
+
+
+MEASURES_CAPTION = (
+    "Other measures. KD: kernel distance. Score: like the Inception Score, ten at most for digits. KL: divergence of the class histogram from that of the test set, in nats. "
+    "Intra-class: mean distance within a class. Copies: probability that a sample is farther from the training set than a test image is; about 0.5 for new images, 0 for copies."
+)
 
 
 def class_table(runs: pd.DataFrame) -> str:
@@ -419,7 +420,7 @@ for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, 
     print(table)
 assert "| dcgan | 1 | — | — | — | — | — |" in distance_table(runs, "b")
 assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (None, None))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "—"]
-measures = measure_table(runs, "e")
+measures = measure_table(runs, {"KD": "kd_lenet", "score": "lenet_score", "P": "precision"}, "", "e")
 assert "| dcgan | 5 | 1.2(1) | — | 0.81(2) |" in measures and "| real, digits, $N$ = 64 |  | 0.50 | — | 0.98(1) |" in measures
 assert "| dcgan | 5 | 8.0 | — |" in class_table(runs) and "| real, $N$ = 64 |  | 2.0 | 3.0 |" in class_table(runs) and "{#tbl-classes-digits}" in class_table(runs)
 assert "| dcgan | 5 | 64 | 31.4(8) | 14(2) | — | — |" in distance_table(runs, "b") and "No `fid`: `no weights`." in distance_table(runs, "b")
@@ -469,7 +470,7 @@ def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
             ax.plot(known[-1][1]["floor"], known[-1][2]["floor"], "*", color="0.3", markersize=9)
     ax.set(xlabel="recall", ylabel="precision")
     if ax.lines:
-        ax.legend(frameon=False, fontsize=7)
+        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(fig, path)
 
 
@@ -484,7 +485,7 @@ def bias_figure(runs: pd.DataFrame, path: Path) -> None:
             ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
     ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
     if ax.lines:
-        ax.legend(frameon=False, fontsize=7)
+        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(fig, path)
 
 
@@ -710,7 +711,8 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
             "sampler-table": sampler_table(ddpm, "samplers"),
             "likelihoods": likelihood_table(ddpm, "likelihoods"),
             "distances": distance_table(runs, "distances"),
-            "measures": measure_table(runs, "measures"),
+            "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
+            "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),
             "classes": class_table(runs),
             "nearest": _nearest_fragment(runs, folder),
             "times": time_table(runs, "times"),
