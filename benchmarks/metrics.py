@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from pytorch_fid import fid_score, inception
 
-N_IMAGES, N_FEATURES = 200, 5000
+N_IMAGES, N_FEATURES = 100, 4000
 
 
 def random_inception(folder: Path) -> Path:

@@ -215,7 +215,8 @@ def uncertain(value: float | None, sd: float | None) -> str:
     if value is None or value != value:
         return "—"
     digits = min(3, max(0, -math.floor(math.log10(sd)))) if sd else 2
-    return number(value, digits) + (f"({sd * 10**digits:.0f})" if sd else "")
+    units = round(sd * 10**digits) if sd else 0
+    return number(value, digits) + (f"({units})" if units else "")
 
 
 def distance_table(runs: pd.DataFrame, label: str) -> str:
@@ -266,7 +267,7 @@ def class_table(runs: pd.DataFrame) -> str:
     for dataset, group in last.groupby("dataset", sort=False):
         rows, floors = [], {}
         for r in group.itertuples():
-            if score := dig(r.metrics, "scores", "fd_lenet_by_class"):
+            if "classes" in (score := dig(r.metrics, "scores", "fd_lenet_by_class") or {}):
                 rows.append([r.label, r.epochs, *(number(c["value"], 1) for c in score["classes"])])
                 if score.get("floor_classes"):
                     floors[f"real, $N$ = {score['n_floor']:,}"] = [number(value, 1) for value in score["floor_classes"]]
@@ -337,7 +338,7 @@ def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         known = [(r.epochs, *(dig(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
-        known = [(epochs, recall, precision) for epochs, recall, precision in known if recall and precision]
+        known = [(epochs, recall, precision) for epochs, recall, precision in known if dig(recall, "value") is not None]
         if known:
             (line,) = ax.plot([r["value"] for _, r, _ in known], [p["value"] for _, _, p in known], marker="o", markersize=3, label=label)
             for epochs, recall, precision in known:
@@ -353,7 +354,7 @@ def bias_figure(runs: pd.DataFrame, path: Path) -> None:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
     for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
-        if score := dig(r.metrics, "scores", "fd_lenet_infinity"):
+        if "shares" in (score := dig(r.metrics, "scores", "fd_lenet_infinity") or {}):
             x = [1 / (share * score["n"]) for share in score["shares"]]
             slope = sum(a * (d - score["value"]) for a, d in zip(x, score["distances"], strict=True)) / sum(a * a for a in x)
             (dots,) = ax.plot(x, score["distances"], ".", label=f"{r.label}, {r.epochs} epochs")

@@ -228,7 +228,7 @@ others = {
     "precision": {"value": 0.8123, "sd": 0.0174, "floor": 0.98, "floor_sd": 0.01, "n_floor": 64},
     "recall": {"value": 0.6, "sd": 0.02, "floor": 0.97, "floor_sd": 0.01, "n_floor": 64},
     "fd_lenet_by_class": {"value": 8.0, "classes": [{"value": 8.0, "n": 60}, {"value": None, "n": 1}], "floor_classes": [2.0, 3.0], "n_floor": 64},
-    "fd_lenet_infinity": {"value": 25.0, "shares": [0.5, 1.0], "distances": [37.0, 31.0], "n": 64},
+    "fd_lenet_infinity": {"value": None, "why": "too few samples"},
 }
 some = load_dataset("digits").images[:64]
 jobs[1].run.finish(5, some, scores={"fd_lenet": score, "fid": {"value": None, "why": "no weights"}} | others, sample_seconds=0.5)
@@ -316,7 +316,8 @@ def uncertain(value: float | None, sd: float | None) -> str:
     if value is None or value != value:
         return "—"
     digits = min(3, max(0, -math.floor(math.log10(sd)))) if sd else 2
-    return number(value, digits) + (f"({sd * 10**digits:.0f})" if sd else "")
+    units = round(sd * 10**digits) if sd else 0
+    return number(value, digits) + (f"({units})" if units else "")
 
 
 def distance_table(runs: pd.DataFrame, label: str) -> str:
@@ -369,7 +370,7 @@ def class_table(runs: pd.DataFrame) -> str:
     for dataset, group in last.groupby("dataset", sort=False):
         rows, floors = [], {}
         for r in group.itertuples():
-            if score := dig(r.metrics, "scores", "fd_lenet_by_class"):
+            if "classes" in (score := dig(r.metrics, "scores", "fd_lenet_by_class") or {}):
                 rows.append([r.label, r.epochs, *(number(c["value"], 1) for c in score["classes"])])
                 if score.get("floor_classes"):
                     floors[f"real, $N$ = {score['n_floor']:,}"] = [number(value, 1) for value in score["floor_classes"]]
@@ -419,7 +420,7 @@ assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6
 for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, "b"), time_table(runs, "c"), provenance_table(runs, "d")):
     print(table)
 assert "| dcgan | 1 | — | — | — | — | — |" in distance_table(runs, "b")
-assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (None, None))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "—"]
+assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (None, None), (0.99999, 1e-5))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "—", "1.000"]
 measures = measure_table(runs, {"KD": "kd_lenet", "score": "lenet_score", "P": "precision"}, "", "e")
 assert "| dcgan | 5 | 1.2(1) | — | 0.81(2) |" in measures and "| real, digits, $N$ = 64 |  | 0.50 | — | 0.98(1) |" in measures
 assert "| dcgan | 5 | 8.0 | — |" in class_table(runs) and "| real, $N$ = 64 |  | 2.0 | 3.0 |" in class_table(runs) and "{#tbl-classes-digits}" in class_table(runs)
@@ -462,7 +463,7 @@ def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         known = [(r.epochs, *(dig(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
-        known = [(epochs, recall, precision) for epochs, recall, precision in known if recall and precision]
+        known = [(epochs, recall, precision) for epochs, recall, precision in known if dig(recall, "value") is not None]
         if known:
             (line,) = ax.plot([r["value"] for _, r, _ in known], [p["value"] for _, _, p in known], marker="o", markersize=3, label=label)
             for epochs, recall, precision in known:
@@ -478,7 +479,7 @@ def bias_figure(runs: pd.DataFrame, path: Path) -> None:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
     for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
-        if score := dig(r.metrics, "scores", "fd_lenet_infinity"):
+        if "shares" in (score := dig(r.metrics, "scores", "fd_lenet_infinity") or {}):
             x = [1 / (share * score["n"]) for share in score["shares"]]
             slope = sum(a * (d - score["value"]) for a, d in zip(x, score["distances"], strict=True)) / sum(a * a for a in x)
             (dots,) = ax.plot(x, score["distances"], ".", label=f"{r.label}, {r.epochs} epochs")
