@@ -100,6 +100,7 @@ def features(dims: int) -> None:
     mix = rng.normal(size=(dims, dims)) / dims**0.5
     x, y = (torch.from_numpy(rng.normal(size=(N_FEATURES, dims)) @ mix + shift) for shift in (0, 0.1))
     arrays, moments = (x.numpy(), y.numpy()), lambda a: (a.numpy().mean(0), np.cov(a.numpy(), rowvar=False))
+    frechet_distance_of_features(x[: 2 * dims], y[: 2 * dims])  # the first call loads the libraries
     print(f"{N_FEATURES:,} features of {dims} dimensions")
     line("Frechet, pytorch-fid", lambda: fid_score.calculate_frechet_distance(*moments(x), *moments(y)), lambda: frechet_distance_of_features(x, y))
     line("KID, torch-fidelity", lambda: kid_features_to_metric(x, y, **options)["kernel_inception_distance_mean"], lambda: kernel_distance(x, y)[0])
