@@ -27,7 +27,11 @@ def random_inception(folder: Path) -> Path:
     torch.manual_seed(0)
     load, load_url = torch.nn.Module.load_state_dict, inception.load_state_dict_from_url
     inception.load_state_dict_from_url, torch.nn.Module.load_state_dict = lambda *a, **k: None, lambda *a, **k: None
-    state = inception.fid_inception_v3().state_dict()
+    net = inception.fid_inception_v3()
+    for layer in net.modules():  # so that features neither vanish nor explode
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    state = net.state_dict()
     inception.load_state_dict_from_url, torch.nn.Module.load_state_dict = load_url, load
     file = folder / "hub" / "checkpoints" / inception.FID_WEIGHTS_URL.rsplit("/", 1)[1]
     file.parent.mkdir(parents=True)
