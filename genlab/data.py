@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DOWNLOADS', 'BROKEN', 'DIGIT_NAMES', 'FASHION_NAMES', 'LOADERS', 'to_model', 'to_image', 'progress', 'ImageSet',
-           'cache_dir', 'fetch', 'is_grey', 'open_image', 'check_dataset', 'load_dataset', 'image_grid', 'show_grid',
+           'cache_dir', 'fetch', 'open_image', 'check_dataset', 'load_dataset', 'image_grid', 'show_grid',
            'derive_seed', 'epoch_batches']
 
 # %% ../nbs/00_data.ipynb #a46be976
@@ -159,7 +159,7 @@ def _folder_files(root: Path) -> dict[str, list[Path]]:
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
 
 
-def is_grey(path: Path) -> bool:
+def _is_grey(path: Path) -> bool:
     "From the file's header; a broken file has no say."
     try:
         with Image.open(path) as image:
@@ -206,7 +206,7 @@ def _cached_folder(root: Path, splits: dict[str, list[Path]], split: str, size: 
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             try:
-                _convert_folder(splits[split], size, all(map(is_grey, splits["train"] + splits["test"])), work)
+                _convert_folder(splits[split], size, all(map(_is_grey, splits["train"] + splits["test"])), work)
                 work.rename(cached)
             except OSError as problem:
                 raise OSError(f"dataset: the images of {root} could not be converted into {cached.parent}: {problem}") from problem

@@ -48,7 +48,6 @@ from genlab.data import (
     check_dataset,
     derive_seed,
     epoch_batches,
-    is_grey,
     load_dataset,
     open_image,
     progress,
@@ -629,23 +628,23 @@ NO_FLOOR = {"floor": None, "floor_sd": None, "n_floor": None}
 
 
 @functools.cache
-def _floor_draws(measure: Measure, classifier: str, dataset: str, size: int, n: int, seed: int) -> tuple[list[list[dict]], float]:
-    "What a measure gives for n real training images, drawn FLOOR_DRAWS times, once if these are all; and how large a share of the pool a draw is."
+def _floor_draws(measure: Measure, classifier: str, dataset: str, size: int, n: int, seed: int) -> tuple[list[list[dict]], int, float]:
+    "What a measure gives for n real training images, drawn FLOOR_DRAWS times, once if these are all; n; and its share of the pool drawn from."
     reference = _real_features(measure.extractor, classifier, dataset, "test", size)
     pool = _real_features(measure.extractor, classifier, dataset, "train", size, FLOOR_DRAWS * n, seed)
-    generator = torch.Generator().manual_seed(derive_seed(seed, 4))
-    picks = [torch.randperm(len(pool), generator=generator)[:n] for _ in range(FLOOR_DRAWS if n < len(pool) else 1)]
+    n, generator = min(n, len(pool)), torch.Generator().manual_seed(derive_seed(seed, 4))
+    repeats = 0 if n < measure.minimum else FLOOR_DRAWS if n < len(pool) else 1
+    picks = [torch.randperm(len(pool), generator=generator)[:n] for _ in range(repeats)]
     head = EXTRACTORS[measure.extractor](classifier, size).head
-    return [measure.function(Views(pool[pick], reference, None, head)) for pick in picks], n / len(pool)
+    return [measure.function(Views(pool[pick], reference, None, head)) for pick in picks], n, n / len(pool)
 
 
 def floor(metric: str, dataset: str, size: int, n: int, seed: int = 0, classifier: str | None = None) -> dict:
     "What n real training images score against the test set: floor, floor_sd (over random draws), n_floor; None where there is none."
     measure = next(m for m in MEASURES if metric in m.metrics)
-    n = min(n, len(load_dataset(dataset, "train", size).images))
-    if measure.copies or n < measure.minimum:
+    if measure.copies:
         return NO_FLOOR
-    draws, share = _floor_draws(measure, classifier or dataset, dataset, size, n, seed)
+    draws, n, share = _floor_draws(measure, classifier or dataset, dataset, size, n, seed)
     draws = [draw[measure.metrics.index(metric)] for draw in draws]
     values = [draw["value"] for draw in draws if draw["value"] is not None]
     if not values:
@@ -789,10 +788,10 @@ def plot_nearest(
 def _read_folder(folder: Path) -> torch.Tensor:
     "The images of a folder in the order of their names, uint8 (N, C, H, W); grey if all are. ValueError for several sizes or none."
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
-    images, skipped, grey = {}, 0, all(map(is_grey, paths))
+    images, skipped = {}, 0
     for path in progress(paths, f"reading {folder.name}", "image"):
         try:
-            images[path] = open_image(path, None, grey)
+            images[path] = open_image(path, None, grey=False)
         except BROKEN:
             skipped += 1
             continue
@@ -829,7 +828,7 @@ def load_images(path: Path) -> torch.Tensor:  # uint8, or float in [-1, 1]; (N, 
 def _grey_if_grey(images: torch.Tensor) -> torch.Tensor:
     "One channel instead of three equal ones, as which many programs save grey images."
     same = images.ndim == 4 and images.shape[1] == 3 and bool((images[:, :1] == images[:, 1:]).all())
-    return images[:, :1] if same else images
+    return images[:, :1].contiguous() if same else images
 
 # %% ../nbs/05_fid.ipynb #d9194b60
 def _config(path: Path) -> dict:

@@ -121,6 +121,7 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
         runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
+    runs.loc[runs.groupby("label").model.transform("nunique") > 1, "label"] += ", " + runs.model  # a label is one run's
     return runs
 
 

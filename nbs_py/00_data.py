@@ -266,7 +266,7 @@ def _folder_files(root: Path) -> dict[str, list[Path]]:
 BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
 
 
-def is_grey(path: Path) -> bool:
+def _is_grey(path: Path) -> bool:
     "From the file's header; a broken file has no say."
     try:
         with Image.open(path) as image:
@@ -315,7 +315,7 @@ def _cached_folder(root: Path, splits: dict[str, list[Path]], split: str, size: 
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             try:
-                _convert_folder(splits[split], size, all(map(is_grey, splits["train"] + splits["test"])), work)
+                _convert_folder(splits[split], size, all(map(_is_grey, splits["train"] + splits["test"])), work)
                 work.rename(cached)
             except OSError as problem:
                 raise OSError(f"dataset: the images of {root} could not be converted into {cached.parent}: {problem}") from problem

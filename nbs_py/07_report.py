@@ -191,6 +191,7 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
         runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
+    runs.loc[runs.groupby("label").model.transform("nunique") > 1, "label"] += ", " + runs.model  # a label is one run's
     return runs
 
 
@@ -234,6 +235,8 @@ some = load_dataset("digits").images[:64]
 jobs[1].run.finish(5, some, scores={"fd_lenet": score, "fid": {"value": None, "why": "no weights"}} | others, sample_seconds=0.5)
 runs = collect_runs(jobs)
 assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
+namesakes = try_profile("{notebook: 01_gan, name: a, epochs: [1]}\n  - {notebook: 02_ddpm, name: a, epochs: [1]}")
+assert list(collect_runs(namesakes).label) == ["a, gan", "a, ddpm"]
 
 # %% [markdown]
 # ## Tables
