@@ -290,11 +290,12 @@ def sample_ddpm(
     data: ImageSet,  # images of this shape are drawn; a conditional model draws its classes in turn
     n: int,  # number of images
     seed: int = 0,  # image i depends on (seed, i) only
-    batch_size: int = 500,
+    batch_size: int | None = None,  # images at a time; None: 500 on a GPU, 50 on a CPU, whose caches hold no more
 ) -> tuple[torch.Tensor, int]:  # uint8 (n, C, H, W) on the CPU, and how often the network was evaluated for an image
     "Images from a network. Three channels for gray data are averaged."
     c, h, w = data.images.shape[1:]
     draw, images = SAMPLERS[config.sampler], []
+    batch_size = batch_size or (50 if next(net.parameters()).device.type == "cpu" else 500)
     ticks = iter(progress(range(-(-n // batch_size) * config.steps), f"{config.sampler}, {n} images", "step"))
     for start in range(0, n, batch_size):
         shape = (min(batch_size, n - start), config.channels or c, h, w)
@@ -411,11 +412,7 @@ def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | No
 def plot_guidance(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "A column a class, a row a guidance scale."
     images = torch.from_numpy(pictures["guidance"])
-    ax = show_grid(images.flatten(0, 1), ncol=images.shape[1], ax=ax)
-    height = ax.get_ylim()[0] / len(SCALES)
-    ax.axis("on")
-    ax.set(xticks=[], yticks=[(i + 0.5) * height for i in range(len(SCALES))], yticklabels=[f"$s={s:g}$" for s in SCALES])
-    return ax
+    return show_grid(images.flatten(0, 1), ncol=images.shape[1], ax=ax, rows=[f"$s={s:g}$" for s in SCALES])
 
 # %% ../nbs/02_ddpm.ipynb #c18c1d12
 def plot_samplers(

@@ -36,7 +36,7 @@ import shutil
 import sys
 import tarfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -431,14 +431,17 @@ def show_grid(
     ncol: int = 8,  # images in a row
     title: str = "",
     ax: plt.Axes | None = None,  # None: a new figure, half an inch an image
+    rows: Sequence[str] = (),  # names of the rows, or of equal groups of rows
 ) -> plt.Axes:
-    "Draw `image_grid` without axes."
+    "Draw `image_grid` without axes, or with names at its rows."
     if ax is None:
         nrow = -(-len(images) // ncol)
         _, ax = plt.subplots(figsize=(0.5 * ncol, 0.5 * nrow + 0.3 * bool(title)), layout="constrained")
     ax.imshow(image_grid(images, ncol), interpolation="nearest")
     ax.set_title(title, fontsize=10)
-    ax.axis("off")
+    height = ax.get_ylim()[0] / max(1, len(rows))
+    ax.set(xticks=[], yticks=[(i + 0.5) * height for i in range(len(rows))], yticklabels=rows, frame_on=False)
+    ax.tick_params(length=0)
     return ax
 
 

@@ -49,11 +49,13 @@ import typst
 import yaml
 from papermill import inspect_notebook
 
-from genlab.data import load_dataset, show_grid
+from genlab.data import load_dataset, show_grid, to_image
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from genlab.fid import plot_nearest
 from genlab.gan import GANConfig
-from genlab.runs import Run, RunConfig, atomic, git_commit, plot_history, project_root
+from genlab.interpolation import LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
+from genlab.runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root
+from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
 #| hide
@@ -69,7 +71,7 @@ import pytest
 
 # %%
 #| export
-CONFIGS: dict[str, type[RunConfig]] = {"01_gan": GANConfig, "02_ddpm": DDPMConfig}  # the notebooks that train, and what configures them
+CONFIGS: dict[str, type[RunConfig]] = {"01_gan": GANConfig, "02_ddpm": DDPMConfig, "04_vae": VAEConfig}  # the notebooks that train, and what configures them
 
 
 class Job(NamedTuple):
@@ -312,6 +314,36 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
     caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Times on {devices(runs)}."
     header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
+
+
+def elbo_table(runs: pd.DataFrame, label: str) -> str:
+    "Losses and bounds of VAEs with what they were trained and evaluated on, and the Frechet distance of their samples."
+    rows = []
+    for r in runs.itertuples():
+        known, fd = dig(r.metrics, "likelihood") or {}, dig(r.metrics, "scores", "fd_lenet") or {}
+        images = f", {known['n']:,} images" if known else ""
+        rows.append([r.label, r.epochs, f"{r.dataset}, train", f"{r.dataset}, test{images}", number(dig(r.metrics, "losses", "loss"), 1),
+                     plus_minus(known.get("elbo"), known.get("se"), 1), number(known.get("gap"), 1), number(known.get("kl"), 1),
+                     number(known.get("bits_per_dim"), 3), uncertain(fd.get("value"), fd.get("sd"))])  # fmt: skip
+    caption = (
+        "Loss (each model's own, mean over the last epoch); on test images, in nats per image, summed over pixels: the evidence lower bound with its standard error, "
+        "what the importance-weighted bound with 50 codes adds to it (on 200 images), and the KL term; the ELBO in bits per dimension; `fd_lenet` of samples from the prior."
+    )
+    return markdown_table(rows, ["run", "epochs", "trained on", "evaluated on", "loss", "ELBO", "gap", "KL", "bits/dim", "`fd_lenet`"], caption, label, "lrllrrrrrr")
+
+
+def source_table(runs: pd.DataFrame, label: str) -> str:
+    "Frechet distances of a VAE's samples, by where their codes come from."
+    rows = []
+    for r in runs.itertuples():
+        scores = [dig(r.metrics, "scores", "fd_lenet") or {}, *(dig(r.metrics, "sources", source) or {} for source in ("mixture", "posterior"))]
+        rows.append([r.label, r.epochs, number(dig(r.metrics, "n_samples"), 0), *(uncertain(s.get("value"), s.get("sd")) for s in scores),
+                     uncertain(scores[0].get("floor"), scores[0].get("floor_sd"))])  # fmt: skip
+    caption = (
+        "`fd_lenet` of a VAE's samples by the source of their codes: the prior; a mixture of ten Gaussians fitted to the codes of training images; "
+        "the codes of training images themselves, with the encoder's noise (which gives reconstructions, not new images)."
+    )
+    return markdown_table(rows, ["run", "epochs", "$N$", "prior", "mixture", "posterior", "floor"], caption, label)
 
 
 def uncertain(value: float | None, sd: float | None) -> str:
@@ -595,6 +627,144 @@ def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 # %%
 #| export
+def _vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "The two terms of each VAE's loss."
+    parts = []
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        slug = _slug(f"losses-vae-{label}")
+        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv").to_dict("records")
+        fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.2), layout="constrained")
+        plot_history(history, {"reconstruction": "reconstruction"}, "per image", axes[0])
+        plot_history(history, {"kl": "KL"}, "nats per image", axes[1])
+        save_figure(fig, folder / slug)
+        parts.append(_figure(folder, slug, f"{label}: the two terms of the loss, reconstruction (left) and KL (right). Faint: single batches; solid: running mean.", slug))
+    return "\n".join(parts) or NONE
+
+
+def _vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For the last epoch count of each run: reconstructions, samples by source, codes and their use, the plane of two numbers."
+    parts = []
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        r = list(group.itertuples())[-1]
+        pictures, slug = r.job.run.pictures(r.epochs), _slug(label)
+        after = f"{label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
+
+        def codes(r=r, pictures=pictures):
+            fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6), layout="constrained")
+            plot_units(r.metrics["likelihood"], axes[0])
+            plot_codes(pictures, axes[1])
+            return fig
+
+        draw = {
+            "reconstructions": (lambda p=pictures: plot_reconstructions(p).figure, f"{after}: test images (above) and what comes back (below).", "80%"),
+            "sources": (lambda p=pictures: plot_sources(p).figure, f"{after}: samples by the source of their codes.", "80%"),
+            "codes": (codes, f"{after}: KL of each latent number (left); codes of test images by class (right).", "80%"),
+        }
+        if "plane" in pictures:
+            draw["plane"] = (lambda p=pictures: plot_plane(p).figure, f"{after}: the whole latent plane, evenly spaced in the prior's quantiles.", "60%")
+        for kind, (make, caption, width) in draw.items():
+            save_figure(make(), folder / f"{kind}-{slug}")
+            parts.append(_figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
+    return "\n".join(parts) or NONE
+
+
+def _claim_fragment(runs: pd.DataFrame) -> str:
+    "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: each data set's VAEs and GANs, at epoch counts that differ from these by a factor of two at most."
+    rows, lines = [], []
+    done = runs[runs.metrics.notna()]
+    for (dataset, n), group in done.groupby(["dataset", done.metrics.map(lambda m: m["n_samples"])], sort=False):  # a distance depends on N
+        best = {}
+        for model, wanted in (("vae", 5), ("gan", 50)):
+            for label, own in group[group.model == model].groupby("label", sort=False):
+                off = (own.epochs / wanted).map(math.log2).abs()
+                r = own.loc[off.idxmin()]
+                fd = dig(r.metrics, "scores", "fd_lenet") or {}
+                if off.min() <= 1 and fd.get("value") is not None:
+                    rows.append([dataset, model, label, r.epochs, number(n, 0), uncertain(fd["value"], fd.get("sd")), number(dig(r.metrics, "train_seconds"), 1)])
+                    best[model] = min(best.get(model, (float("inf"),)), (fd["value"], fd.get("sd") or 0.0, label, r.epochs))
+        if len(best) == 2:
+            (v, sd_v, vae, e), (g, sd_g, gan, f) = best["vae"], best["gan"]
+            verdict = "is nearer to the data than" if v < g else "is not as near to the data as"
+            if abs(v - g) <= 2 * math.hypot(sd_v, sd_g):
+                verdict = "cannot, by two standard deviations, be told from"
+            lines.append(f"On {verbatim(dataset)}, the best VAE ({vae}, {e} epochs, {number(v)}) {verdict} the best GAN ({gan}, {f} epochs, {number(g)}).\n")
+    if not lines:
+        return NONE
+    caption = "Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50."
+    table = markdown_table(rows, ["data", "model", "run", "epochs", "$N$", "`fd_lenet`", "training (s)"], caption, "claim", "lllrrrr")
+    return "\n".join([*lines, table])
+
+
+# %% [markdown]
+# The sentence says what the numbers say. Made-up results, and it turns round:
+
+# %%
+def made_up(vae_fd, gan_fd):
+    known = {"n_samples": 500, "train_seconds": 9.0, "losses": {"loss": 210.0}, "sources": {"mixture": {"value": 40.0, "sd": 3.0}}}
+    known["likelihood"] = {"elbo": -207.6, "se": 0.8, "gap": 1.8, "kl": 8.43, "bits_per_dim": 8.16, "n": 500}
+    results = [("vae", 5, vae_fd), ("vae", 20, 1.0), ("gan", 5, 2.0), ("gan", 50, gan_fd)]
+    return pd.DataFrame([
+        {"model": model, "dataset": "digits", "label": model, "epochs": e, "metrics": known | {"scores": {"fd_lenet": {"value": fd, "sd": 3.0, "floor": 13.4, "floor_sd": 7.1}}}}
+        for model, e, fd in results
+    ])  # fmt: skip
+
+
+assert "the best VAE (vae, 5 epochs, 30.00) is nearer to the data than the best GAN (gan, 50 epochs, 60.00)" in _claim_fragment(made_up(30.0, 60.0))
+assert "the best VAE (vae, 5 epochs, 30.00) is not as near to the data as the best GAN (gan, 50 epochs, 20.00)" in _claim_fragment(made_up(30.0, 20.0))
+assert "cannot, by two standard deviations, be told from the best GAN (gan, 50 epochs, 34.00)" in _claim_fragment(made_up(30.0, 34.0))
+assert _claim_fragment(made_up(30.0, 24.0)[:3]) == NONE, "no GAN after about 50 epochs"
+assert "| vae | 5 | digits, train | digits, test, 500 images | 210.0 | −207.6 ± 0.8 | 1.8 | 8.4 | 8.160 | 30(3) |" in elbo_table(made_up(30.0, 24.0)[:1], "e")
+assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up(30.0, 24.0)[:1], "s")
+
+
+# %%
+#| export
+def _spaces(runs: pd.DataFrame) -> list[LatentSpace]:
+    "The latent spaces of the first data set: of each model the first run whose weights are on disk, at its last epoch count."
+    spaces, first = [], runs[(runs.dataset == runs.dataset.iloc[0]) & runs.metrics.notna()]
+    for _, group in first.groupby("model", sort=False):
+        there = [r for r in group.itertuples() if (r.job.folder / "weights.safetensors").exists()]
+        there = [r for r in there if r.label == there[0].label]
+        if there:
+            spaces.append(latent_space(there[-1].job.run, there[-1].epochs))
+    return spaces
+
+
+def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
+    spaces, config = _spaces(runs), runs.job.iloc[0].run.config
+    try:
+        test = load_dataset(config.dataset, "test", config.size)
+    except (RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
+        return NONE
+    if not spaces:
+        return NONE
+    all_spaces = [*spaces, cross_fade(test.images)]
+    save_figure(plot_walks(all_spaces, test).figure, folder / "walks")
+    caption = f"Two paths through each latent space (arcs), and two cross-fades of real images. {'; '.join(f'{s.name}: `{s.about}`' for s in spaces)}."
+    parts = [_figure(folder, "walks", caption, "walks", "85%")]
+    fig, axes = plt.subplots(1, len(spaces), figsize=(2.5 * len(spaces), 2.7), layout="constrained", squeeze=False)
+    for ax, space in zip(axes[0], spaces, strict=True):
+        show_grid(to_image(corner_grid(space, latents(4, space.shape, 3))), ncol=7, ax=ax, title=space.name)
+    save_figure(fig, folder / "corners")
+    parts.append(_figure(folder, "corners", "Between four corners: left and right column are arcs, and each row is an arc between these.", "corners"))
+    if test.labels is not None:
+        parts.append(smoothness_table({s.name: smoothness(s, test, config.dataset, config.size) for s in all_spaces}, config.dataset))
+    return "\n".join(parts)
+
+
+def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
+    "What `genlab.interpolation.smoothness` found for each space."
+    rows = [[name, *(plus_minus(m["value"], m["se"]) for m in measures.values()), measures["ppl"]["paths"]] for name, measures in numbers.items()]
+    caption = (
+        f"Smoothness of paths in the features of LeNet on `{dataset}`, means and standard errors over paths of 20 steps. Path length: mean squared speed. Distance: between the ends. Detour: length over distance of the ends. "
+        "Largest step: over the mean step. Class changes: along a path, as the classifier sees it. To data: distance of the middle half to the nearest test images, over that from one test image to the nearest other."
+    )
+    return markdown_table(rows, ["space", "path length", "distance", "detour", "largest step", "class changes", "to data", "paths"], caption, "smoothness", "l" + 7 * "r")
+
+
+# %%
+#| export
 def _ddpm_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Loss curves, one figure for all runs."
     done = [group.job.iloc[0].run for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
@@ -697,7 +867,7 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
     for old in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("*.pdf")]:
         old.unlink()
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
-    gan, ddpm = runs[runs.model == "gan"], runs[runs.model == "ddpm"]
+    gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         distance_figure(runs, folder / "distances")
         precision_recall_figure(runs, folder / "precision-recall")
@@ -714,6 +884,14 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
             "samplers": _samplers_fragment(ddpm, folder),
             "sampler-table": sampler_table(ddpm, "samplers"),
             "likelihoods": likelihood_table(ddpm, "likelihoods"),
+            "vae-losses": _vae_losses_fragment(vae, folder),
+            "vae-table": loss_table(vae, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses"),
+            "vae-samples": _samples_fragment(vae, folder),
+            "vae-pictures": _vae_pictures_fragment(vae, folder),
+            "elbo": elbo_table(vae, "elbo"),
+            "sources": source_table(vae, "sources"),
+            "claim": _claim_fragment(runs),
+            "interpolation": _interpolation_fragment(runs, folder),
             "distances": distance_table(runs, "distances"),
             "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
             "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),

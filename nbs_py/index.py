@@ -19,7 +19,7 @@
 #
 # genlab explains how small image generators work, in notebooks that *are* the thing they explain: the text, the library (`genlab/`), the tests and the experiments are one. Run a notebook with another number of epochs, another data set, on a GPU; a PDF report with loss tables, Frechet distances, training times and sample figures builds itself from what the runs leave on disk. Every number in it comes from a file, and every distance stands beside the distance that real images have.
 #
-# It grew out of five student reports that trained these models by hand. Three of them are mentioned in the notebooks: *report 000*, a GAN and a diffusion model on MNIST, looked at after several numbers of epochs; *report 001*, which derives diffusion in twelve equations; *report 003*, a U-Net diffusion model on MNIST.
+# It grew out of five student reports that trained these models by hand. They are mentioned in the notebooks: *report 000*, a GAN and a diffusion model on MNIST, looked at after several numbers of epochs; *report 001*, which derives diffusion in twelve equations and walks through the latent space of a GAN; *report 002*, a GAN and a VAE on digits and faces; *report 003*, a U-Net diffusion model on MNIST; *report 004*, a VAE and a GAN of dense and convolutional layers.
 #
 # ## Two commands
 #
@@ -38,10 +38,12 @@
 # | [02_ddpm_theory](nbs/02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute |
 # | [02_ddpm](nbs/02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, four samplers, guidance, bits per pixel |
 # | [03_unet](nbs/03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys |
+# | [04_vae](nbs/04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, where codes come from, a VAE that learns from a discriminator |
 # | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars |
+# | [06_interpolation](nbs/06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number |
 # | [07_report](nbs/07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
 #
-# Numbers 04 and 06 (VAE, interpolation) are to come. Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+# Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
 # ## Running a notebook with other parameters
 #
@@ -50,6 +52,8 @@
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 50 -p dataset mnist    # trains 30 more
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50 -p sampler heun    # trains nothing, samples again
+#     papermill nbs/04_vae.ipynb out.ipynb -p epochs 20 -p dataset mnist -p side_epochs 0
+#     papermill nbs/06_interpolation.ipynb out.ipynb -p dataset mnist       # walks through the runs above
 #
 # The cell tagged `parameters` near the top of a notebook lists what can be set. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
 #
@@ -75,7 +79,7 @@
 #     show_grid(samples[:64])
 #     print(evaluate(samples, "digits"))         # the distance, its floor, N, extractor and hash
 #
-# A diffusion model in the same way, with `genlab.ddpm.DDPMConfig` and `run_ddpm`. The samplers take any denoiser: `dpmpp(model, shape, steps=20, seed=0)`, where `model(xt, t)` returns the clean image and has `.diffusion` and `.device`.
+# Diffusion models and VAEs in the same way, with `genlab.ddpm.DDPMConfig` and `run_ddpm`, `genlab.vae.VAEConfig` and `run_vae`. The samplers take any denoiser: `dpmpp(model, shape, steps=20, seed=0)`, where `model(xt, t)` returns the clean image and has `.diffusion` and `.device`.
 #
 # ## Measuring images from anywhere
 #

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import shutil
 import struct
 import warnings
 
@@ -16,6 +17,8 @@ from genlab.data import epoch_batches, load_dataset
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
 from genlab.fid import LeNet, load_lenet
 from genlab.gan import GANConfig, run_gan
+from genlab.interpolation import check_run, latent_space, open_run
+from genlab.vae import VAEConfig, run_vae
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,52 @@ def test_a_wrong_diffusion_parameter_is_named(values, sentence):
     with pytest.raises(ValueError) as error:
         DDPMConfig(**values)
     assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        (dict(latent=0), "latent: 0 should be greater than 0"),
+        (dict(beta=-1), "beta: -1 should be greater than or equal to 0"),
+        (dict(scale=0), "scale: 0 should be greater than 0"),
+        (dict(width=12), "width: 12 should be a multiple of 8"),
+        (dict(likelihood="poisson"), "likelihood: 'poisson' should be 'laplace', 'gaussian', 'bernoulli' or 'logistic'"),
+        (dict(likelihood="bernoulli", scale=0.3), "scale: a Bernoulli likelihood has none, so 0.3 would change nothing"),
+        (dict(network="dense"), "network: 'dense' should be 'residual', 'conv' or 'mlp'"),
+    ],
+)
+def test_a_wrong_vae_parameter_is_named(values, sentence):
+    with pytest.raises(ValueError) as error:
+        VAEConfig(**values)
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+def test_images_that_a_vae_cannot_halve(runs_folder):
+    with pytest.raises(ValueError, match="size: this VAE halves images twice, and 18 pixels cannot be"):
+        run_vae(VAEConfig(size=18, metrics=[]))
+    assert not list(runs_folder.rglob("*.safetensors"))
+
+
+def test_interpolation_in_the_wrong_run(runs_folder):
+    "Another data set, another size, another model, weights that do not fit: a sentence, not an error of shapes."
+    tiny = dict(width=8, latent=4, epochs=1, n_samples=10, metrics=[])
+    run = run_gan(GANConfig(**tiny))
+    for arguments, sentence in {
+        ("gan", "mnist", None): "gan: .* was trained on digits, not on mnist",
+        ("gan", "digits", 8): "gan: .* was trained on digits, not on digits at 8 pixels",
+        ("vae", "digits", None): "vae: .* holds a gan, not a vae",
+    }.items():
+        with pytest.raises(ValueError, match=sentence):
+            check_run(run, *arguments)
+    other = run_gan(GANConfig(**tiny | {"width": 16}))
+    shutil.copy(other.epoch_folder(1) / "weights.safetensors", run.epoch_folder(1))
+    with pytest.raises(ValueError, match="its weights are those of another network than its config.json describes"):
+        latent_space(*open_run(run.folder))
+    (run.epoch_folder(1) / "weights.safetensors").unlink()
+    with pytest.raises(ValueError, match="has no evaluated epoch with weights; train it first"):
+        open_run(run.folder)
+    with pytest.raises(ValueError, match="is not the folder of a run"):
+        open_run(runs_folder)
 
 
 def test_images_that_a_u_net_cannot_halve(runs_folder):

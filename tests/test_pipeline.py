@@ -20,6 +20,7 @@ PROFILE = """
 runs:
   - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, fd_lenet_infinity]}
   - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
+  - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
 """
 FLAGS = (
@@ -67,14 +68,20 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     if engine == "latex" and not shutil.which("lualatex"):
         pytest.skip("there is no LaTeX here")
     done = command("genlab_report", "mine", "--engine", engine, cwd=project, GENLAB_RUNS=str(swept[0]))
-    assert done.returncode == 0 and f"(by {engine}): 3 of 4 evaluations of profile mine" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"(by {engine}): 4 of 5 evaluations of profile mine" in done.stdout, done.stdout + done.stderr
     assert (project / "report/report.pdf").read_bytes().startswith(b"%PDF")
     text = (project / "report/_generated/build/report.md").read_text()
     assert "**broken, folder:/nowhere, 1 epoch** is missing: `FileNotFoundError: dataset: there is no folder /nowhere.`" in text
     assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
     assert "the best sampler with at most 20 evaluations is ddim (5 evaluations)" in text and "| ancestral | 40 | 40 | 60 |" in text
-    for figure in ("denoising-unet-digits", "noise-unet-digits", "levels-unet-digits", "guidance-unet-digits", "samplers-unet-digits-1", "losses-ddpm"):
+    figures = ["denoising-unet-digits", "noise-unet-digits", "levels-unet-digits", "guidance-unet-digits", "samplers-unet-digits-1", "losses-ddpm"]
+    for figure in [*figures, "losses-vae-vae-digits", "plane-vae-digits", "sources-vae-digits", "walks", "corners"]:
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
+    (vae,) = (json.loads(p.read_text()) for p in swept[0].glob("digits/vae/*/*/metrics.json"))
+    known = vae["likelihood"]
+    bound = f"−{-known['elbo']:,.1f} ± {known['se']:,.1f} | {known['gap']:,.1f}"
+    assert f"| digits, train | digits, test, 500 images | {vae['losses']['loss']:,.1f} | {bound} |" in text
+    assert "| cross-fade |" in text
     for found in scores(swept[0]).values():
         shown = [uncertain(found[metric]["value"], found[metric]["sd"]) for metric in ("fd_lenet", "precision", "recall")]
         assert f"| {shown[0]} | {uncertain(found['fd_lenet']['floor'], found['fd_lenet']['floor_sd'])} |" in text and f"| {shown[1]} | {shown[2]} |" in text

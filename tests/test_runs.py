@@ -16,6 +16,7 @@ from genlab.data import load_dataset
 from genlab.ddpm import DDPMConfig, run_ddpm
 from genlab.gan import GANConfig, run_gan, train_gan
 from genlab.runs import Run
+from genlab.vae import VAEConfig, run_vae
 
 # model: (small configuration, function that does it all)
 TINY = dict(size=8, widths=[8, 16], T=40, steps=5, batch_size=64, ema=0.9, n_samples=50, metrics=[])
@@ -23,6 +24,9 @@ MODELS = {
     "gan": (GANConfig(width=8, latent=16, batch_size=64, ema=0.9, n_samples=50), run_gan),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
     "ddpm, seed": (DDPMConfig(**TINY | {"widths": [8]}, network="seed", channels=3, target="eps", schedule="linear"), run_ddpm),
+    "vae": (VAEConfig(size=8, width=8, latent=4, batch_size=64, ema=0.9, n_samples=50, metrics=[]), run_vae),
+    "vae, logistic": (VAEConfig(network="mlp", latent=4, likelihood="logistic", scale=None, beta=2, batch_size=64, n_samples=50, metrics=[]), run_vae),
+    "vae-gan": (VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]), run_vae),
     "ddpm, by class": (DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True), run_ddpm),
 }
 

@@ -1,0 +1,978 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Variational autoencoders
+#
+# > A network that squeezes an image into a few numbers and another that brings it back, trained so that the numbers can be drawn at random: from the autoencoder to the ELBO, how tight it is, where samples come from, and a VAE that learns from a discriminator
+#
+# A GAN ([01_gan](01_gan.ipynb)) makes images but cannot say how probable a given image is; a diffusion model ([02_ddpm](02_ddpm.ipynb)) can, after hundreds of steps. The **variational autoencoder** ([Kingma and Welling 2014](https://arxiv.org/abs/1312.6114)) does the one in a single step and bounds the other. It is stable to train, has a loss that means something, and a latent space to walk in. Its samples are the blurriest of the three; we shall see why, and what helps.
+#
+# Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/04_vae.ipynb out.ipynb -p dataset mnist -p epochs 20`.
+
+# %%
+#| default_exp vae
+
+# %% tags=["parameters"]
+dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+epochs = 60  # passes over the training set
+snapshots = [1, 5, 20]  # look at the model after these epoch counts, too
+name = "vae"  # a word for the run's folder
+size = None  # pixels a side, a multiple of 4; None: the data set's own
+batch_size = 128  # images in an update
+network = "residual"  # residual: ours; conv: report 002's; mlp: report 004's
+width = None  # channels at half the image's resolution, a multiple of 8; None: 32 from 24 pixels on, else 16; mlp has none
+latent = 16  # numbers in z
+likelihood = "laplace"  # of pixels given z: laplace, gaussian, bernoulli, or logistic in 256 bins
+scale = 1.0  # spread of that likelihood, in units of pixels in [-1, 1]; None: learned
+beta = 1.0  # weight of the KL term; 1: the ELBO
+adversarial = 0.0  # weight of a discriminator's verdict; above 0 the model is a VAE-GAN
+lr = 1e-3  # Adam's learning rate
+ema = 0.0  # sample from a moving average of the weights with this decay; 0: from the last weights
+seed = 0  # all randomness follows from it
+precision = "no"  # bf16: bfloat16 autocast
+n_samples = None  # images to draw and score; None: as many as there are test images
+side_epochs = 60  # of the small models in the last three sections; 0: leave these out
+metrics = ["fd_lenet"]  # fd_lenet, precision, recall, memorisation and more: see 05_fid
+
+# %%
+#| export
+import math
+import time
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from scipy.special import ndtr
+from sklearn.mixture import GaussianMixture
+from torch import nn
+
+from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
+from genlab.fid import check_metrics, evaluate
+from genlab.gan import Discriminator, discriminator_loss, generator_loss, init_weights
+from genlab.runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
+
+# %%
+#| hide
+import pandas as pd
+import pytest
+
+from genlab.gan import layer_table
+from genlab.runs import plot_history
+
+
+# %% [markdown]
+# ## What defines a VAE run
+#
+# The settings are explained where they are used; they are gathered here because everything below takes them from here. (Report 002 and report 004 are two of the student reports that [this course](index.ipynb) grew out of.)
+
+# %%
+#| export
+class VAEConfig(RunConfig):
+    "A VAE run."
+
+    log_line: ClassVar[str] = "loss: {loss:.2f}  reconstruction: {reconstruction:.2f}  KL: {kl:.2f}"
+
+    model: Literal["vae"] = "vae"
+    name: str = Field("vae", pattern=r"^[\w.-]+$")
+    network: Literal["residual", "conv", "mlp"] = "residual"  # ours, report 002's, report 004's
+    width: int | None = Field(None, ge=8, multiple_of=8)  # channels at half the image's resolution; None: 32 from 24 pixels on, else 16
+    latent: PositiveInt = 16  # dimension of z
+    likelihood: Literal["laplace", "gaussian", "bernoulli", "logistic"] = "laplace"  # of pixels given z
+    scale: PositiveFloat | None = 1.0  # of the likelihood, in units of pixels in [-1, 1]; None: learned
+    beta: float = Field(1.0, ge=0)  # weight of the KL term
+    adversarial: float = Field(0.0, ge=0)  # weight of a discriminator's verdict; above 0: VAE-GAN
+    lr: PositiveFloat = 1e-3  # Adam's learning rate
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.likelihood == "bernoulli" and self.scale not in (None, 1):
+            raise ValueError(f"scale: a Bernoulli likelihood has none, so {self.scale} would change nothing; leave it out.")
+        return self
+
+
+# %%
+config = VAEConfig(
+    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, batch_size=batch_size, network=network, width=width,
+    latent=latent, likelihood=likelihood, scale=scale, beta=beta, adversarial=adversarial, lr=lr, ema=ema, seed=seed,
+    precision=precision, n_samples=n_samples, metrics=metrics,
+)  # fmt: skip
+data, test = (load_dataset(config.dataset, split, config.size) for split in ("train", "test"))
+show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
+
+# %% [markdown]
+# ## Step 1: an autoencoder, and why it is not enough
+#
+# An **autoencoder** is two networks: an **encoder** turns an image $x$ into a few numbers $z$, its *code*; a **decoder** turns $z$ back into an image. They are trained to bring $x$ back. With two numbers for a code, one can look at all codes at once. The cell below trains one on the 8x8 originals of `digits` in plain PyTorch, in a few seconds:
+
+# %%
+toy = load_dataset("digits", "train", 8)
+pixels = to_model(toy.images).flatten(1)
+
+
+def train_toy(loss_of, outputs, updates=1500):  # outputs: numbers that the encoder returns
+    seed_everything(0)
+    encoder = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, outputs))
+    decoder = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 64), nn.Tanh())
+    opt = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], 2e-3)
+    for _ in range(updates):
+        loss = loss_of(encoder, decoder, pixels[torch.randint(len(pixels), (128,))])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    return encoder, decoder
+
+
+autoencoder = train_toy(lambda encoder, decoder, x: (x - decoder(encoder(x))).abs().sum(1).mean(), outputs=2)
+
+
+# %%
+def look_at_toy(encoder, decoder, title):
+    fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2), layout="constrained")
+    with torch.no_grad():
+        z = encoder(pixels)[:, :2]
+        images = to_image(decoder(latents(64, (2,), 0)).view(-1, 1, 8, 8))
+    dots = axes[0].scatter(*z.T, c=toy.labels, cmap="tab10", s=4)
+    fig.colorbar(dots, ax=axes[0], label="class", ticks=range(10))
+    axes[0].set(xlabel="$z_1$", ylabel="$z_2$", title="codes of the training images")
+    show_grid(images, ncol=8, ax=axes[1], title="decoded: $z$ from a standard normal")
+    fig.suptitle(title)
+
+
+look_at_toy(*autoencoder, "an autoencoder")
+
+
+# %% [markdown]
+# The codes lie anywhere, far apart and with holes between them: nothing in the loss asks for more. Where should one pick a $z$ to get a *new* digit? Drawn from a standard normal distribution it falls into one corner of the map. Two things are missing: the decoder must be able to cope with codes *near* those of training images, and all codes together must fill a distribution that we can draw from.
+#
+# ## Step 2: a probability for everything
+#
+# Say how images come about. First a code is drawn, $z\sim p(z)=\mathcal N(0,I)$, the **prior**; then an image, $x\sim p_\theta(x\,|\,z)$, a distribution over pixels around what the decoder returns. The probability of an image is then
+#
+# $$p_\theta(x)=\int p_\theta(x\,|\,z)\,p(z)\,dz .$$
+#
+# Here $\theta$ stands for the decoder's weights, and $\phi$ below for the encoder's. We would like to maximise $\log p_\theta(x)$ over the training images, but the integral is hopeless: for nearly every $z$ the integrand is zero. If only we knew which $z$ are worth looking at for this $x$! That is what the encoder is for. It returns not a point but a distribution, $q_\phi(z\,|\,x)=\mathcal N\big(\mu(x),\operatorname{diag}\sigma^2(x)\big)$, a guess at the *posterior* $p_\theta(z\,|\,x)$, which says what codes could have made this $x$. How far one distribution is from another is measured by $\mathrm{KL}(q\,\Vert\,p)=\mathbb E_{z\sim q}[\log q(z)-\log p(z)]\ge0$, which is zero only if they are equal; with natural logarithms its unit is the *nat*, $1/\ln2=1.44$ bits. For any $q$ whatever,
+#
+# $$\log p_\theta(x)=\underbrace{\mathbb E_{q}\big[\log p_\theta(x\,|\,z)\big]-\mathrm{KL}\big(q_\phi(z\,|\,x)\,\Vert\,p(z)\big)}_{\text{ELBO}}+\underbrace{\mathrm{KL}\big(q_\phi(z\,|\,x)\,\Vert\,p_\theta(z\,|\,x)\big)}_{\ge0}.$$
+#
+# To see it, write $p_\theta(x)=p_\theta(x\,|\,z)\,p(z)/p_\theta(z\,|\,x)$ (Bayes), take the logarithm, add and subtract $\log q$, and average over $q$. The first part, the **evidence lower bound**, has no hopeless integral in it. Raising it over $\phi$ closes the gap to $\log p_\theta(x)$, by bringing $q$ towards the true posterior; raising it over $\theta$ lifts a floor under $\log p_\theta(x)$. Its two terms are what was missing: images must come back from *every* $z$ that $q$ proposes (**reconstruction**), and $q$ must stay close to the prior (**KL**).
+#
+# ### The KL term
+#
+# Between two normal distributions it is known in closed form (Kingma and Welling 2014, appendix B), *summed* over the latent dimensions:
+
+# %%
+#| export
+def kl_normal(
+    mu: torch.Tensor,  # means (B, d)
+    logvar: torch.Tensor,  # logarithms of the variances (B, d)
+) -> torch.Tensor:  # (B, d), nats, >= 0
+    "KL(N(mu, exp(logvar)) || N(0, 1)) for each latent number (Kingma and Welling 2014, appendix B)."
+    return (mu.square() + logvar.exp() - 1 - logvar) / 2
+
+
+def reparameterise(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    "z ~ N(mu, exp(logvar)) as a function of noise that has no parameters, so that gradients reach both (ibid., section 2.4)."
+    return mu + (logvar / 2).exp() * torch.randn_like(mu)
+
+
+# %% [markdown]
+# Three checks: against PyTorch's own formula; against its definition by drawing (a *Monte Carlo* estimate); and zero exactly where $q$ is the prior.
+
+# %%
+seed_everything(0)
+mu, logvar = torch.randn(2, 3, 5, dtype=torch.float64)
+normal = torch.distributions.Normal
+q, p = normal(mu, (logvar / 2).exp()), normal(torch.zeros_like(mu), 1.0)
+assert torch.allclose(kl_normal(mu, logvar), torch.distributions.kl_divergence(q, p))
+z = torch.stack([reparameterise(mu, logvar) for _ in range(20_000)])
+draws = q.log_prob(z) - p.log_prob(z)
+assert ((draws.mean(0) - kl_normal(mu, logvar)).abs() < 5 * draws.std(0) / len(draws) ** 0.5).all(), "within five standard errors"
+assert (kl_normal(mu, logvar) > 0).all() and not kl_normal(torch.zeros(2, 3), torch.zeros(2, 3)).any()
+
+
+# %% [markdown]
+# ### The reconstruction term
+#
+# What is the probability of a pixel $x$ if the decoder says $m$? That is a choice, and each common loss is one:
+#
+# | likelihood | $-\log p(x\,\vert\,m)$ | known as |
+# |---|---|---|
+# | Laplace, scale $b$ | $\lvert x-m\rvert/b+\log 2b$ | mean absolute error (report 004) |
+# | Gaussian, scale $s$ | $(x-m)^2/2s^2+\log s+\frac12\log2\pi$ | mean squared error |
+# | Bernoulli, $v=\frac{1+x}2$, $w=\frac{1+m}2$ | $-v\log w-(1-v)\log(1-w)$ | binary cross-entropy |
+# | logistic in 256 bins, scale $s$ | minus the log of the bin's area under the bell | see [Kingma et al. 2016](https://arxiv.org/abs/1606.04934), [Salimans et al. 2017](https://arxiv.org/abs/1701.05517) |
+#
+# Pixels are bytes, and only the last is a distribution over bytes: its ELBO is a bound on a probability, in bits per dimension comparable to a diffusion model's. Laplace and Gaussian are densities; with grey levels for a unit they can be set beside it, but a density may exceed 1. The Bernoulli loss is meant for black and white: for grey pixels it is no log-probability of anything (it does not integrate to 1, [Loaiza-Ganem and Cunningham 2019](https://arxiv.org/abs/1907.06845)), though its minimum is in the right place.
+#
+# The distribution function of the logistic is the sigmoid $S(a)=1/(1+e^{-a})$, so a bin's area is a difference of two sigmoids. With the bin's ends $h>l$ in units of the scale we use $S(h)-S(l)=S(h)\,S(-l)\,(1-e^{l-h})$, which is exact far out in the tails, where a difference of sigmoids would be zero. The lowest and highest bin reach to infinity.
+
+# %%
+#| export
+def laplace(x: torch.Tensor, m: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
+    "log density of pixels x in [-1, 1] given the decoder's m (same shape) and log b."
+    return -(x - m).abs() / log_scale.exp() - log_scale - math.log(2)
+
+
+def gaussian(x: torch.Tensor, m: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
+    "log density of pixels x in [-1, 1] given the decoder's m (same shape) and log s."
+    return -((x - m) / log_scale.exp()).square() / 2 - log_scale - math.log(2 * math.pi) / 2
+
+
+def bernoulli(x: torch.Tensor, m: torch.Tensor, log_scale: torch.Tensor | None = None) -> torch.Tensor:
+    "Minus the binary cross-entropy of (1 + x) / 2 with probability (1 + m) / 2; exact m = -1 or 1 is taken as nearly that."
+    m, v = m.clamp(1e-6 - 1, 1 - 1e-6), (1 + x) / 2
+    return v * torch.log1p(m) + (1 - v) * torch.log1p(-m) - math.log(2)
+
+
+def logistic(x: torch.Tensor, m: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
+    "log probability of the byte that x in [-1, 1] stands for, under a logistic around m (Kingma et al. 2016, appendix; Salimans et al. 2017, eq. 2)."
+    half, scale = 1 / 255, log_scale.exp()
+    h, l = (x - m + half) / scale, (x - m - half) / scale  # noqa: E741
+    lowest, highest = x < half - 1, x > 1 - half
+    inside = torch.where(lowest | highest, 0.0, torch.log(-torch.expm1(-2 * half / scale)))
+    return F.logsigmoid(h).masked_fill(highest, 0.0) + F.logsigmoid(-l).masked_fill(lowest, 0.0) + inside
+
+
+LIKELIHOODS: dict[str, Callable] = {"laplace": laplace, "gaussian": gaussian, "bernoulli": bernoulli, "logistic": logistic}
+
+# %%
+x, m = torch.arange(256).double() / 127.5 - 1, torch.tensor(0.3).double()
+for s in (0.01, 0.2, 3.0):
+    log_scale, fine = torch.tensor(s, dtype=torch.float64).log(), torch.linspace(-60, 60, 600_001, dtype=torch.float64)
+    assert torch.isclose(logistic(x, m, log_scale).exp().sum(), torch.tensor(1.0).double()), "256 probabilities"
+    edges = torch.sigmoid((x[1:] - 1 / 255 - m) / s)  # the ends of the bins
+    assert torch.allclose(logistic(x, m, log_scale).exp(), torch.cat([edges, torch.ones(1)]).diff(prepend=torch.zeros(1).double()), atol=1e-12)
+    for density, theirs in ((laplace, torch.distributions.Laplace), (gaussian, normal)):
+        assert torch.allclose(density(fine, m, log_scale), theirs(m, s).log_prob(fine))
+assert logistic(torch.tensor([-1.0, 0.0]), torch.ones(2), torch.tensor(-5.0)).isfinite().all(), "no log 0, however far"
+assert torch.allclose(bernoulli(x, m), -F.binary_cross_entropy((1 + m).expand(256) / 2, (1 + x) / 2, reduction="none"))
+
+# %%
+fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
+for density in ("laplace", "gaussian", "logistic"):
+    ax.plot(x, LIKELIHOODS[density](x, m, torch.tensor(0.15).log()) - (math.log(127.5) if density != "logistic" else 0), label=density)
+ax.set(xlabel="pixel $x$ (the decoder says $m=0.3$)", ylabel="log-probability\nof a grey level (nats)", ylim=(-12, 0))
+ax.legend(frameon=False, title="scale 0.15");
+
+
+# %% [markdown]
+# The scale says how much an error matters: an error of one scale costs 1 nat (Laplace), half a nat (Gaussian) or about a quarter (logistic). It can be learned along with the weights ([Rybkin et al. 2021](https://arxiv.org/abs/2006.13202), sigma-VAE); then it becomes the size of the errors that are left. We come back to what that does to samples.
+#
+# ## The model
+#
+# Encoder, decoder and the likelihood's scale, and nothing else. Its encoder returns means and log-variances side by side.
+
+# %%
+#| export
+class VAE(nn.Module):
+    "An encoder and a decoder with a likelihood (Kingma and Welling 2014)."
+
+    def __init__(
+        self,
+        latent: int,  # d, numbers in z
+        encoder: nn.Module,  # images (B, C, H, W) -> (B, 2 * d)
+        decoder: nn.Module,  # z (B, d) -> images (B, C, H, W) in [-1, 1]
+        likelihood: str = "laplace",  # one of LIKELIHOODS
+        scale: float | None = 1.0,  # None: learned
+    ):
+        super().__init__()
+        self.latent, self.encoder, self.decoder, self.likelihood = latent, encoder, decoder, likelihood
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale or 0.3)), requires_grad=scale is None)
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        "Mean and log-variance of q(z | x), (B, d) each."
+        return self.encoder(x).to(x.dtype).chunk(2, 1)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        "What the decoder makes of z: images (B, C, H, W) in [-1, 1]."
+        return self.decoder(z).to(z.dtype)
+
+    def log_prob(self, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        "log p(x | z) for m = decode(z), in nats, *summed* over the pixels: (B,)."
+        return LIKELIHOODS[self.likelihood](x, m, self.log_scale).flatten(1).sum(1)
+
+
+# %% [markdown]
+# ### Sum or mean? A hidden beta
+#
+# Both terms of the ELBO are *sums*, over pixels and over latent numbers, for one image; then one averages over images. Much code takes the mean over pixels instead (`F.mse_loss` and `F.l1_loss` do by default) and the sum over latent numbers. For an image of $D$ pixels that divides the reconstruction term by $D$, which is the same as multiplying the KL term by $\beta=D$: 784 for MNIST. This is a $\beta$-VAE ([Higgins et al. 2017](https://openreview.net/forum?id=Sy2fzU9gl)) whose author does not know it. Taking the mean over the latent numbers as well gives $\beta=D/d$. Here is what it does to the toy, with the mean absolute error:
+
+# %%
+def toy_loss(beta):
+    def loss(encoder, decoder, x):
+        mu, logvar = encoder(x).chunk(2, 1)
+        reconstruction = (x - decoder(reparameterise(mu, logvar))).abs().sum(1)  # a Laplace likelihood with b = 1, but for a constant
+        return (reconstruction + beta * kl_normal(mu, logvar).sum(1)).mean()
+
+    return loss
+
+
+summed, averaged = (train_toy(toy_loss(beta), outputs=4) for beta in (1, 64))
+look_at_toy(*summed, "summed over pixels: the ELBO")
+look_at_toy(*averaged, r"averaged over the 64 pixels: a hidden $\beta=64$")
+
+# %% [markdown]
+# With the sum, the codes fill the prior and draws look like digits, if blurred ones: two numbers are few. With the mean, the KL term wins: all codes lie at the origin, nothing is encoded, and each "sample" is the same average image. This is **posterior collapse**, and it does not look like a bug in the loss, which falls as it should.
+#
+# It also makes published values incomparable. Report 002 gives an "ELBO" of -157.4 for MNIST and of 6327.64 for faces. One is negative and one positive. That need not be an error, since the logarithm of a *density* may be positive; but without the likelihood, the unit of pixels, the sign and the reduction the two cannot be compared. Nor could they as sums of the same kind: MNIST has 784 dimensions, a face of 64x64 pixels has 12,288. Per dimension, in bits of the same likelihood, they could.
+
+# %%
+with torch.no_grad():
+    units = {name: kl_normal(*net[0](pixels).chunk(2, 1)).mean(0) for name, net in (("sum", summed), ("mean", averaged))}
+print({name: [round(u, 3) for u in value.tolist()] for name, value in units.items()}, "nats for the two latent numbers")
+assert units["sum"].min() > 0.5 and units["mean"].max() < 0.05
+
+
+# %% [markdown]
+# ## How tight is the bound?
+#
+# The gap between the ELBO and $\log p_\theta(x)$ is the KL from $q$ to the true posterior. It can be narrowed without touching the model, by drawing $K$ codes instead of one ([Burda et al. 2016](https://arxiv.org/abs/1509.00519), eq. 8):
+#
+# $$\mathcal L_K=\mathbb E_{z_1\dots z_K\sim q}\Big[\log\frac1K\sum_{k=1}^K\frac{p_\theta(x\,|\,z_k)\,p(z_k)}{q_\phi(z_k\,|\,x)}\Big],\qquad \text{ELBO}=\mathcal L_1\le\mathcal L_2\le\dots\le\log p_\theta(x).$$
+#
+# Call the fraction $w_k$. Its mean over $q$ is $\int\frac{p_\theta(x|z)\,p(z)}{q_\phi(z|x)}\,q_\phi(z|x)\,dz=p_\theta(x)$: each weight is an unbiased estimate of what we want, and averaging $K$ of them steadies it. The logarithm of an unsteady number lies, on average, below the logarithm of its mean (Jensen's inequality), and the less so the steadier it is.
+
+# %%
+#| export
+def importance_bound(
+    vae: VAE,
+    x: torch.Tensor,  # images (B, C, H, W) in [-1, 1]
+    K: int,  # codes drawn for each
+) -> torch.Tensor:  # (B,), nats
+    "The importance-weighted lower bound on log p(x) (Burda et al. 2016, eq. 8); K = 1: the ELBO, with its KL term drawn, too."
+    mu, logvar = vae.encode(x)
+    log_weights = []
+    for _ in range(K):
+        z = reparameterise(mu, logvar)
+        log_ratio = ((z - mu).square() / logvar.exp() + logvar - z.square()).sum(1) / 2  # log p(z) - log q(z | x)
+        log_weights.append(vae.log_prob(x, vae.decode(z)) + log_ratio)
+    return torch.stack(log_weights).logsumexp(0) - math.log(K)
+
+
+# %% [markdown]
+# There is a model for which everything is known: a *linear* decoder $m=Wz+c$ with Gaussian pixels of variance $s^2$ (probabilistic PCA, [Tipping and Bishop 1999](https://doi.org/10.1111/1467-9868.00196)). Then $p(x)=\mathcal N(c,WW^\top+s^2I)$, and the true posterior is $\mathcal N\big(M^{-1}W^\top(x-c),\,s^2M^{-1}\big)$ with $M=W^\top W+s^2I$. We build it with $W^\top W$ diagonal, so that the posterior is within reach of our encoder, and check:
+#
+# 1. with the true posterior for an encoder, the ELBO *is* $\log p(x)$, for each single draw;
+# 2. with a wrong encoder, the bounds rise with $K$ towards $\log p(x)$ and stay below.
+
+# %%
+seed_everything(0)
+s, d, D = 0.5, 2, 6
+W = torch.linalg.qr(torch.randn(D, d).double())[0] * torch.tensor([1.5, 0.7])
+c = torch.randn(D).double()
+decoder, encoder = nn.Linear(d, D).double(), nn.Linear(D, 2 * d).double()
+M = (W.T @ W).diagonal() + s**2
+with torch.no_grad():
+    decoder.weight[:], decoder.bias[:] = W, c
+    encoder.weight[:d], encoder.weight[d:] = W.T / M[:, None], 0
+    encoder.bias[:d], encoder.bias[d:] = -(W.T @ c) / M, (s**2 / M).log()
+linear = VAE(d, encoder, decoder, "gaussian", s).double().requires_grad_(False)
+x = decoder(torch.randn(5, d).double()) + s * torch.randn(5, D)
+truth = torch.distributions.MultivariateNormal(c, W @ W.T + s**2 * torch.eye(D)).log_prob(x)
+assert torch.allclose(importance_bound(linear, x, 1), truth) and torch.allclose(importance_bound(linear, x, 7), truth)
+
+# %%
+encoder.bias[:d] += 0.3
+encoder.bias[d:] += 0.7  # now it is wrong
+many = x[:1].expand(20_000, D)
+bounds = {K: importance_bound(linear, many, K) for K in (1, 5, 50)}
+mean = {K: b.mean().item() for K, b in bounds.items()}
+se = {K: b.std().item() / len(b) ** 0.5 for K, b in bounds.items()}
+mu, logvar = linear.encode(x[:1])
+posterior = normal((x[:1] - c) @ W / M, (s**2 / M).sqrt())
+exact = truth[0] - torch.distributions.kl_divergence(normal(mu, (logvar / 2).exp()), posterior).sum()
+print({f"K = {K}": f"{mean[K]:.4f} +- {se[K]:.4f}" for K in bounds}, f"log p(x) = {truth[0]:.4f}")
+assert abs(mean[1] - exact) < 5 * se[1], "log p(x) minus the KL to the true posterior"
+assert mean[1] + 5 * se[1] < mean[5] < mean[50] - 5 * se[50] and mean[50] < truth[0] + 5 * se[50]
+
+# %% [markdown]
+# And the gradients: with the noise held fixed, those of the ELBO with respect to everything the encoder returns, to the decoder's weights and to the scale must equal finite differences.
+
+# %%
+greys = to_model(torch.arange(0, 256, 50, dtype=torch.uint8)).double()
+
+
+def elbo_of(mu, logvar, weight, log_scale, likelihood):
+    torch.manual_seed(0)
+    m = (reparameterise(mu, logvar) @ weight).tanh()
+    return (LIKELIHOODS[likelihood](greys.expand_as(m), m, log_scale).sum(1) - kl_normal(mu, logvar).sum(1)).mean()
+
+
+for kind in LIKELIHOODS:
+    inputs = [torch.randn(3, 2), torch.randn(3, 2), torch.randn(2, 6), torch.tensor(-0.5)]
+    inputs = [value.double().requires_grad_(kind != "bernoulli" or i < 3) for i, value in enumerate(inputs)]
+    assert torch.autograd.gradcheck(lambda *v: elbo_of(*v, kind), inputs)
+
+
+# %% [markdown]
+# ## The networks
+#
+# Three, in order of age. **Report 004's** has dense layers only, three in and three out. **Report 002's** has two convolutions and a dense layer in, a dense layer and three transposed convolutions out. **Ours** halves twice, as report 002's, and has a residual block at each of the two resolutions. All end with a tanh, because images live in [-1, 1]; neither report gives widths, so these are ours.
+
+# %%
+#| export
+def mlp(channels: int, size: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    "Report 004's encoder and decoder: three dense layers each."
+    pixels = channels * size**2
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 2 * latent))
+    decoder = nn.Sequential(nn.Linear(latent, 256), nn.ReLU(), nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, pixels), nn.Tanh(), nn.Unflatten(1, (channels, size, size)))
+    return encoder, decoder
+
+
+def conv(channels: int, size: int, latent: int, width: int) -> tuple[nn.Module, nn.Module]:
+    "Report 002's encoder and decoder: two convolutions and a dense layer; a dense layer and three transposed convolutions."
+    w, deep = width, (2 * width, size // 4, size // 4)
+    encoder = nn.Sequential(
+        nn.Conv2d(channels, w, 4, 2, 1), nn.ReLU(), nn.Conv2d(w, 2 * w, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(math.prod(deep), 2 * latent),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latent, math.prod(deep)), nn.ReLU(), nn.Unflatten(1, deep), nn.ConvTranspose2d(2 * w, w, 4, 2, 1), nn.ReLU(),
+        nn.ConvTranspose2d(w, w, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(w, channels, 3, 1, 1), nn.Tanh(),
+    )  # fmt: skip
+    return encoder, decoder
+
+
+# %%
+#| export
+class Residual(nn.Module):
+    "x + two 3x3 convolutions of x, each after group normalisation and SiLU: (B, width, H, W) to the same (He et al. 2016)."
+
+    def __init__(self, width: int):
+        super().__init__()
+        half = lambda: [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+        self.net = nn.Sequential(*half(), *half())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.net(x)
+
+
+def residual(channels: int, size: int, latent: int, width: int) -> tuple[nn.Module, nn.Module]:
+    "Our encoder and decoder: as report 002's, with residual blocks."
+    w, deep = width, (2 * width, size // 4, size // 4)
+    act = lambda c: [nn.GroupNorm(8, c), nn.SiLU()]
+    encoder = nn.Sequential(
+        nn.Conv2d(channels, w, 4, 2, 1), Residual(w), *act(w), nn.Conv2d(w, 2 * w, 4, 2, 1), Residual(2 * w), *act(2 * w),
+        nn.Flatten(), nn.Linear(math.prod(deep), 2 * latent),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latent, math.prod(deep)), nn.Unflatten(1, deep), Residual(2 * w), *act(2 * w), nn.ConvTranspose2d(2 * w, w, 4, 2, 1),
+        Residual(w), *act(w), nn.ConvTranspose2d(w, channels, 4, 2, 1), nn.Tanh(),
+    )  # fmt: skip
+    return encoder, decoder
+
+
+# %%
+#| export
+def channels_of(config: VAEConfig, size: int) -> int:
+    "The width that a configuration asks for, for images of `size` pixels."
+    return config.width or (32 if size >= 24 else 16)
+
+
+def make_vae(config: VAEConfig, data: ImageSet) -> VAE:
+    "A fresh VAE for images like those of `data`; the seed decides its weights. ValueError if the images cannot be halved twice."
+    channels, size = data.images.shape[1], data.images.shape[-1]
+    if config.network != "mlp" and size % 4:
+        raise ValueError(f"size: this VAE halves images twice, and {size} pixels cannot be; choose a multiple of 4, or network='mlp'.")
+    seed_everything(config.seed, 0)
+    make = {"mlp": lambda *shape: mlp(*shape[:3]), "conv": conv, "residual": residual}[config.network]
+    encoder, decoder = make(channels, size, config.latent, channels_of(config, size))
+    return VAE(config.latent, encoder, decoder, config.likelihood, config.scale)
+
+
+# %%
+channels, pixels_a_side = data.images.shape[1], data.images.shape[-1]
+def both_tables(encoder, decoder):
+    return pd.concat({"encoder": layer_table(encoder, torch.zeros(2, *data.images.shape[1:])), "decoder": layer_table(decoder, torch.zeros(2, latent))})
+
+
+both_tables(*mlp(channels, pixels_a_side, latent))
+
+# %%
+both_tables(*conv(channels, pixels_a_side, latent, channels_of(config, pixels_a_side)))
+
+# %%
+for kind in ("mlp", "conv", "residual"):
+    for shape in ((1, 28), (3, 32)):
+        fake = ImageSet(torch.zeros(2, shape[0], shape[1], shape[1], dtype=torch.uint8), None, [])
+        vae = make_vae(VAEConfig(network=kind, latent=5, width=8), fake)
+        mu, logvar = vae.encode(to_model(fake.images))
+        assert mu.shape == logvar.shape == (2, 5) and vae.decode(mu).shape == fake.images.shape and vae.decode(9 * mu).abs().max() <= 1
+with pytest.raises(ValueError, match="size: this VAE halves images twice, and 30 pixels cannot be"):
+    make_vae(VAEConfig(), ImageSet(torch.zeros(2, 1, 30, 30, dtype=torch.uint8), None, []))
+count = lambda kind: sum(p.numel() for p in make_vae(VAEConfig(network=kind), ImageSet(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), None, [])).parameters())
+print({kind: f"{count(kind):,} parameters for MNIST" for kind in ("mlp", "conv", "residual")})
+
+# %% [markdown]
+# ## Training
+#
+# One optimizer, one loss. A VAE's loss, unlike a GAN's, is expected to fall. A learned scale is a single number that has far to go, so it gets 20 times the learning rate: at 0.001 Adam moves its logarithm by no more than 0.001 an update, and where it ends would tell how long one has trained.
+#
+# ### With a discriminator: the VAE-GAN
+#
+# A VAE is blurry because its likelihood judges pixel by pixel. If a stroke might run here or one pixel to the right, the image of least expected squared error is the mean of the two, a grey smear; that of least absolute error is the pixelwise median, in which strokes vanish that are nowhere likelier than not. Neither looks like the data. [Larsen et al. 2016](https://arxiv.org/abs/1512.09300) let a discriminator judge instead, in two ways. Its *features* (what its last convolution sees) replace pixels in the reconstruction term: being right about "a stroke here, this thick" counts more than being right about each pixel. And its *verdict* is the decoder's second teacher, on decoded codes of real images and on decoded draws from the prior, as in a GAN.
+#
+# Who learns from what? The encoder from the KL term and the reconstruction; the decoder from the reconstruction and the verdict; the discriminator from its own loss. So the verdict's gradient stops at $z$ (`detach`). The mean squared difference of features is multiplied by `FEATURES`, which plays the part that the likelihood's scale plays for pixels and decides how many nats a code may have. The loss of this model is no ELBO, and none is reported.
+
+# %%
+#| export
+FEATURES = 30.0  # weight of the mean squared difference of features against one nat of KL
+
+
+def larsen_losses(
+    vae: VAE,
+    D: Discriminator,
+    x: torch.Tensor,  # real images (B, C, H, W)
+    z: torch.Tensor,  # their codes (B, d)
+    m: torch.Tensor,  # what the decoder made of these
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # feature distance, verdict on the decoder, loss of D
+    "The parts of a VAE-GAN's loss, after Larsen et al. 2016, algorithm 1, with the non-saturating verdict and fakes of both kinds in one average."
+    features = D.net[:-2]  # all but the last convolution
+    distance = FEATURES * (features(x).detach().float() - features(m).float()).square().mean()
+    fakes = vae.decode(torch.cat([z.detach(), torch.randn_like(z)]))
+    return distance, generator_loss(D(fakes).float()), discriminator_loss(D(x).float(), D(fakes.detach()).float())
+
+
+# %%
+#| export
+def train_vae(run: Run, epochs: int) -> VAE:
+    "Train `run` until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
+    config, accelerator = run.config, make_accelerator(run.config.precision)
+    data = load_dataset(config.dataset, "train", config.size)
+    vae = make_vae(config, data).to(accelerator.device)
+    if run.load_weights(epochs, vae):
+        return vae
+    beta1 = 0.5 if config.adversarial else 0.9  # with a discriminator, DCGAN's
+    weights = [{"params": [*vae.encoder.parameters(), *vae.decoder.parameters()]}, {"params": [vae.log_scale], "lr": 20 * config.lr}]
+    average, opt = EMA(vae, config.ema), torch.optim.Adam(weights, config.lr, betas=(beta1, 0.999))
+    parts = {"vae": vae, "average": average, "opt": opt}
+    if config.adversarial:
+        D = Discriminator(*data.images.shape[1:3], channels_of(config, data.images.shape[-1])).apply(init_weights).to(accelerator.device)
+        opt_D = torch.optim.Adam(D.parameters(), 2e-4, betas=(beta1, 0.999))
+        parts |= {"D": D, "opt_D": opt_D}
+
+    for x, _ in run.batches(data, epochs, accelerator.device, **parts):
+        with accelerator.autocast():
+            mu, logvar = vae.encode(x)
+            z = reparameterise(mu, logvar)
+            m = vae.decode(z)
+        kl = kl_normal(mu, logvar).sum(1).mean()
+        if config.adversarial:
+            with accelerator.autocast():
+                reconstruction, verdict, loss_D = larsen_losses(vae, D, x, z, m)
+            loss = reconstruction + config.beta * kl + config.adversarial * verdict
+        else:
+            reconstruction = -vae.log_prob(x, m).mean()
+            loss = reconstruction + config.beta * kl
+
+        opt.zero_grad()
+        accelerator.backward(loss)
+        opt.step()
+        if config.adversarial:
+            opt_D.zero_grad()  # of what the VAE's step left there
+            accelerator.backward(loss_D)
+            opt_D.step()
+        average.update(vae)
+        run.log(loss=loss, reconstruction=reconstruction, kl=kl, **({"loss_d": loss_D} if config.adversarial else {}))
+    run.keep_weights(epochs, average.model)
+    return average.model
+
+
+# %% [markdown]
+# ## Where samples come from
+#
+# To draw an image, draw $z$ and decode it. Shown is the decoder's $m$, not a draw from the pixels' distribution around it, which would only add noise. But where does $z$ come from? Three answers:
+#
+# - **prior**: $z\sim\mathcal N(0,I)$, as the model says.
+# - **mixture**: the codes of all training images together make up the **aggregate posterior** $q(z)=\frac1N\sum_iq(z\,|\,x_i)$. The KL term pulls each $q(z\,|\,x_i)$ towards the prior, and $q(z)$ never quite gets there: the prior has regions where the decoder was never trained. So fit a mixture of ten Gaussians to $q(z)$ and draw from that: *ex-post density estimation* ([Ghosh et al. 2020](https://arxiv.org/abs/1903.12436)).
+# - **posterior**: report 004's way. Encode a training image, add noise, decode. With the encoder's own noise this draws from $q(z)$, which of all priors has the largest average ELBO on the training set ([Tomczak and Welling 2018](https://arxiv.org/abs/1705.07120)); a Frechet distance may rank them otherwise. But each "new" image is a reconstruction of a training image. A distance cannot tell; the memorisation measure of [05_fid](05_fid.ipynb) can.
+
+# %%
+#| export
+@torch.no_grad()
+def encode_images(vae: VAE, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    "Mean and log-variance of q(z | x) for uint8 images (N, C, H, W), on the CPU."
+    device = next(vae.parameters()).device
+    parts = [vae.encode(to_model(batch.to(device))) for batch in images.split(500)]
+    return tuple(torch.cat(part).cpu() for part in zip(*parts, strict=True))
+
+
+@torch.no_grad()
+def decode_codes(vae: VAE, z: torch.Tensor) -> torch.Tensor:
+    "uint8 images (N, C, H, W) on the CPU for codes (N, d)."
+    device = next(vae.parameters()).device
+    return torch.cat([to_image(vae.decode(batch.to(device))).cpu() for batch in z.split(500)])
+
+
+# %%
+#| export
+def draw_codes(
+    vae: VAE,
+    n: int,
+    seed: int = 0,  # code i depends on (seed, i) only
+    source: str = "prior",  # prior, mixture or posterior
+    train: ImageSet | None = None,  # the training set, for all but the prior
+    components: int = 10,  # of the mixture
+) -> torch.Tensor:  # float32 (n, d), on the CPU
+    "Codes to decode. The mixture is fitted to codes of the first 10,000 training images; the posterior takes training images in their order."
+    if source == "prior":
+        return latents(n, (vae.latent,), seed)
+    mu, logvar = encode_images(vae, train.images[: 10_000 if source == "mixture" else n])
+    noise = latents(n, (vae.latent + 1,), seed)
+    if source == "posterior":
+        i = torch.arange(n) % len(mu)
+        return mu[i] + (logvar[i] / 2).exp() * noise[:, 1:]
+    codes = mu + (logvar / 2).exp() * latents(len(mu), (vae.latent,), seed + 1)
+    fitted = GaussianMixture(components, random_state=seed).fit(codes.double())
+    # from normal noise to uniform noise (ndtr) to the number of a component, and mean + Cholesky factor @ noise from it
+    k = np.searchsorted(fitted.weights_.cumsum()[:-1], ndtr(noise[:, 0].numpy()))
+    z = fitted.means_[k] + np.einsum("nij,nj->ni", np.linalg.cholesky(fitted.covariances_)[k], noise[:, 1:].numpy())
+    return torch.from_numpy(z).float()
+
+
+# %% [markdown]
+# ## What is measured
+#
+# On test images that the model has not seen: the ELBO and its two terms in nats per image, what the importance-weighted bound adds to it (on the same 200 images; the ELBO is at least that loose), and bits per dimension. Bits per dimension are $-\text{ELBO}/(D\ln2)$; for the densities `laplace` and `gaussian` the probability of a grey level is taken to be the density times the level's width $2/255$, so $\log_2 127.5$ is added (an approximation: only the logistic's bits are a bound). After training with another $\beta$ the ELBO is still a bound, only not what was optimised. For Bernoulli bits per dimension would mean nothing, and are left out.
+
+# %%
+#| export
+@torch.no_grad()
+def measure_elbo(
+    vae: VAE,
+    data: ImageSet,  # images to encode; their first 2,000 are used
+    K: int = 50,  # codes for the importance-weighted bound, on the first 200
+) -> dict:  # elbo, its standard error se, reconstruction, kl, kl_units, gap to the importance-weighted bound (nats per image), bits_per_dim, n, K
+    "The evidence lower bound on unseen images: E[log p(x|z)] with one code an image, minus the KL in closed form."
+    seed_everything(0, 7)
+    device = next(vae.parameters()).device
+    rows, kl, tight = [], [], []
+    for images in data.images[:2000].split(200):
+        x = to_model(images.to(device))
+        mu, logvar = vae.encode(x)
+        kl.append(kl_normal(mu, logvar))
+        rows.append(vae.log_prob(x, vae.decode(reparameterise(mu, logvar))))
+        if not tight:  # for the first 200 images only
+            tight.append(importance_bound(vae, x, K).mean().item())
+    reconstruction, kl = torch.cat(rows).cpu(), torch.cat(kl).cpu()
+    elbo, pixels = reconstruction - kl.sum(1), data.images[0].numel()
+    gap = tight[0] - elbo[:200].mean().item()
+    offset = 0.0 if vae.likelihood == "logistic" else math.log2(127.5)
+    bits = None if vae.likelihood == "bernoulli" else -elbo.mean().item() / (pixels * math.log(2)) + offset
+    return {
+        "elbo": elbo.mean().item(), "se": (elbo.std() / len(elbo) ** 0.5).item(), "reconstruction": reconstruction.mean().item(),
+        "kl": kl.sum(1).mean().item(), "kl_units": kl.mean(0).tolist(), "gap": gap, "bits_per_dim": bits, "n": len(elbo), "K": K,
+    }  # fmt: skip
+
+
+# %% [markdown]
+# What figures are drawn from: reconstructions of test images, samples from each source, codes of test images, and, where $z$ has two numbers, the whole latent plane. For the plane, $z$ runs over the prior's quantiles from 2.5 to 97.5 %, so that each picture stands for an equal share of the prior.
+
+# %%
+#| export
+def vae_pictures(vae: VAE, seed: int, train: ImageSet, test: ImageSet) -> dict[str, np.ndarray]:
+    "Arrays for `plot_reconstructions`, `plot_sources`, `plot_codes` and `plot_plane`."
+    mu, _ = encode_images(vae, test.images[:2000])
+    pictures = {"originals": test.images[:16], "reconstructions": decode_codes(vae, mu[:16]), "codes": mu}
+    if test.labels is not None:
+        pictures["labels"] = test.labels[:2000]
+    for source in ("prior", "mixture", "posterior"):
+        pictures[source] = decode_codes(vae, draw_codes(vae, 16, seed, source, train))
+    if vae.latent == 2:
+        steps = torch.special.ndtri(torch.linspace(0.025, 0.975, 15))
+        pictures["plane"] = decode_codes(vae, torch.cartesian_prod(-steps, steps).flip(1))  # z_2 falls from row to row, z_1 rises along it
+    return {key: value.numpy() for key, value in pictures.items()}
+
+
+def plot_reconstructions(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
+    "Test images, and below each what comes back (decoded from the mean of q)."
+    images = torch.from_numpy(np.concatenate([pictures["originals"], pictures["reconstructions"]]))
+    return show_grid(images, ncol=16, ax=ax, rows=["test image", "decoded"])
+
+
+def plot_sources(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
+    "A row of samples from each source: prior, mixture, posterior."
+    images = torch.from_numpy(np.concatenate([pictures[source] for source in ("prior", "mixture", "posterior")]))
+    return show_grid(images, ncol=16, ax=ax, rows=["prior", "mixture", "posterior"])
+
+
+def plot_codes(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
+    "Means of q for test images, in colours by class; of more than two numbers the two directions of largest variance."
+    ax = ax or plt.subplots(figsize=(4.2, 3.2), layout="constrained")[1]
+    codes, plane = pictures["codes"], pictures["codes"].shape[1] == 2
+    if not plane:
+        centred = codes - codes.mean(0)
+        codes = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    if "labels" in pictures:
+        dots = ax.scatter(*codes.T, c=pictures["labels"], cmap="tab10", s=4)
+        ax.figure.colorbar(dots, ax=ax, label="class", ticks=range(int(pictures["labels"].max()) + 1))
+    else:
+        ax.scatter(*codes.T, s=4)
+    ax.set(xlabel="$z_1$" if plane else "first principal axis of $z$", ylabel="$z_2$" if plane else "second")
+    ax.set_aspect("equal", "datalim")
+    return ax
+
+
+def plot_plane(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
+    "The images of a two-dimensional latent space, evenly spaced in the prior's quantiles."
+    ax = show_grid(torch.from_numpy(pictures["plane"]), ncol=15, ax=ax)
+    ax.set(xlabel="$z_1$, from $-1.96$ to $1.96$", ylabel="$z_2$")
+    return ax
+
+
+def plot_units(likelihood: dict, ax: plt.Axes | None = None) -> plt.Axes:
+    "KL of each latent number, largest first; those near zero are not used (dead units)."
+    ax = ax or plt.subplots(figsize=(4.2, 2.4), layout="constrained")[1]
+    units = sorted(likelihood["kl_units"], reverse=True)
+    ax.bar(range(1, len(units) + 1), units)
+    ax.set(xlabel="latent number, sorted", ylabel="KL (nats)")
+    return ax
+
+
+# %% [markdown]
+# And all of it together, for each epoch count that was asked for and is not on disk yet. The samples that are kept and scored come from the prior; the other two sources are scored beside them by `fd_lenet`.
+
+# %%
+#| export
+def compare_sources(vae: VAE, config: VAEConfig, n: int, train: ImageSet) -> dict[str, dict]:
+    "fd_lenet of n samples from the mixture and from the posterior, where the run asks for that metric."
+    if "fd_lenet" not in config.metrics:
+        return {}
+    images = {source: decode_codes(vae, draw_codes(vae, n, config.seed, source, train)) for source in ("mixture", "posterior")}
+    return {source: evaluate(drawn, config.dataset, ["fd_lenet"])["fd_lenet"] for source, drawn in images.items()}
+
+
+NO_ELBO = dict.fromkeys(("elbo", "se", "reconstruction", "gap", "bits_per_dim"))  # a VAE-GAN is not trained for it
+
+
+def run_vae(config: VAEConfig) -> Run:
+    "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
+    run = Run(config)
+    with run.lock():
+        for epochs in run.pending():
+            n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
+            vae = train_vae(run, epochs)
+            train, test = (load_dataset(config.dataset, split, config.size) for split in ("train", "test"))
+            start = time.perf_counter()
+            samples = decode_codes(vae, draw_codes(vae, n, config.seed))
+            seconds = time.perf_counter() - start
+            scores, sources = evaluate(samples, config.dataset, config.metrics), compare_sources(vae, config, n, train)
+            run.finish(
+                epochs, samples, vae_pictures(vae, config.seed, train, test),
+                scores=scores, sources=sources, sample_seconds=seconds, likelihood=measure_elbo(vae, test) | (NO_ELBO if config.adversarial else {}),
+            )  # fmt: skip
+    return run
+
+
+# %% [markdown]
+# ## Training it
+#
+# A line is printed now and then: [epoch/epoch count on the way to], [update/updates in an epoch], the loss and its two parts. If this run is on disk already, nothing is trained.
+
+# %%
+run = run_vae(config)
+print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
+
+# %%
+history = run.history or pd.read_csv(run.folder / "history.csv").to_dict("records")
+fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+plot_history(history, {"reconstruction": "reconstruction"}, "nats per image", axes[0])
+plot_history(history, {"kl": "KL"}, "nats per image", axes[1])
+fig.suptitle("the two terms of the loss");
+
+# %% [markdown]
+# What is plotted of the reconstruction term is minus the log-likelihood, as in the loss. It falls, though never below $D\ln2$ for a Laplace scale of 1 (177 nats for `digits`); with a smaller or learned scale it may become negative, since a density may exceed 1. The KL term, *rises* after a dip: the model learns to say something in its codes, and pays for it.
+#
+# ### Reconstructions
+
+# %%
+plot_reconstructions(run.pictures(epochs));
+
+# %% [markdown]
+# ### Samples
+#
+# The same 32 latents after each epoch count, and real images below.
+
+# %%
+for e in run.evaluated():
+    show_grid(run.samples(e)[:32], ncol=16, title=f"from the prior, after {e} epoch{'s' * (e > 1)}")
+show_grid(test.images[:32], ncol=16, title="real (test set)");
+
+# %%
+plot_sources(run.pictures(epochs));
+
+
+# %% [markdown]
+# ### The numbers
+#
+# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)); the floor is what as many real training images have. ELBO, gap and KL are in nats per test image.
+
+# %%
+def row(e):
+    m = run.metrics(e)
+    fd = m["scores"].get("fd_lenet", {})
+    others = {f"fd, {source}": score["value"] for source, score in m["sources"].items()}
+    return {
+        "epochs": e, "loss": m["losses"]["loss"], "ELBO": m["likelihood"]["elbo"], "gap to K=50": m["likelihood"]["gap"], "KL": m["likelihood"]["kl"],
+        "bits/dim": m["likelihood"]["bits_per_dim"], "fd_lenet": fd.get("value"), **others, "floor": fd.get("floor"), "N": m["n_samples"], "training (s)": m["train_seconds"],
+    }  # fmt: skip
+
+
+pd.DataFrame(map(row, run.evaluated())).round(2)
+
+# %%
+last = run.metrics(epochs)
+assert adversarial or last["likelihood"]["gap"] > -5 * last["likelihood"]["se"], "more codes, a tighter bound"
+kept, train = run.samples(epochs), data
+vae = make_vae(config, data)
+assert run.load_weights(epochs, vae)
+alone = decode_codes(vae, draw_codes(vae, min(10, len(kept)), config.seed))
+assert (alone.int() - kept[:10].int()).abs().max() <= 1, "drawn alone, an image differs by rounding at most"
+for source in ("mixture", "posterior"):
+    assert torch.allclose(draw_codes(vae, 5, 1, source, data), draw_codes(vae, 9, 1, source, data)[:5], atol=1e-3), "a code does not depend on how many are drawn"
+if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as they stand above
+    assert last["scores"]["fd_lenet"]["value"] < 0.5 * run.metrics(1)["scores"]["fd_lenet"]["value"]
+    assert last["sources"]["mixture"]["value"] < last["scores"]["fd_lenet"]["value"], "the aggregate posterior is not the prior"
+
+# %% [markdown]
+# Is the mixture's distribution of codes right? Its draws must have the mean and covariance of the codes it was fitted to (which a fit by maximum likelihood reproduces exactly):
+
+# %%
+z = draw_codes(vae, 20_000, 3, "mixture", data)
+mu, logvar = encode_images(vae, data.images[:10_000])
+codes = mu + (logvar / 2).exp() * latents(len(mu), (config.latent,), 4)  # those that were fitted
+assert (z.mean(0) - codes.mean(0)).abs().max() < 0.06 and (torch.cov(z.T) - torch.cov(codes.T)).abs().max() < 0.1
+
+# %% [markdown]
+# ### Which latent numbers are used?
+#
+# A latent number whose $q$ equals the prior for every image carries nothing, and the decoder has learned to ignore it: a *dead unit*. The KL term kills what does not pay for itself.
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
+plot_units(last["likelihood"], axes[0])
+plot_codes(run.pictures(epochs), axes[1])
+dead = sum(u < 0.01 for u in last["likelihood"]["kl_units"])
+axes[0].set_title(f"{dead} of {latent} are dead (below 0.01 nats)");
+
+# %% [markdown]
+# ## A latent space one can see
+#
+# The same with two latent numbers. Neighbours in the plane look alike, and between two classes there are images of neither.
+
+# %%
+if side_epochs:
+    plane = run_vae(config.model_copy(update={"name": "plane", "latent": 2, "network": "mlp", "epochs": side_epochs, "snapshots": []}))
+    fig, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", width_ratios=[1, 1.2])
+    plot_plane(plane.pictures(side_epochs), axes[0])
+    plot_codes(plane.pictures(side_epochs), axes[1])
+
+# %% [markdown]
+# ## Scale, beta, and what they trade
+#
+# Four small VAEs (report 004's dense layers) that differ in how much an error matters: the Laplace scale fixed at 1 and at 0.3, learned, and the logistic in bins with its scale learned. With a Laplace likelihood the loss is, up to a constant, $\frac1b\big(\sum|x-m|+b\,\mathrm{KL}\big)$: $b$ plays the part of $\beta$.
+
+# %%
+variants = {
+    "laplace, b = 1": {"likelihood": "laplace", "scale": 1.0},
+    "laplace, b = 0.3": {"likelihood": "laplace", "scale": 0.3},
+    "laplace, b learned": {"likelihood": "laplace", "scale": None},
+    "logistic, s learned": {"likelihood": "logistic", "scale": None},
+}
+trade = {}
+for label, change in variants.items() if side_epochs else ():
+    small = config.model_copy(update={"name": "trade", "network": "mlp", "epochs": side_epochs, "snapshots": [], "adversarial": 0.0, **change})
+    trade[label] = run_vae(small).metrics(side_epochs)
+
+
+# %%
+def distances(m):
+    fd = m["scores"].get("fd_lenet", {}).get("value")
+    return {"fd_lenet, prior": fd, **{f"{source}": score["value"] for source, score in m["sources"].items()}}
+
+
+pd.DataFrame({label: {"bits/dim": m["likelihood"]["bits_per_dim"], "KL (nats)": m["likelihood"]["kl"], **distances(m)} for label, m in trade.items()}).T.round(2)
+
+# %%
+if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]) and side_epochs == 60:
+    bits = [m["likelihood"]["bits_per_dim"] for m in trade.values()]
+    kls = [m["likelihood"]["kl"] for m in trade.values()]
+    assert bits[0] > bits[1] > bits[2], "learning the scale is what maximises the likelihood"
+    assert kls[0] < kls[1] < kls[2], "and codes then carry more nats"
+    learned = Run(small.model_copy(update=variants["laplace, b learned"]))
+    scale_model = make_vae(learned.config, data)
+    assert learned.load_weights(side_epochs, scale_model)
+    b = scale_model.log_scale.exp().item()
+    error = b * (-trade["laplace, b learned"]["likelihood"]["reconstruction"] / data.images[0].numel() - math.log(2 * b))
+    assert abs(b / error - 1) < 0.25, "a learned Laplace scale is the mean absolute error that is left (on test images, somewhat larger)"
+    print(f"learned b = {b:.3f}, mean absolute error on test images {error:.3f}")
+
+# %% [markdown]
+# Of the Laplace rows, the one with a learned scale has the best *likelihood*, by far, and the largest KL term: details that matter are worth encoding. Its samples from the prior are the worse for it, because the codes, each now nearly a point, no longer fill the prior; a mixture fitted to the codes repairs most of that. With $b=1$ the model encodes less, its codes come nearer to the prior, and its bits per dimension are above 8, more than it takes to store the bytes as they are. This is why there is no single best scale: likelihood and samples want different ones. We take 1 as the default, since samples are what this course looks at. The logistic needs fewer bits than a density because its lowest bin has the whole tail below it: where the decoder says $m=-1$, a black pixel has a probability of about one half and costs about one bit (no less, since tanh stops $m$ at $-1$).
+#
+# ## Learning from a discriminator
+#
+# The VAE-GAN from above: the same encoder and decoder, the pixels' likelihood replaced by the discriminator's features, and its verdict added.
+
+# %%
+if side_epochs:
+    hybrid = run_vae(config.model_copy(update={"name": "vae-gan", "adversarial": 1.0, "epochs": side_epochs, "snapshots": []}))
+    show_grid(run.samples(epochs)[:32], ncol=16, title="VAE: samples from the prior")
+    show_grid(hybrid.samples(side_epochs)[:32], ncol=16, title="VAE-GAN: samples from the prior")
+    plot_reconstructions(hybrid.pictures(side_epochs)).set_title("VAE-GAN: test images and their reconstructions", fontsize=9)
+
+
+# %%
+def sharpness(images):
+    "Mean squared difference of neighbouring pixels, in grey levels squared."
+    x = images.double()
+    return (x.diff(dim=2).square().mean() + x.diff(dim=3).square().mean()).item() / 2
+
+
+table = {"VAE": distances(last) | {"KL (nats)": last["likelihood"]["kl"], "sharpness": sharpness(run.samples(epochs))}}
+if side_epochs:
+    m = hybrid.metrics(side_epochs)
+    table["VAE-GAN"] = distances(m) | {"KL (nats)": m["likelihood"]["kl"], "sharpness": sharpness(hybrid.samples(side_epochs))}
+table["real (test set)"] = {"sharpness": sharpness(test.images)}
+pd.DataFrame(table).T.round(2)
+
+# %%
+if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]) and side_epochs == 60:
+    assert table["VAE-GAN"]["fd_lenet, prior"] < table["VAE"]["fd_lenet, prior"]
+    assert table["VAE"]["sharpness"] < table["VAE-GAN"]["sharpness"], "a VAE is blurry"
+
+# %% [markdown]
+# Sharper, and nearer to the data. Here samples from the prior are *better* than those from the mixture: the verdict was given on draws from the prior, so there are no untrained regions. The price: training is a game again, with its swings and its luck, there is no likelihood any more, and reconstructions keep what the discriminator cares about rather than the pixels. `FEATURES` trades one for the other: raise it, and reconstructions get closer while samples from the prior get worse.
+#
+# ## What to watch for
+#
+# - **Sum, then mean.** Sum over pixels and over latent numbers, average over images, and write $\beta$ where one can see it. Compare values in bits per dimension, of the same likelihood.
+# - **Posterior collapse.** KL near zero and samples that all look alike. The loss does not show it; the plot of the latent numbers does.
+# - **Blur.** It comes from what $z$ leaves undecided, averaged by a pixelwise likelihood. Deep hierarchical VAEs leave little undecided, and are sharp ([Child 2021](https://arxiv.org/abs/2011.10650)).
+# - **The prior is not the aggregate posterior.** Score samples from the prior *and* from a fitted mixture: if they differ much, the codes do not fill the prior.
+#
+# ## Exercises
+#
+# Runs are found by their *parameters*, not by the code. Whenever you change code, give the run another `name`, too, or you will see the old result.
+#
+# 1. Train with `-p latent 64`. How many latent numbers are dead? What does that say about how many one should have?
+# 2. Set `beta = 0`. Which of the three sources still makes digits, and why?
+# 3. Report 002 says that a VAE after 5 epochs looks like a GAN after 50. Compare samples and `fd_lenet` of both on the same data. (The report of the sweep has a table for it.)
+# 4. Derive the mean absolute error's hidden scale: for which $b$ is the mean over 784 pixels of $|x-m|$ plus the KL term an ELBO, up to constants?
+# 5. Add a draw from the likelihood to the decoder's $m$ (in `decode_codes`; with a Laplace scale of 1, then with a learned one) before turning it into an image. What does `fd_lenet` say, and is it right?
+# 6. Learn a scale for each pixel instead of one for all: in the class `VAE`, give `log_scale` the shape of an image. What happens to the bits per dimension on MNIST, whose corners are always black? Why is this not a success?

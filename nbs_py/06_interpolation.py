@@ -1,0 +1,608 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Walking through latent spaces
+#
+# > What lies between two images: straight lines and arcs, the latent spaces of a GAN, a VAE and a diffusion model side by side, how to find the noise that belongs to a given image, and smoothness as a number
+#
+# All three models of this course turn normally distributed noise into an image: a GAN ([01_gan](01_gan.ipynb)) and a VAE ([04_vae](04_vae.ipynb)) from a short vector $z$, a diffusion model ([02_ddpm](02_ddpm.ipynb)) from noise as large as the image. Take two such noises and go from one to the other, and look at the images on the way. If a model has only memorised its training images, one expects the path to jump from one to the next; if it has learned what images are *made of*, one image turns into the other. Report 001 did this for its GAN with a straight line. Here all models do it, and the smoothness gets a number.
+#
+# The notebook walks through finished runs. Where there is none it trains a small one, and says so.
+
+# %%
+#| default_exp interpolation
+
+# %% tags=["parameters"]
+dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+size = None  # pixels a side; None: the data set's own
+gan = None  # folder of a finished run, such as runs/digits/gan/dcgan-1a2b3c4d; None: the one with most epochs, else a small one is trained
+vae = None  # the same for the VAE
+ddpm = None  # and for the diffusion model
+steps = 20  # noise levels of the diffusion model's path between noise and image
+pairs = 20  # how many paths the smoothness is averaged over
+seed = 0  # all randomness follows from it
+
+# %%
+#| export
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
+from genlab.ddpm import DDPMConfig, Denoiser, karras_times, make_network, run_ddpm
+from genlab.fid import load_lenet
+from genlab.gan import GANConfig, make_networks, run_gan
+from genlab.runs import Run, RunConfig, latents, make_accelerator, runs_root
+from genlab.vae import VAEConfig, encode_images, make_vae, run_vae
+
+# %%
+#| hide
+import tempfile
+
+import pandas as pd
+import pytest
+
+from genlab.ddpm import make_diffusion
+
+
+# %% [markdown]
+# ## Straight lines and arcs
+#
+# The straight line between two vectors is `lerp`, for linear interpolation.
+
+# %%
+#| export
+def lerp(
+    a: torch.Tensor,  # any shape
+    b: torch.Tensor,  # the same
+    t: torch.Tensor,  # (n,), 0 at a and 1 at b
+) -> torch.Tensor:  # (n, *shape)
+    "Points on the straight line from a to b, which are reached exactly."
+    t = t.view(-1, *[1] * a.ndim).to(a)
+    return torch.where(t == 1, b, a + t * (b - a))
+
+
+# %% [markdown]
+# For normally distributed vectors of many dimensions it has a flaw. The squared length of $z\sim\mathcal N(0,I_d)$ is a sum of $d$ independent squares: $d$ on average, with a standard deviation of only $\sqrt{2d}$. Nearly all vectors therefore lie in a thin shell of radius $\sqrt d$. Half-way on the straight line between two of them, $\frac12(a+b)$ has the squared length $\frac14(d+d)=\frac d2$ (independent vectors are nearly perpendicular: $a\cdot b$ is small against $d$): far *inside* the shell, where the generator was hardly ever trained if $d$ is large.
+
+# %%
+d = 100
+a, b = latents(2000, (d,), 0).split(1000)
+along = torch.linspace(0, 1, 21)
+lengths = torch.stack([(a + t * (b - a)).norm(dim=1) for t in along])
+expected = ((along**2 + (1 - along) ** 2) * d).sqrt()
+assert (lengths.mean(1) / expected - 1).abs().max() < 0.02
+fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+axes[0].hist(a.norm(dim=1), bins=40, density=True, color="0.6")
+axes[0].axvline(d**0.5, color="C1")
+axes[0].set(xlabel=f"length of $z$, $d$ = {d}; the line: $\\sqrt{{d}}$", ylabel="density", xlim=(0, 14))
+axes[1].plot(along, lengths[:, :50], color="C0", alpha=0.15)
+axes[1].plot(along, expected, color="C0", label="straight line")
+axes[1].axhline(d**0.5, color="C1", label="arc")
+axes[1].set(xlabel="$t$", ylabel="length on the way", ylim=(0, 14))
+axes[1].legend(frameon=False);
+
+
+# %% [markdown]
+# The remedy is to walk on the sphere, along the arc of a great circle: `slerp`, spherical linear interpolation ([Shoemake 1985](https://doi.org/10.1145/325165.325242); for latent spaces [White 2016](https://arxiv.org/abs/1609.04468)). With unit vectors $u$ and $v$ at the angle $\omega$ and $w$ the unit vector in their plane that is perpendicular to $u$,
+#
+# $$\mathrm{slerp}(u,v;t)=\cos(t\omega)\,u+\sin(t\omega)\,w .$$
+#
+# The usual form with $\sin((1-t)\omega)/\sin\omega$ is the same but divides by zero for parallel and for opposite vectors. Here only $w$ is undefined in these cases, and any perpendicular vector will do: for parallel vectors it gets the weight $\sin0$, for opposite ones all ways round are equally long. Lengths are interpolated linearly, so that an arc between equal lengths keeps them.
+
+# %%
+#| export
+def slerp(
+    a: torch.Tensor,  # any shape; its elements are the coordinates
+    b: torch.Tensor,  # the same
+    t: torch.Tensor,  # (n,), 0 at a and 1 at b
+) -> torch.Tensor:  # (n, *shape)
+    "Points on the arc from a to b, which are reached exactly (Shoemake 1985). ValueError for a vector of length zero."
+    x, y, t = a.double().flatten(), b.double().flatten(), t.to(a.device).double().view(-1, 1)
+    if not x.norm() or not y.norm():
+        raise ValueError("slerp: a vector of length zero has no direction to start from.")
+    u, v = x / x.norm(), y / y.norm()
+    across = v - (u @ v) * u
+    omega = torch.atan2(across.norm(), u @ v)
+    if across.norm() < 1e-12:  # parallel or opposite: any perpendicular direction
+        across = torch.zeros_like(u).index_fill(0, u.abs().argmin(), 1.0)
+        across = across - (u @ across) * u
+    direction = (t * omega).cos() * u + (t * omega).sin() * across / across.norm().clamp(min=1e-300)
+    points = ((1 - t) * x.norm() + t * y.norm()) * direction
+    return torch.where(t == 1, y, torch.where(t == 0, x, points)).view(-1, *a.shape).to(a.dtype)
+
+
+# %%
+t = torch.linspace(0, 1, 11).double()
+a, b = latents(2, (3, 4, 5), 1).double()
+b = b * a.norm() / b.norm()
+for end in (b, 2 * a, -a, a.clone()):  # any, parallel and longer, opposite, the same
+    way = slerp(a, end, t)
+    assert torch.equal(way[0], a) and torch.equal(way[-1], end), "its ends are reached exactly"
+    assert torch.allclose(way.flatten(1).norm(dim=1), (1 - t) * a.norm() + t * end.norm(), rtol=1e-12)
+chords = slerp(a, b, t).diff(dim=0).flatten(1).norm(dim=1)
+assert torch.allclose(chords, chords[:1].expand(10)), "equal steps"
+assert torch.allclose(slerp(a.float(), b.float(), t).flatten(1).norm(dim=1), a.norm().float(), rtol=1e-6)
+omega = torch.acos((a * b).sum() / a.norm() ** 2)
+usual = (torch.sin(0.7 * omega) * a + torch.sin(0.3 * omega) * b) / torch.sin(omega)
+assert torch.allclose(slerp(a, b, torch.tensor([0.3], dtype=torch.float64))[0], usual, rtol=1e-12), "the textbook's formula"
+half = slerp(a, -a, torch.tensor([0.5]))[0]
+assert abs((half * a).sum()) < 1e-9 * a.norm() ** 2 and torch.allclose(half.norm(), a.norm()), "half-way round"
+with pytest.raises(ValueError, match="length zero"):
+    slerp(a, 0 * a, t)
+assert torch.equal(lerp(a, b, t)[[0, -1]], torch.stack([a, b]))
+
+
+# %% [markdown]
+# ## The noise of a diffusion model as a latent space
+#
+# From 02: $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\varepsilon$ is an image $x_0$ with noise, $\bar\alpha_t$ falls from 1 at $t=0$ to nearly 0 at $t=T$, and $\varepsilon_\theta(x_t,t)$ is the network's guess of the noise. Ancestral sampling draws fresh noise at each step, so one start can end in many images. Deterministic samplers draw none, and each start has its one image: they solve an ordinary differential equation. Divide by $\sqrt{\bar\alpha_t}$: $\bar x=x_t/\sqrt{\bar\alpha_t}=x_0+\sigma\varepsilon$ with the noise level $\sigma=\sqrt{1/\bar\alpha_t-1}$. For $\bar x$ the equation reads ([Song et al. 2021](https://arxiv.org/abs/2010.02502), eq. 14)
+#
+# $$\frac{\mathrm d\bar x}{\mathrm d\sigma}=\varepsilon_\theta(x_t,t).$$
+#
+# DDIM is Euler's method for it. An equation can be solved in *both* directions: from an image up to $\sigma_{\max}$, which **encodes** the image as noise, and down again. That the way back ends where it began is exact for the equation; its solver makes an error. Euler's error per path falls in proportion to the step; [Heun's method](https://en.wikipedia.org/wiki/Heun%27s_method), which averages the slopes at both ends of a step, falls with its square.
+#
+# `flow` goes along any list of noise levels with either. The noise that a network predicts is used as it comes: samplers clip the predicted image to [-1, 1] at each step, which is fine for making images, but puts kinks into the equation. We start at $t=1$ rather than at 0, where $\varepsilon$ is not defined, and take the image for $x_1$: the noise at that level has a standard deviation of about one grey level.
+
+# %%
+#| export
+@torch.no_grad()
+def flow(
+    model: Denoiser,
+    x: torch.Tensor,  # xt at times[0], float (B, C, H, W)
+    times: list[float],  # noise levels in [1, T], rising (encoding) or falling (decoding)
+    order: int = 2,  # 1: Euler, which is DDIM; 2: Heun
+) -> torch.Tensor:  # xt at times[-1]
+    "Follow the probability-flow equation of a diffusion model (Song et al. 2021, eq. 14; Heun: Karras et al. 2022, algorithm 1)."
+    diffusion, kind = model.diffusion, model.config.target
+    scale = lambda t: diffusion.abar_at(t).sqrt().item()
+    sigma = lambda t: (1 / diffusion.abar_at(t) - 1).sqrt().item()
+
+    def slope(y, t):
+        xt, t = y * scale(t), torch.full((len(y),), float(t))
+        return diffusion.x0_eps(kind, model.output(xt, t), xt, t)[1]
+
+    y = x / scale(times[0])
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        first = slope(y, t)
+        there = y + (sigma(s) - sigma(t)) * first
+        y = there if order == 1 else y + (sigma(s) - sigma(t)) * (first + slope(there, s)) / 2
+    return y * scale(times[-1])
+
+
+# %% [markdown]
+# First on an equation whose solution is known. If the data are normally distributed, $x_0\sim\mathcal N(0,c^2)$, the best noise prediction is $\varepsilon(x_t,t)=\sqrt{1-\bar\alpha_t}\,x_t/(\bar\alpha_tc^2+1-\bar\alpha_t)$, and along the flow $\bar x/\sqrt{c^2+\sigma^2}$ is constant: everything shrinks with the standard deviation of the noised data. (For $x_t$ that is $\sqrt{\bar\alpha_tc^2+1-\bar\alpha_t}$, `spread` in the cell.) The measured orders are the slopes in the plot.
+
+# %%
+class Exact:
+    "The best possible network for data from N(0, c^2)."
+
+    def __init__(self, c=0.5):
+        self.config = DDPMConfig(target="eps")
+        self.diffusion, self.c = make_diffusion(self.config), c
+
+    def output(self, xt, t):
+        abar = self.diffusion.abar_at(t).view(-1, 1, 1, 1)
+        return (1 - abar).sqrt() * xt / (abar * self.c**2 + 1 - abar)
+
+
+exact, x = Exact(), latents(4, (1, 2, 2), 0).double()
+counts, errors = [5, 10, 20, 40, 80, 160], {1: [], 2: []}
+for n in counts:
+    times = karras_times(exact.diffusion, n)[:-1]
+    spread = lambda t: (exact.c**2 * exact.diffusion.abar_at(t) + 1 - exact.diffusion.abar_at(t)).sqrt()
+    truth = x * spread(times[0]) / spread(times[-1])
+    for order in errors:
+        errors[order].append(((flow(exact, x, times[::-1], order) - truth).abs().max() / truth.abs().max()).item())
+slopes = {order: np.polyfit(np.log(counts[2:]), np.log(e[2:]), 1)[0] for order, e in errors.items()}
+print("measured orders:", {order: round(float(-s), 2) for order, s in slopes.items()})
+assert abs(slopes[1] + 1) < 0.2 and abs(slopes[2] + 2) < 0.3
+
+# %%
+fig, ax = plt.subplots(figsize=(4.5, 2.8), layout="constrained")
+for order, label in ((1, "Euler (DDIM)"), (2, "Heun")):
+    ax.loglog(counts, errors[order], marker="o", label=f"{label}: order {-slopes[order]:.2f}")
+ax.set(xlabel="noise levels", ylabel="relative error of the encoding")
+ax.set_xticks(counts, counts)
+ax.minorticks_off()
+ax.legend(frameon=False);
+
+# %% [markdown]
+# There *and back* the orders are another matter. An order-$p$ method makes an error of $Ch^{p+1}$ in a step of size $h$, and one of $C(-h)^{p+1}$ in the step back. For Euler ($p=1$) these have the same sign and add up; for Heun ($p=2$) they cancel, and the round trip has order 3.
+
+# %%
+back = {order: [] for order in errors}
+for n in counts:
+    times = karras_times(exact.diffusion, n)[:-1]
+    for order in back:
+        back[order].append((flow(exact, flow(exact, x, times[::-1], order), times, order) - x).abs().max().item())
+orders = {order: -np.polyfit(np.log(counts[2:]), np.log(e[2:]), 1)[0] for order, e in back.items()}
+print("orders of the round trip:", {order: round(float(s), 2) for order, s in orders.items()})
+assert abs(orders[1] - 1) < 0.25 and abs(orders[2] - 3) < 0.4
+
+
+# %% [markdown]
+# ## Opening a latent space
+#
+# A latent space is a shape and a way to decode; with it everything below works for any model.
+
+# %%
+#| export
+class LatentSpace(NamedTuple):
+    "Latents of some shape, standard normal, and what a model makes of them."
+
+    name: str  # gan, vae, ddpm
+    shape: tuple[int, ...]  # of one latent
+    decode: Callable[[torch.Tensor], torch.Tensor]  # latents (B, *shape) -> images (B, C, H, W), float in [-1, 1]
+    about: str  # which run, after how many epochs
+
+
+MODELS: dict[str, type[RunConfig]] = {"gan": GANConfig, "vae": VAEConfig, "ddpm": DDPMConfig}
+
+
+def open_run(folder: Path) -> tuple[Run, int]:
+    "A run from its folder, and its last evaluated epoch count whose weights are there. ValueError if there is none."
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
+    values = json.loads((folder / "config.json").read_text())
+    run = Run(MODELS[values["model"]](**values))
+    run.folder = folder
+    done = [epochs for epochs in run.evaluated() if (run.epoch_folder(epochs) / "weights.safetensors").exists()]
+    if not done:
+        raise ValueError(f"{folder} has no evaluated epoch with weights; train it first.")
+    return run, done[-1]
+
+
+# %%
+#| export
+def find_run(model: str, dataset: str, size: int | None = None) -> Path | None:
+    "The folder of the finished run of a model with the most epochs, or None. Runs with a name of their own come last: they may be something special."
+    found = []
+    for path in runs_root().glob(f"*/{model}/*/config.json"):
+        values = json.loads(path.read_text())
+        if (values["dataset"], values["size"]) == (dataset, size):
+            epochs = [int(p.parent.name[6:]) for p in path.parent.glob("epoch-*/metrics.json") if (p.parent / "weights.safetensors").exists()]
+            plain = values["name"] == MODELS[model].model_fields["name"].default
+            found += [(plain, max(epochs), path.parent)] if epochs else []
+    return max(found, default=(True, 0, None))[-1]
+
+
+def check_run(run: Run, model: str, dataset: str, size: int | None) -> None:
+    "ValueError, one sentence, if a run is of another model, another data set or another image size."
+    config = run.config
+    if config.model != model:
+        raise ValueError(f"{model}: {run.folder} holds a {config.model}, not a {model}.")
+    if (config.dataset, config.size) != (dataset, size):
+        told = lambda name, pixels: name + (f" at {pixels} pixels" if pixels else "")
+        raise ValueError(f"{model}: {run.folder} was trained on {told(config.dataset, config.size)}, not on {told(dataset, size)}.")
+
+
+# %% [markdown]
+# Three ways to decode: a GAN's generator, a VAE's decoder, and the flow of a diffusion model from $t=T$ or $\sigma=80$ down to $t=1$. (A diffusion model with three equal channels for gray images gets its mean.)
+
+# %%
+#| export
+def latent_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
+    "The latent space of a trained run; `steps` is for diffusion models."
+    config = run.config
+    data = load_dataset(config.dataset, "train", config.size)
+    about = f"{'/'.join(run.folder.parts[-3:])}, {epochs} epoch{'s' * (epochs > 1)}"
+    if config.model == "ddpm":
+        model = denoiser(run, epochs)
+        channels, *sides = data.images.shape[1:]
+        times = karras_times(model.diffusion, steps)[:-1]
+        decode = lambda z: flow(model, z.to(model.device), times).view(len(z), -1, channels, *sides).mean(1).clamp(-1, 1).cpu()
+        return LatentSpace("ddpm", (config.channels or channels, *sides), decode, about)
+    net = make_vae(config, data) if config.model == "vae" else make_networks(config, data)[0]
+    load_or_explain(run, epochs, net)
+    device = make_accelerator().device
+    net = net.to(device).eval()
+    generate = net.decode if config.model == "vae" else net
+    return LatentSpace(config.model, (config.latent,), torch.no_grad()(lambda z: generate(z.to(device)).cpu()), about)
+
+
+def denoiser(run: Run, epochs: int) -> Denoiser:
+    "The network of a trained diffusion run, ready to be asked for noise. A conditional one is asked for no class."
+    net = make_network(run.config, load_dataset(run.config.dataset, "train", run.config.size))
+    load_or_explain(run, epochs, net)
+    return Denoiser(net.to(make_accelerator().device), run.config.model_copy(update={"guidance": 1.0, "precision": "no"}))
+
+
+def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:
+    "Load weights into a network. ValueError if they are not there or belong to another."
+    try:
+        loaded = run.load_weights(epochs, net)
+    except RuntimeError:
+        raise ValueError(f"{run.epoch_folder(epochs)}: its weights are those of another network than its config.json describes.") from None
+    if not loaded:
+        raise ValueError(f"{run.epoch_folder(epochs)}: its weights.safetensors is missing or damaged.")
+
+
+# %% [markdown]
+# Now find the runs, or train small ones:
+
+# %%
+small = {
+    "gan": lambda: run_gan(GANConfig(dataset=dataset, size=size, epochs=40, width=32, metrics=[])),
+    "vae": lambda: run_vae(VAEConfig(dataset=dataset, size=size, epochs=60, network="mlp", metrics=[])),
+    "ddpm": lambda: run_ddpm(DDPMConfig(dataset=dataset, size=size, epochs=10, n_samples=64, metrics=[])),
+}
+runs, spaces = {}, {}
+for model, asked in {"gan": gan, "vae": vae, "ddpm": ddpm}.items():
+    folder = Path(asked) if asked else find_run(model, dataset, size)
+    if folder is None:
+        print(f"{model}: no finished run on {dataset}; training a small one.")
+        folder = small[model]().folder
+    runs[model] = open_run(folder)
+    check_run(runs[model][0], model, dataset, size)
+    spaces[model] = latent_space(*runs[model], steps)
+    print(f"{model}: {spaces[model].about}")
+
+# %%
+train, test = (load_dataset(dataset, split, size) for split in ("train", "test"))
+for space in spaces.values():
+    images = space.decode(latents(3, space.shape, 0))
+    assert images.shape == (3, *test.images.shape[1:]) and images.abs().max() <= 1
+    assert torch.allclose(space.decode(latents(1, space.shape, 0, start=2))[0], images[2], atol=2e-3), "an image depends on its own latent only"
+other = "mnist" if dataset == "digits" else "digits"
+with pytest.raises(ValueError, match=f"gan: .* was trained on {dataset}.*, not on {other}"):
+    check_run(runs["gan"][0], "gan", other, None)
+with pytest.raises(ValueError, match=f"gan: .* was trained on {dataset}.*, not on {dataset} at 64 pixels"):
+    check_run(runs["gan"][0], "gan", dataset, 64)
+with pytest.raises(ValueError, match="vae: .* holds a gan, not a vae"):
+    check_run(runs["gan"][0], "vae", dataset, size)
+with tempfile.TemporaryDirectory() as empty, pytest.raises(ValueError, match="there is no config.json in it"):
+    open_run(Path(empty))
+
+
+# %% [markdown]
+# ## A walk in each space
+#
+# Each row starts and ends with a draw of the model's own, with the arc between. The last row is what *no* model does: it fades one real image into another, pixel by pixel. In the middle of a cross-fade both images show through; in the middle of a good path there is one image.
+
+# %%
+#| export
+def walk(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 11, how: Callable = slerp) -> torch.Tensor:
+    "Images (n, C, H, W) in [-1, 1] on the way from latent a to latent b."
+    return space.decode(how(a, b, torch.linspace(0, 1, n)))
+
+
+def cross_fade(images: torch.Tensor) -> LatentSpace:
+    "The space whose latents are uint8 images themselves: latent number i is image i. To compare with; walk it with `lerp`."
+    return LatentSpace("cross-fade", tuple(images.shape[1:]), lambda x: x, "pixels of real images")
+
+
+def ends(space: LatentSpace, data: ImageSet, i: int, seed: int = 0) -> torch.Tensor:
+    "The two ends (2, *shape) of path number i: draws from the prior, or for a cross-fade images of `data`."
+    if space.name == "cross-fade":
+        return to_model(data.images[[2 * i % len(data.images), (2 * i + 1) % len(data.images)]])
+    return latents(2, space.shape, seed, start=2 * i)
+
+
+def plot_walks(spaces: list[LatentSpace], data: ImageSet, seed: int = 0, n: int = 11, ax: plt.Axes | None = None) -> plt.Axes:
+    "Two paths of each space, a row each."
+    rows = []
+    for space in spaces:
+        for i in range(2):
+            rows.append(walk(space, *ends(space, data, i, seed), n, lerp if space.name == "cross-fade" else slerp))
+    return show_grid(to_image(torch.cat(rows)), ncol=n, ax=ax, rows=[space.name for space in spaces])
+
+
+# %%
+everything = [*spaces.values(), cross_fade(test.images)]
+plot_walks(everything, test, seed);
+
+
+# %% [markdown]
+# ### Corner to corner
+#
+# Report 001 shows a grid between the images in its corners. The left and right columns are arcs between the corners, and each row an arc between these.
+
+# %%
+#| export
+def corner_grid(space: LatentSpace, corners: torch.Tensor, n: int = 7, how: Callable = slerp) -> torch.Tensor:
+    "n x n images, row by row, between four latents (4, *shape): top left, top right, bottom left, bottom right."
+    t = torch.linspace(0, 1, n)
+    left, right = how(corners[0], corners[2], t), how(corners[1], corners[3], t)
+    return space.decode(torch.cat([how(a, b, t) for a, b in zip(left, right, strict=True)]))
+
+
+# %%
+fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+for ax, space in zip(axes, spaces.values(), strict=True):
+    corners = latents(4, space.shape, seed + 3)
+    grid = corner_grid(space, corners)
+    assert torch.allclose(grid[[0, 6, 42, 48]], space.decode(corners), atol=2e-3)
+    show_grid(to_image(grid), ncol=7, ax=ax, title=space.name)
+
+# %% [markdown]
+# ### Line or arc?
+#
+# The same ends with both. Half-way on the straight line a latent is too short by $\sqrt2$. For 16 numbers that is 1.4 standard deviations of $|z|^2$ below its mean, and such latents occur in training; for 100 it is 3.5, yet a generator may extrapolate smoothly. A diffusion model is *told* that the noise has the standard deviation $\sigma$ and gets less, so its image comes out flat.
+
+# %%
+fig, axes = plt.subplots(len(spaces), 2, figsize=(9, 0.55 * len(spaces) + 0.6), layout="constrained")
+for line, space in zip(axes, spaces.values(), strict=True):
+    for ax, how in zip(line, (lerp, slerp), strict=True):
+        show_grid(to_image(walk(space, *latents(2, space.shape, seed + 9), 11, how)), ncol=11, ax=ax)
+        ax.set_title(f"{space.name}, {how.__name__}", fontsize=9)
+
+# %% [markdown]
+# ## Between two real images
+#
+# A VAE has an encoder. A diffusion model has the flow: solve it upwards. A GAN has neither, and would have to search for the latent. We encode test images and decode them again.
+
+# %%
+model = denoiser(*runs["ddpm"])  # on a GPU, if there is one
+torch.backends.cudnn.allow_tf32 = False  # on a GPU: full precision, since errors are to be measured
+x0 = to_model(test.images[:16]).expand(-1, model.config.channels or -1, -1, -1)
+
+
+def round_trip(n, order):
+    times = karras_times(model.diffusion, n)[:-1]
+    z = flow(model, x0.to(model.device), times[::-1], order)
+    return z.cpu(), flow(model, z, times, order).cpu()
+
+
+counts = [5, 10, 20, 40, 80]
+errors = {order: [(round_trip(n, order)[1] - x0).abs().mean().item() for n in counts] for order in (1, 2)}
+fig, ax = plt.subplots(figsize=(4.8, 2.8), layout="constrained")
+for order, label in ((1, "Euler (DDIM)"), (2, "Heun")):
+    ax.loglog(counts, errors[order], marker="o", label=label)
+for order, style in ((1, "k--"), (3, "k:")):
+    ax.loglog(counts, [errors[min(order, 2)][2] * (counts[2] / n) ** order for n in counts], style, linewidth=0.8, label=f"order {order}")
+ax.axhline(1 / 255, color="0.6", linewidth=0.8)
+ax.set(xlabel="noise levels", ylabel="mean absolute error, in [-1, 1]", title="there and back (grey line: half a grey level)")
+ax.set_xticks(counts, counts)
+ax.minorticks_off()
+ax.legend(frameon=False)
+slopes = {order: -np.polyfit(np.log(counts[-3:]), np.log(e[-3:]), 1)[0] for order, e in errors.items()}
+print("measured orders over the last three:", {order: round(float(s), 2) for order, s in slopes.items()})
+
+# %%
+z, back = round_trip(40, 2)
+fig, axes = plt.subplots(3, 1, figsize=(9, 2.6), layout="constrained")
+for ax, images, title in zip(axes, (x0, z / 3, back), ("test images", "the noise they come from (a third of it)", "decoded again"), strict=True):
+    show_grid(to_image(images.mean(1, keepdim=True) if images.shape[1] > test.images.shape[1] else images), ncol=16, ax=ax)
+    ax.set_title(title, fontsize=9)
+print(f"the noise has the mean {z.mean():.3f} and the standard deviation {z.std():.3f}")
+
+# %% [markdown]
+# And the path between two of them, in the VAE's codes and in the diffusion model's noise:
+
+# %%
+vae_space, ddpm_space = spaces["vae"], spaces["ddpm"]
+encoder = make_vae(runs["vae"][0].config, train)
+load_or_explain(*runs["vae"], encoder)
+codes = encode_images(encoder, test.images[:2])[0]
+rows = [walk(vae_space, *codes, 11, lerp), walk(ddpm_space, *z[:2], 11, slerp), walk(cross_fade(test.images), *x0[:2, : test.images.shape[1]], 11, lerp)]
+show_grid(to_image(torch.cat(rows)), ncol=11, rows=["vae", "ddpm", "cross-fade"]);
+
+
+# %% [markdown]
+# ## Smoothness as a number
+#
+# Take the features $f$ of the classifier of [05_fid](05_fid.ipynb), in which a distance means more than in pixels, and follow them along a path:
+#
+# - **Perceptual path length** (Karras et al. 2019, [StyleGAN](https://arxiv.org/abs/1812.04948), eq. 2): $\mathbb E\,\lVert f(x_{t+\delta})-f(x_t)\rVert^2/\delta^2$, the mean squared speed, where $t\in[0,1]$ is the place on the path. Here $\delta=1/20$, and the features are LeNet's; StyleGAN has $\delta=10^{-4}$ and another classifier, so values can be compared within this table only. Small is smooth; but a model whose images are all alike has zero, so read it beside the next.
+# - **Distance of the ends**: how far apart, in features, what one walks between is. Shorter for models with less variety.
+# - **Detour**: the length of the path over the distance between its ends; 1 is straight, in features.
+# - **Largest step**: the largest of the steps over their mean; 1 is even, much more is a jump.
+# - **Class changes** along the path, as the classifier sees it. At least one is needed if the ends differ in class.
+# - **Distance to data**: of the path's middle half to the nearest test images, over the distance from one test image to the nearest other. At 1, the images on the way are as close to real ones as real ones are to each other.
+
+# %%
+#| export
+@torch.no_grad()
+def smoothness(
+    space: LatentSpace,
+    data: ImageSet,  # test images
+    dataset: str,
+    size: int | None = None,
+    pairs: int = 30,  # paths
+    n: int = 21,  # points on each
+    seed: int = 0,
+) -> dict[str, dict]:  # measure: its mean over paths and the standard error; ppl, distance, detour, largest_step, class_changes, to_data
+    "How smooth paths are in the features of LeNet."
+    net, how, rows = load_lenet(dataset, size)[0], lerp if space.name == "cross-fade" else slerp, []
+    real = net.features(to_model(data.images[:2000])).relu()
+    usual = torch.cdist(real, real).fill_diagonal_(math.inf).amin(1).mean()
+    for i in range(pairs):
+        images = walk(space, *ends(space, data, i, seed), n, how).cpu()
+        features, labels = net.features(images).relu(), net(images).argmax(1)
+        steps = features.diff(dim=0).norm(dim=1)
+        rows.append([
+            (steps.square().mean() * (n - 1) ** 2).item(),
+            (features[-1] - features[0]).norm().item(),
+            (steps.sum() / (features[-1] - features[0]).norm().clamp(min=1e-12)).item(),
+            (steps.max() / steps.mean().clamp(min=1e-12)).item(),
+            (labels.diff() != 0).sum().item(),
+            (torch.cdist(features[n // 4 : n - n // 4], real).amin(1).mean() / usual).item(),
+        ])  # fmt: skip
+    values = torch.tensor(rows, dtype=torch.float64)
+    mean, se = values.mean(0).tolist(), (values.std(0) / math.sqrt(pairs)).tolist()
+    return {key: {"value": m, "se": s, "paths": pairs} for key, m, s in zip(("ppl", "distance", "detour", "largest_step", "class_changes", "to_data"), mean, se, strict=True)}
+
+
+# %% [markdown]
+# On a space made for it: a straight line in pixels, whose features we know how to follow, with a jump put into it.
+
+# %%
+faded = cross_fade(test.images)
+jumping = faded._replace(decode=lambda x: torch.where(torch.arange(len(x)).view(-1, 1, 1, 1) < len(x) // 2, x[:1], x[-1:]))
+assert test.labels is not None, "LeNet needs a data set with labels"
+smooth, jump = (smoothness(space, test, dataset, size, pairs=10) for space in (faded, jumping))
+assert abs(jump["detour"]["value"] - 1) < 1e-5 and abs(jump["largest_step"]["value"] - 20) < 1e-3, "one step of twenty does it all"
+assert smooth["largest_step"]["value"] < 10 and smooth["detour"]["value"] > 1 and smooth["ppl"]["value"] < jump["ppl"]["value"]
+still = smoothness(faded._replace(decode=lambda x: x[:1].expand_as(x)), test, dataset, size, pairs=3)
+assert still["ppl"]["value"] == still["class_changes"]["value"] == 0
+
+# %%
+numbers = {space.name: smoothness(space, test, dataset, size, pairs, seed=seed) for space in everything}
+pd.DataFrame({name: {key: f"{m['value']:.2f} ± {m['se']:.2f}" for key, m in measures.items()} for name, measures in numbers.items()}).T
+
+
+# %% [markdown]
+# A warning, first. By the first columns the smoothest paths are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The last column asks for that, and it is there that a model should beat the cross-fade (whose ends are real images, while models walk between samples of their own). On `digits` with small models not all do: look at the pictures with the table in hand.
+
+# %% [markdown]
+# ## Directions that mean something
+#
+# If latents of one class lie on one side, the difference of two class means is a direction that turns one class into the other. For models without an encoder: draw latents, decode, ask the classifier, and take the mean latent of each class.
+
+# %%
+#| export
+@torch.no_grad()
+def class_means(space: LatentSpace, dataset: str, size: int | None = None, n: int = 2000, seed: int = 0) -> torch.Tensor:
+    "The mean latent of each class, as LeNet sees the images of n latents: (classes, *shape). NaN for a class that does not occur."
+    net, z = load_lenet(dataset, size)[0], latents(n, space.shape, seed)
+    labels = torch.cat([net(space.decode(batch).cpu()).argmax(1) for batch in z.split(500)])
+    return torch.stack([z[labels == k].mean(0) for k in range(net.fc3.out_features)])
+
+
+# %%
+fig, axes = plt.subplots(2, 1, figsize=(8, 2.4), layout="constrained")
+for ax, name in zip(axes, ("gan", "vae"), strict=True):
+    space = spaces[name]
+    means = class_means(space, dataset, size, seed=seed)
+    known = [k for k in range(len(means)) if not means[k].isnan().any()]
+    start, end = known[0], known[1]
+    z = latents(500, space.shape, seed + 5)
+    z = z[(z.flatten(1) @ means[start].flatten()).argmax()]
+    direction = means[end] - means[start]
+    along = torch.linspace(0, 1.5 * z.norm().item(), 13).view(-1, *[1] * z.ndim) * direction / direction.norm()
+    show_grid(to_image(space.decode(z + along)), ncol=13, ax=ax)
+    ax.set_title(f"{name}: a latent that resembles class {train.classes[start]}, moved towards {train.classes[end]}", fontsize=9)
+
+# %% [markdown]
+# ## What to take away
+#
+# - Between two latents of a good model there are images, not double exposures. That is weak evidence against memorisation, as abrupt jumps would be evidence for it; the nearest neighbours of [05_fid](05_fid.ipynb) test it directly. (A blurry model is smooth, too.)
+# - Walk on arcs where the latents are normally distributed noise of many dimensions. For codes of real images, which lie nearer to the origin than draws do, a straight line is as good.
+# - Smoothness alone is no virtue: a cross-fade is smooth, and a collapsed model has a perfect path length. Ask what lies on the way, and how far apart the ends are.
+#
+# ## Exercises
+#
+# 1. Replace `slerp` by `lerp` in the smoothness table. For which model does it matter, and why?
+# 2. Encode a test image with the flow, add a little noise to its latent, and decode. How much noise may it be until the class changes?
+# 3. The flow starts at $t=1$. Start it at $t=20$: in `round_trip`, `times = [t for t in karras_times(model.diffusion, n)[:-1] if t > 20] + [20.0]`. What happens to the error of the round trip, and what to the noise's standard deviation?
+# 4. Find the latent of a real image for the GAN, by gradient descent on $\lVert G(z)-x\rVert^2$ from ten starting points: `G = make_networks(runs["gan"][0].config, train)[0]`, `load_or_explain(*runs["gan"], G.eval())`, `z = latents(10, (G.latent,), 0).requires_grad_()`, and Adam on `z`. How does its best reconstruction compare with the VAE's?
+# 5. The class-mean direction of the diffusion model (`latent_space(*runs["ddpm"], steps=8)`, and 500 latents): what do you expect, and what do you find?
