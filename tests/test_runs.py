@@ -24,8 +24,7 @@ MODELS = {
     "gan": (GANConfig(width=8, latent=16, batch_size=64, ema=0.9, n_samples=50), run_gan),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
     "ddpm, seed": (DDPMConfig(**TINY | {"widths": [8]}, network="seed", channels=3, target="eps", schedule="linear"), run_ddpm),
-    "vae": (VAEConfig(size=8, width=8, latent=4, batch_size=64, ema=0.9, n_samples=50, metrics=[]), run_vae),
-    "vae, logistic": (VAEConfig(network="mlp", latent=4, likelihood="logistic", scale=None, beta=2, batch_size=64, n_samples=50, metrics=[]), run_vae),
+    "vae": (VAEConfig(size=8, width=8, latent=4, likelihood="logistic", scale=None, batch_size=64, ema=0.9, n_samples=50, metrics=[]), run_vae),
     "vae-gan": (VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]), run_vae),
     "ddpm, by class": (DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True), run_ddpm),
 }
