@@ -218,8 +218,8 @@ def elbo_table(runs: pd.DataFrame, label: str) -> str:
     rows = []
     for r in runs.itertuples():
         known, fd = dig(r.metrics, "likelihood") or {}, dig(r.metrics, "scores", "fd_lenet") or {}
-        images = f", {known['n']:,} images" if known else ""
-        rows.append([r.label, r.epochs, f"{r.dataset}, train", f"{r.dataset}, test{images}", number(dig(r.metrics, "losses", "loss"), 1),
+        tested = f"test, {known['n']:,}" if known else "—"
+        rows.append([r.label, r.epochs, r.dataset, tested, number(dig(r.metrics, "losses", "loss"), 1),
                      plus_minus(known.get("elbo"), known.get("se"), 1), number(known.get("gap"), 1), number(known.get("kl"), 1),
                      number(known.get("bits_per_dim"), 3), uncertain(fd.get("value"), fd.get("sd"))])  # fmt: skip
     caption = (
@@ -410,7 +410,7 @@ def distance_figure(runs: pd.DataFrame, path: Path) -> None:
     ax.set_xticks(counts, map(str, counts))
     ax.minorticks_off()
     if ax.lines:
-        ax.legend(frameon=False)
+        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(fig, path)
 
 # %% ../nbs/07_report.ipynb #9ffab2d8
@@ -579,7 +579,8 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
     "What `genlab.interpolation.smoothness` found for each space."
-    rows = [[name, *(plus_minus(m["value"], m["se"]) for m in measures.values()), measures["ppl"]["paths"]] for name, measures in numbers.items()]
+    shown = lambda measures: [plus_minus(m["value"], m["se"], 0 if key == "ppl" else 2) for key, m in measures.items()]
+    rows = [[name, *shown(measures), measures["ppl"]["paths"]] for name, measures in numbers.items()]
     caption = (
         f"Smoothness of paths in the features of LeNet on `{dataset}`, means and standard errors over paths of 20 steps. Path length: mean squared speed. Distance: between the ends. Detour: length over distance of the ends. "
         "Largest step: over the mean step. Class changes: along a path, as the classifier sees it. To data: distance of the middle half to the nearest test images, over that from one test image to the nearest other."

@@ -80,7 +80,7 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     (vae,) = (json.loads(p.read_text()) for p in swept[0].glob("digits/vae/*/*/metrics.json"))
     known = vae["likelihood"]
     bound = f"−{-known['elbo']:,.1f} ± {known['se']:,.1f} | {known['gap']:,.1f}"
-    assert f"| digits, train | digits, test, 500 images | {vae['losses']['loss']:,.1f} | {bound} |" in text
+    assert f"| digits | test, 500 | {vae['losses']['loss']:,.1f} | {bound} |" in text
     assert "| cross-fade |" in text
     for found in scores(swept[0]).values():
         shown = [uncertain(found[metric]["value"], found[metric]["sd"]) for metric in ("fd_lenet", "precision", "recall")]
