@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DOWNLOADS', 'BROKEN', 'DIGIT_NAMES', 'FASHION_NAMES', 'LOADERS', 'to_model', 'to_image', 'progress', 'ImageSet',
            'cache_dir', 'fetch', 'open_image', 'check_dataset', 'load_dataset', 'image_grid', 'show_grid',
-           'derive_seed', 'epoch_batches']
+           'derive_seed', 'epoch_batches', 'take']
 
 # %% ../nbs/00_data.ipynb #a46be976
 import gzip
@@ -316,3 +316,18 @@ def epoch_batches(
         index = index.to(images.device)
         x = images.index_select(0, index).to(device, non_blocking=True)  # index_select is faster than images[index]
         yield to_model(x), None if labels is None else labels[index.to(labels.device)].to(device)
+
+# %% ../nbs/00_data.ipynb #c9515f21
+def take(
+    data: ImageSet,
+    subset: int | float | None,  # a count of images from 1 on, or a share below 1; None: all of them
+    seed: int = 0,
+) -> ImageSet:
+    "A random part of a data set, in a random order. ValueError if there are not so many images."
+    if subset is None:
+        return data
+    n = round(subset * len(data.images)) if subset < 1 else int(subset)
+    if not 1 <= n <= len(data.images):
+        raise ValueError(f"subset: {subset} is {n} images, and the training set has {len(data.images)}.")
+    index = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(seed, 2)))[:n]
+    return data._replace(images=data.images[index], labels=None if data.labels is None else data.labels[index])

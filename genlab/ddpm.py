@@ -118,7 +118,7 @@ def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
 def train_ddpm(run: Run, epochs: int) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    data, diffusion = load_dataset(config.dataset, "train", config.size), make_diffusion(config)
+    data, diffusion = config.training_set(), make_diffusion(config)
     net = make_network(config, data).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
@@ -442,7 +442,7 @@ def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Ten
     "Samples, evaluations of the network for each, seconds, and scores."
     start = time.perf_counter()
     samples, evaluations = sample_ddpm(net, config, test, config.n_samples or len(test.images), config.seed)
-    return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics)
+    return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
 
 
 def run_ddpm(config: DDPMConfig) -> Run:

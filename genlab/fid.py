@@ -558,8 +558,8 @@ def _by_class(views: Views) -> list[dict]:
 def _class_kl(views: Views) -> list[dict]:
     labels, reference = views.labels(views.samples), views.labels(views.reference)
     classes = views.logits(views.reference[:1]).shape[1]
-    histogram = torch.bincount(labels, minlength=classes).tolist()
-    return [{"value": class_kl(labels, reference, classes), "histogram": histogram}]
+    histogram, expected = (torch.bincount(k, minlength=classes).tolist() for k in (labels, reference))
+    return [{"value": class_kl(labels, reference, classes), "histogram": histogram, "expected": expected}]
 
 
 def _intra_class(views: Views) -> list[dict]:
@@ -703,6 +703,7 @@ def evaluate(
     metrics: Sequence[str] = ("fd_lenet",),  # see the table above
     classifier: str | None = None,  # the data set whose LeNet gives the features; None: that of the reference
     seed: int = 0,  # which training images make the floor
+    train: torch.Tensor | None = None,  # uint8 images that the model learned from; None: the data set's training split
 ) -> dict[str, dict]:  # metric: value, sd, n, n_reference, reference, floor, floor_sd, n_floor, extractor, hash; or value None and why
     "Measures of samples against real images, each with all that is needed to know what it means. ValueError if they cannot be compared."
     samples, dataset = _as_bytes(samples, "samples"), reference if isinstance(reference, str) else None
@@ -716,7 +717,7 @@ def evaluate(
             extractor = EXTRACTORS[measure.extractor](classifier, size)
             if (n := min(len(samples), len(images))) < measure.minimum:
                 raise RuntimeError(f"it needs {measure.minimum} images at least, and there are only {n}")
-            if measure.copies and not dataset:
+            if measure.copies and not dataset and train is None:
                 raise RuntimeError("the training images are not known; give a data set's name as the reference")
         except RuntimeError as why:
             scores |= {metric: {"value": None, "why": str(why)} for metric in measure.metrics}
@@ -725,8 +726,10 @@ def evaluate(
             fake[extractor.hash] = extractor(samples)
         if measure.reference and extractor.hash not in real:
             real[extractor.hash] = cached_features(extractor, images)
-        train = _real_features(measure.extractor, classifier, dataset, "train", size) if measure.copies else None
-        views = Views(fake[extractor.hash], real.get(extractor.hash), train, extractor.head)
+        seen = None
+        if measure.copies:
+            seen = cached_features(extractor, load_dataset(dataset, "train", size).images if train is None else train)
+        views = Views(fake[extractor.hash], real.get(extractor.hash), seen, extractor.head)
         about = {"n": len(samples), "n_reference": len(images), "reference": f"{dataset}, {size}x{size}" if dataset else "images"}
         about |= {"extractor": extractor.name, "hash": extractor.hash}
         for i, (metric, score) in enumerate(zip(measure.metrics, measure.function(views), strict=True)):
@@ -776,12 +779,13 @@ def plot_nearest(
     dataset: str,
     k: int = 2,  # neighbours
     ax: plt.Axes | None = None,
+    train: torch.Tensor | None = None,  # uint8 images that the model learned from; None: the data set's training split
 ) -> plt.Axes:
     "Samples, and below each its k nearest training images in LeNet's features."
     size = samples.shape[-1]
-    train = load_dataset(dataset, "train", size).images
+    train = load_dataset(dataset, "train", size).images if train is None else train
     extractor = lenet_extractor(dataset, size)
-    neighbours = nearest(extractor(samples), _real_features("lenet", dataset, dataset, "train", size), k)[1]
+    neighbours = nearest(extractor(samples), cached_features(extractor, train), k)[1]
     return show_grid(torch.cat([samples, *(train[neighbours[:, i]] for i in range(k))]), ncol=len(samples), ax=ax)
 
 # %% ../nbs/05_fid.ipynb #4f6b6655

@@ -129,7 +129,7 @@ def check_run(run: Run, model: str, dataset: str, size: int | None) -> None:
 def latent_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
     "The latent space of a trained run; `steps` is for diffusion models."
     config = run.config
-    data = load_dataset(config.dataset, "train", config.size)
+    data = config.training_set()
     about = f"{'/'.join(run.folder.parts[-3:])}, {epochs} epoch{'s' * (epochs > 1)}"
     if config.model == "ddpm":
         model = denoiser(run, epochs)
@@ -141,13 +141,14 @@ def latent_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
     load_or_explain(run, epochs, net)
     device = make_accelerator().device
     net = net.to(device).eval()
-    generate = net.decode if config.model == "vae" else net
+    told = lambda z: [torch.zeros(len(z), dtype=torch.long, device=device)] if net.classes else []  # a conditional GAN: its first class
+    generate = net.decode if config.model == "vae" else lambda z: net(z, *told(z))
     return LatentSpace(config.model, (config.latent,), torch.no_grad()(lambda z: generate(z.to(device)).cpu()), about)
 
 
 def denoiser(run: Run, epochs: int) -> Denoiser:
     "The network of a trained diffusion run, ready to be asked for noise. A conditional one is asked for no class."
-    net = make_network(run.config, load_dataset(run.config.dataset, "train", run.config.size))
+    net = make_network(run.config, run.config.training_set())
     load_or_explain(run, epochs, net)
     return Denoiser(net.to(make_accelerator().device), run.config.model_copy(update={"guidance": 1.0, "precision": "no"}))
 

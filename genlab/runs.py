@@ -39,7 +39,7 @@ from torch import nn
 from tqdm import tqdm
 
 import genlab
-from .data import ImageSet, check_dataset, derive_seed, epoch_batches, image_grid
+from .data import ImageSet, check_dataset, derive_seed, epoch_batches, image_grid, load_dataset, take
 
 # %% ../nbs/00_runs.ipynb #2c9c3671
 Metric = Literal[
@@ -59,6 +59,7 @@ class RunConfig(BaseModel):
     name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
     dataset: str = "digits"  # see genlab.data.load_dataset
     size: PositiveInt | None = None  # pixels a side; None: the data set's own
+    subset: int | float | None = None  # train on so many images, or on this share of them, drawn with the seed; None: all
     batch_size: PositiveInt = 128  # images in an update
     seed: int = Field(0, ge=0)  # all randomness follows from it
     precision: Literal["no", "bf16"] = "no"  # "bf16": networks run under bfloat16 autocast
@@ -79,6 +80,17 @@ class RunConfig(BaseModel):
     @classmethod
     def _known_dataset(cls, name: str) -> str:
         return check_dataset(name)
+
+    @field_validator("subset")
+    @classmethod
+    def _count_or_share(cls, subset: int | float | None) -> int | float | None:
+        if subset is not None and not (0 < subset < 1 or (subset >= 1 and subset == int(subset))):
+            raise ValueError(f"subset: {subset} is neither a count of images from 1 on nor a share between 0 and 1")
+        return subset
+
+    def training_set(self) -> ImageSet:
+        "The images that this run learns from."
+        return take(load_dataset(self.dataset, "train", self.size), self.subset, self.seed)
 
     @property
     def hash(self) -> str:

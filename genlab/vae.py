@@ -221,7 +221,7 @@ def larsen_losses(
 def train_vae(run: Run, epochs: int) -> VAE:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    data = load_dataset(config.dataset, "train", config.size)
+    data = config.training_set()
     vae = make_vae(config, data).to(accelerator.device)
     if run.load_weights(epochs, vae):
         return vae
@@ -405,11 +405,11 @@ def run_vae(config: VAEConfig) -> Run:
         for epochs in run.pending():
             n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
             vae = train_vae(run, epochs)
-            train, test = (load_dataset(config.dataset, split, config.size) for split in ("train", "test"))
+            train, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
             start = time.perf_counter()
             samples = decode_codes(vae, draw_codes(vae, n, config.seed))
             seconds = time.perf_counter() - start
-            scores, sources = evaluate(samples, config.dataset, config.metrics), compare_sources(vae, config, n, train)
+            scores, sources = evaluate(samples, config.dataset, config.metrics, train=train.images), compare_sources(vae, config, n, train)
             run.finish(
                 epochs, samples, vae_pictures(vae, config.seed, train, test),
                 scores=scores, sources=sources, sample_seconds=seconds, likelihood=measure_elbo(vae, test) | (NO_ELBO if config.adversarial else {}),

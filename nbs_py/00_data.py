@@ -503,6 +503,36 @@ assert len({derive_seed(1, 2), derive_seed(2, 1), derive_seed(1), derive_seed(1,
 
 
 # %% [markdown]
+# ### Fewer images
+#
+# How does a model fare with a thousand images instead of sixty thousand? `take` draws a part of a data set, as a count or as a share, and the seed says which part.
+
+# %%
+#| export
+def take(
+    data: ImageSet,
+    subset: int | float | None,  # a count of images from 1 on, or a share below 1; None: all of them
+    seed: int = 0,
+) -> ImageSet:
+    "A random part of a data set, in a random order. ValueError if there are not so many images."
+    if subset is None:
+        return data
+    n = round(subset * len(data.images)) if subset < 1 else int(subset)
+    if not 1 <= n <= len(data.images):
+        raise ValueError(f"subset: {subset} is {n} images, and the training set has {len(data.images)}.")
+    index = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(seed, 2)))[:n]
+    return data._replace(images=data.images[index], labels=None if data.labels is None else data.labels[index])
+
+
+# %%
+few = take(data, 100, seed=1)
+assert len(few.images) == len(few.labels) == 100 and torch.equal(few.images, take(data, 100, seed=1).images)
+assert not torch.equal(few.images, take(data, 100, seed=2).images) and take(data, None) is data
+assert len(take(data, 0.1).images) == round(0.1 * len(data.images))
+with pytest.raises(ValueError, match="subset: 1000000 is 1000000 images, and the training set has"):
+    take(data, 1_000_000)
+
+# %% [markdown]
 # ### Why not a `DataLoader`?
 #
 # The usual recipe opens, converts and normalises one image at a time through PIL. For images that fit in memory all of that work can be done on a whole batch at once. Same pixels, to the bit; here is what it costs (measured when this notebook was last executed; `benchmarks/batches.py` repeats it on MNIST):

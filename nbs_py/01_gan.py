@@ -15,13 +15,13 @@
 # %% [markdown]
 # # Generative adversarial networks
 #
-# > Two networks, one of which learns to make what the other cannot tell from real: the DCGAN, its losses, its training loop and what to watch for
+# > Two networks, one of which learns to make what the other cannot tell from real: the DCGAN and report 004's networks, five losses, one training loop, and what to watch for
 #
 # A painter of forgeries and an expert sit in a room. The painter has never seen an original. She shows the expert a picture; the expert, who also sees originals, says how likely it is to be one. Both learn from the verdict. If all goes well the forgeries end up as good as the originals, and the expert can only guess.
 #
 # In a **generative adversarial network** ([Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)) the painter is the **generator** $G$, a network that turns random numbers $z\sim\mathcal N(0,I)$ into an image $G(z)$; the expert is the **discriminator** $D$, which turns an image $x$ into a probability $D(x)$ that it is real. This notebook builds the deep convolutional version, DCGAN ([Radford et al. 2016](https://arxiv.org/abs/1511.06434)), trains it, and measures it.
 #
-# Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`.
+# Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`. Two notebooks go on from here: [01b_mode_collapse](01b_mode_collapse.ipynb), on what a GAN loses and how to keep it, and [01c_few_images](01c_few_images.ipynb), on training with a thousand images.
 
 # %%
 #| default_exp gan
@@ -32,11 +32,24 @@ epochs = 60  # passes over the training set
 snapshots = [1, 5, 20]  # look at the model after these epoch counts, too
 name = "dcgan"  # a word for the run's folder
 size = None  # pixels a side, a multiple of 4; None: the data set's own
+subset = None  # train on so many images, or on this share of them; None: all
 batch_size = 128  # images in an update
-lr = 2e-4  # Adam's learning rate, for both networks
-beta1 = 0.5  # Adam's decay of the gradient's mean
+network = "dcgan"  # dcgan, or report-004: that report's networks
 latent = 100  # numbers in z
-width = 64  # channels at half the image's resolution; doubled at each further halving
+width = 64  # channels at half the image's resolution, doubled at each further halving; report-004: of D's first layer
+extra_layers = 0  # report-004: so many more convolutions in each network
+dropout = 0.0  # share of D's features that is dropped before its last layer
+norm = "batch"  # D's normalisation: batch, layer or spectral
+conditional = False  # tell both networks the class
+loss = "nonsaturating"  # nonsaturating, minmax, hinge or wgan-gp
+penalty = 10.0  # wgan-gp: weight of the gradient penalty
+d_steps = 1  # updates of D for each of G
+unroll = 0  # let G see D's answer so many updates ahead
+lr = 2e-4  # Adam's learning rate
+lr_d = None  # the same for D; None: as for G
+beta1 = 0.5  # Adam's decay of the gradient's mean
+augment = []  # change images before D sees them: flip, colour, hue, tilt, translate, cutout (see 01c_few_images)
+augment_fakes = True  # change generated ones, too
 ema = 0.0  # sample from a moving average of G's weights with this decay; 0: from the last weights
 seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
@@ -51,10 +64,13 @@ from typing import ClassVar, Literal
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import nn
+from torch.func import functional_call
+from torch.nn.utils.parametrizations import spectral_norm
 
-from genlab.data import ImageSet, load_dataset, to_image
+from genlab.augment import Augmentation, augment_images
+from genlab.data import ImageSet, load_dataset, to_image, to_model
 from genlab.fid import check_metrics, evaluate
 from genlab.runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
 
@@ -75,7 +91,7 @@ from genlab.runs import plot_history
 # %%
 #| export
 class GANConfig(RunConfig):
-    "A DCGAN run."
+    "A GAN run."
 
     log_line: ClassVar[str] = (
         "Loss_D: {loss_d:.4f}  Loss_G: {loss_g:.4f}  D(x): {d_x:.4f}  D(G(z)): {d_g_z1:.4f} / {d_g_z2:.4f}"
@@ -83,18 +99,42 @@ class GANConfig(RunConfig):
 
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
+    network: Literal["dcgan", "report-004"] = "dcgan"
     latent: PositiveInt = 100  # dimension of z
-    width: PositiveInt = 64  # channels at half the image's resolution; doubled at each further halving
-    lr: PositiveFloat = 2e-4  # Adam's learning rate, for both networks
+    width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving; report-004: of D's first layer
+    extra_layers: NonNegativeInt = 0  # report-004: more convolutions in each network
+    dropout: float = Field(0.0, ge=0, lt=1)  # share of D's features that is dropped before its last layer
+    norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
+    conditional: bool = False  # both networks are told the class
+    loss: Literal["nonsaturating", "minmax", "hinge", "wgan-gp"] = "nonsaturating"
+    penalty: PositiveFloat = 10.0  # wgan-gp: weight of the gradient penalty
+    d_steps: PositiveInt = 1  # updates of D for each of G
+    unroll: NonNegativeInt = 0  # G sees D's answer so many updates ahead
+    lr: PositiveFloat = 2e-4  # Adam's learning rate
+    lr_d: PositiveFloat | None = None  # the same for D; None: as for G
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
+    augment: list[Augmentation] = []  # what is done to images before D sees them, in this order
+    augment_fakes: bool = True  # do it to generated ones, too
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        if self.loss == "wgan-gp" and self.norm == "batch":
+            raise ValueError("norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'.")
+        if self.network == "report-004" and (self.norm != "batch" or self.conditional):
+            raise ValueError("network: report-004 knows no classes and no other normalisation than none; leave norm and conditional as they are.")
+        if self.network != "report-004" and self.extra_layers:
+            raise ValueError("extra_layers: only the networks of report-004 take more layers; a DCGAN's follow from the image size.")
+        return self
 
 
 # %%
 config = GANConfig(
-    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, batch_size=batch_size, lr=lr, beta1=beta1,
-    latent=latent, width=width, ema=ema, seed=seed, precision=precision, n_samples=n_samples, metrics=metrics,
+    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, subset=subset, batch_size=batch_size, network=network,
+    latent=latent, width=width, extra_layers=extra_layers, dropout=dropout, norm=norm, conditional=conditional, loss=loss, penalty=penalty,
+    d_steps=d_steps, unroll=unroll, lr=lr, lr_d=lr_d, beta1=beta1, augment=augment, augment_fakes=augment_fakes, ema=ema, seed=seed,
+    precision=precision, n_samples=n_samples, metrics=metrics,
 )  # fmt: skip
-data = load_dataset(config.dataset, "train", config.size)
+data = config.training_set()
 show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 
 # %% [markdown]
@@ -174,13 +214,152 @@ def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
     return F.softplus(-fake_logits).mean()
 
 
+def minmax_loss(fake_logits: torch.Tensor) -> torch.Tensor:
+    "The generator's part of the value itself, log(1 - D(G(z))), averaged over the batch (Goodfellow et al. 2014, eq. 1)."
+    return -F.softplus(fake_logits).mean()
+
+
 # %%
 real_logits, fake_logits = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
 bce = F.binary_cross_entropy_with_logits
 assert torch.isclose(discriminator_loss(real_logits, fake_logits), bce(real_logits, torch.ones(2)) + bce(fake_logits, torch.zeros(2)))
 assert torch.isclose(generator_loss(fake_logits), bce(fake_logits, torch.ones(2)))
+assert torch.isclose(minmax_loss(fake_logits), (1 - fake_logits.sigmoid()).log().mean())
 assert torch.isclose(discriminator_loss(torch.zeros(1), torch.zeros(1)), torch.tensor(4.0).log()), "a guessing D has loss log 4"
 assert generator_loss(torch.tensor([-1e4])).isfinite()
+
+
+# %% [markdown]
+# ### Losses without a logarithm
+#
+# **Hinge** ([Lim and Ye 2017](https://arxiv.org/abs/1705.02894), [Miyato et al. 2018](https://arxiv.org/abs/1802.05957)): the discriminator wants its output above 1 on real images and below -1 on fakes, and has no interest in more; the generator just raises the output. What is settled no longer pulls at the discriminator, so its outputs stay small.
+#
+# **Wasserstein** ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)): suppose the *critic* $f$ (no longer a probability) may nowhere be steeper than 1: moving by one unit of distance in image space changes $f$ by at most one. Then $\max_f\mathbb E_x f(x)-\mathbb E_z f(G(z))$ is the *earth mover's distance* between data and fakes: how far, on average, each bit of probability has to be carried. Unlike the Jensen-Shannon divergence it does not level off when the two are far apart, so its slope is of use however bad the forgeries are. [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) keep the slope near 1 with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP).
+
+# %%
+#| export
+def hinge_discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    "max(0, 1 - D(x)) + max(0, 1 + D(G(z))), averaged over the batch (Lim and Ye 2017; Miyato et al. 2018, eq. 16)."
+    return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+
+
+def critic_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    "f(G(z)) - f(x), averaged over the batch: an estimate of minus the earth mover's distance (Arjovsky et al. 2017, eq. 2)."
+    return fake_logits.mean() - real_logits.mean()
+
+
+def raise_loss(fake_logits: torch.Tensor) -> torch.Tensor:
+    "-f(G(z)), averaged over the batch: the generator's loss against a hinge discriminator or a critic."
+    return -fake_logits.mean()
+
+
+LOSSES = {  # name: the discriminator's, the generator's
+    "nonsaturating": (discriminator_loss, generator_loss),
+    "minmax": (discriminator_loss, minmax_loss),
+    "hinge": (hinge_discriminator_loss, raise_loss),
+    "wgan-gp": (critic_loss, raise_loss),
+}
+
+
+def gradient_penalty(
+    critic,  # a function of images (B, ...) that returns (B,)
+    real: torch.Tensor,  # (B, ...)
+    fake: torch.Tensor,  # (B, ...)
+) -> torch.Tensor:  # scalar
+    "(slope of the critic - 1)^2 at a random point between each real image and a fake, averaged (Gulrajani et al. 2017, eq. 3)."
+    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
+    between = torch.lerp(real, fake.detach(), share).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+# %% [markdown]
+# A linear critic $f(x)=w\cdot x$ has the slope $\lVert w\rVert$ everywhere. With $\lVert w\rVert=1$ it costs nothing, with 3 it costs $(3-1)^2=4$. And between two points the best such critic returns exactly their distance:
+
+# %%
+real, fake, w = torch.randn(5, 7).double(), torch.randn(5, 7).double(), torch.randn(7).double()
+w /= w.norm()
+assert gradient_penalty(lambda x: x @ w, real, fake) < 1e-24
+assert torch.isclose(gradient_penalty(lambda x: 3 * x @ w, real, fake), torch.tensor(4.0).double())
+straight = (real[0] - fake[0]) / (real[0] - fake[0]).norm()
+assert torch.isclose(-critic_loss(real[:1] @ straight, fake[:1] @ straight), (real[0] - fake[0]).norm())
+assert hinge_discriminator_loss(torch.tensor([1.0, 5.0]), torch.tensor([-1.0, -9.0])) == 0, "sure enough"
+assert hinge_discriminator_loss(torch.tensor([0.5]), torch.tensor([0.0])) == 1.5
+
+# %% [markdown]
+# Seen by the generator, the four differ in how strongly a fake with logit $a$ is pushed:
+
+# %%
+a = torch.linspace(-6, 6, 201, dtype=torch.float64, requires_grad=True)
+fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
+for (name_, (_, loss_)), style in zip(LOSSES.items(), ["-", "-", "-", "--"], strict=True):
+    ax.plot(a.detach(), torch.autograd.grad(len(a) * loss_(a), a)[0], style, label=name_)
+ax.set(xlabel="logit (or critic's value) of a fake", ylabel="slope of the generator's loss")
+ax.legend(frameon=False, fontsize=8);
+
+
+# %% [markdown]
+# ### Looking ahead
+#
+# The generator's loss treats the discriminator as fixed. So the generator may run to where *this* discriminator is weakest, all images to the same place, and a step later the discriminator has learned about that place. An **unrolled GAN** ([Metz et al. 2017](https://arxiv.org/abs/1611.02163)) asks what the discriminator will have become after $k$ more updates, and differentiates *through* these updates: the generator then sees that a crowded place will be punished. The updates are those that Adam would make, written as formulas instead of in-place changes:
+
+# %%
+#| export
+def unrolled_parameters(
+    net: nn.Module,
+    opt: torch.optim.Adam,  # its optimizer; nothing of it is changed
+    loss,  # of a dictionary of parameters: the scalar that `opt` minimises
+    steps: int,
+) -> dict[str, torch.Tensor]:  # parameters by name, differentiable in all that `loss` depends on
+    "What `net`'s parameters would be after `steps` more updates by Adam (Metz et al. 2017, eqs. 7-8; Kingma and Ba 2015)."
+    (group,) = opt.param_groups
+    (b1, b2), params, zero = group["betas"], dict(net.named_parameters()), torch.zeros(())
+    states = [opt.state.get(p, {}) for p in params.values()]
+    m, v = ([state.get(key, zero.to(p.device)) for state, p in zip(states, params.values(), strict=True)] for key in ("exp_avg", "exp_avg_sq"))
+    n = int(states[0].get("step", 0))
+    for i in range(n + 1, n + steps + 1):
+        grads = torch.autograd.grad(loss(params), params.values(), create_graph=True)
+        m = [b1 * old + (1 - b1) * g for old, g in zip(m, grads, strict=True)]
+        v = [b2 * old + (1 - b2) * g**2 for old, g in zip(v, grads, strict=True)]
+        change = [x / (1 - b1**i) / ((y / (1 - b2**i) + 1e-16).sqrt() + group["eps"]) for x, y in zip(m, v, strict=True)]  # 1e-16: a root's slope at 0
+        params = {key: p - group["lr"] * step for (key, p), step in zip(params.items(), change, strict=True)}
+    return params
+
+
+# %% [markdown]
+# Two checks on a toy. Three unrolled steps give the weights that three real steps give. And the gradient through three steps equals finite differences, where the plain gradient, which takes the discriminator as fixed, does not:
+
+# %%
+torch.manual_seed(0)
+toy_D = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0)).double()
+toy_opt, toy_real, toy_z = torch.optim.Adam(toy_D.parameters(), 0.05, (0.5, 0.999)), torch.randn(8, 2).double(), torch.randn(8, 2).double()
+
+
+def toy_loss(params, fake):
+    return discriminator_loss(functional_call(toy_D, params, toy_real), functional_call(toy_D, params, fake))
+
+
+def toy_step(fake):
+    toy_opt.zero_grad()
+    toy_loss(dict(toy_D.named_parameters()), fake).backward()
+    toy_opt.step()
+
+
+def ahead(theta, steps=3):
+    fake = toy_z * theta[:2] + theta[2:]  # a generator of four numbers: scale and shift
+    return generator_loss(functional_call(toy_D, unrolled_parameters(toy_D, toy_opt, lambda p: toy_loss(p, fake), steps), fake))
+
+
+theta = torch.tensor([0.5, -0.3, 1.0, 0.2], dtype=torch.float64, requires_grad=True)
+toy_step(toy_z)  # so that Adam has a past
+assert torch.autograd.gradcheck(ahead, theta)
+plain, through = (torch.autograd.grad(ahead(theta, steps), theta)[0] for steps in (0, 3))
+print("gradient with D fixed", plain.numpy().round(3), "through three updates", through.numpy().round(3))
+fake = (toy_z * theta[:2] + theta[2:]).detach()
+expected = unrolled_parameters(toy_D, toy_opt, lambda p: toy_loss(p, fake), 3)
+for _ in range(3):
+    toy_step(fake)
+assert all(torch.allclose(p, expected[key], atol=1e-9) for key, p in toy_D.named_parameters())
 
 
 # %% [markdown]
@@ -189,6 +368,8 @@ assert generator_loss(torch.tensor([-1e4])).isfinite()
 # DCGAN's recipe: no pooling and no hidden dense layers, only (transposed) convolutions, which halve or double the resolution by their stride of 2; batch normalisation except at the ends; ReLU in the generator, leaky ReLU in the discriminator; tanh at the generator's output, because images live in [-1, 1].
 #
 # A side is halved until it is odd or less than 8: 16 → 8 → 4, 28 → 14 → 7, 32 → 16 → 8 → 4, 64 → 32 → 16 → 8 → 4. The discriminator goes down these stairs and the generator up, with the number of channels doubled at each step down.
+#
+# Three options, for later. `norm="layer"` normalises each image by itself, as the gradient penalty wants. `norm="spectral"` divides each of the discriminator's weights by its largest singular value, so that no layer can stretch anything by more than one (Miyato et al. 2018). A **conditional** GAN is told the class $y$: the generator gets it as a one-hot vector beside $z$, the discriminator adds to its logit the product of the features, summed over positions, with a learned vector of the class (*projection*, [Miyato and Koyama 2018](https://arxiv.org/abs/1802.05637)).
 
 # %%
 #| export
@@ -205,38 +386,42 @@ def stairs(size: int) -> list[int]:
 # %%
 #| export
 class Generator(nn.Module):
-    "z (B, latent) to images (B, channels, size, size) in [-1, 1] (Radford et al. 2016)."
+    "z (B, latent), and labels (B,) if it has classes, to images (B, channels, size, size) in [-1, 1] (Radford et al. 2016)."
 
-    def __init__(self, latent: int, channels: int, size: int, width: int = 64):
+    def __init__(self, latent: int, channels: int, size: int, width: int = 64, classes: int = 0):
         super().__init__()
         *ups, base = stairs(size)
-        self.latent, w = latent, width * 2 ** (len(ups) - 1)
-        layers = [nn.Unflatten(1, (latent, 1, 1)), nn.ConvTranspose2d(latent, w, base, bias=False), nn.BatchNorm2d(w), nn.ReLU()]
+        self.latent, self.classes, w = latent, classes, width * 2 ** (len(ups) - 1)
+        layers = [nn.Unflatten(1, (latent + classes, 1, 1)), nn.ConvTranspose2d(latent + classes, w, base, bias=False), nn.BatchNorm2d(w), nn.ReLU()]
         for _ in ups[1:]:
             layers += [nn.ConvTranspose2d(w, w // 2, 4, 2, 1, bias=False), nn.BatchNorm2d(w // 2), nn.ReLU()]
             w //= 2
         self.net = nn.Sequential(*layers, nn.ConvTranspose2d(w, channels, 4, 2, 1), nn.Tanh())
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return self.net(z)
+    def forward(self, z: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        return self.net(torch.cat([z, F.one_hot(y, self.classes)], 1) if self.classes else z)
 
 
 # %%
 #| export
 class Discriminator(nn.Module):
-    "Images (B, channels, size, size) in [-1, 1] to logits (B,): positive means real (Radford et al. 2016)."
+    "Images (B, channels, size, size) in [-1, 1], and labels (B,) if it has classes, to logits (B,): positive means real (Radford et al. 2016)."
 
-    def __init__(self, channels: int, size: int, width: int = 64):
+    def __init__(self, channels: int, size: int, width: int = 64, classes: int = 0, norm: str = "batch", dropout: float = 0.0):
         super().__init__()
         *downs, base = stairs(size)
+        make = {"batch": nn.BatchNorm2d, "layer": lambda w: nn.GroupNorm(1, w), "spectral": lambda w: nn.Identity()}[norm]
         w, layers = width, [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for _ in downs[1:]:
-            layers += [nn.Conv2d(w, w * 2, 4, 2, 1, bias=False), nn.BatchNorm2d(w * 2), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(w, w * 2, 4, 2, 1, bias=False), make(w * 2), nn.LeakyReLU(0.2)]
             w *= 2
-        self.net = nn.Sequential(*layers, nn.Conv2d(w, 1, base), nn.Flatten(0))
+        self.features = nn.Sequential(*layers, *[nn.Dropout(dropout)] * (dropout > 0))
+        self.logit = nn.Sequential(nn.Conv2d(w, 1, base), nn.Flatten(0))
+        self.embed = nn.Embedding(classes, w) if classes else None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x)
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        h = self.features(x)
+        return self.logit(h) if self.embed is None else self.logit(h) + (self.embed(y) * h.sum((2, 3))).sum(1)
 
 
 # %% [markdown]
@@ -275,12 +460,11 @@ def layer_table(
 
 # %%
 channels, pixels = data.images.shape[1], data.images.shape[-1]
-G = Generator(latent, channels, pixels, width).apply(init_weights)
-layer_table(G, torch.randn(2, latent))
+sketch = Generator(latent, channels, pixels, width).apply(init_weights)
+layer_table(sketch, torch.randn(2, latent))
 
 # %%
-D = Discriminator(channels, pixels, width).apply(init_weights)
-layer_table(D, torch.zeros(2, channels, pixels, pixels))
+layer_table(Discriminator(channels, pixels, width), torch.zeros(2, channels, pixels, pixels))
 
 # %%
 assert [stairs(s) for s in (16, 28, 32, 64)] == [[16, 8, 4], [28, 14, 7], [32, 16, 8, 4], [64, 32, 16, 8, 4]]
@@ -289,6 +473,11 @@ for s in (16, 28, 32, 64):
         fake = Generator(10, c, s, 8)(torch.randn(3, 10))
         assert fake.shape == (3, c, s, s) and fake.abs().max() <= 1
         assert Discriminator(c, s, 8)(fake).shape == (3,)
+y = torch.tensor([0, 1, 1])
+told, judge = Generator(10, 1, 16, 8, classes=2), Discriminator(1, 16, 8, classes=2, norm="layer")
+fake = told(torch.ones(3, 10), y).detach()
+assert not torch.allclose(fake[0], fake[1]) and torch.allclose(fake[1], fake[2]), "the class decides"
+assert not torch.isclose(judge(fake, y)[0], judge(fake, 1 - y)[0])
 with pytest.raises(ValueError, match="30 pixels cannot be"):
     Generator(10, 1, 30)
 seed_everything(0)
@@ -297,57 +486,182 @@ assert abs(big.std() - 0.02) < 3e-4 and abs(big.mean()) < 3e-4
 
 
 # %% [markdown]
+# ### Report 004's networks
+#
+# Report 004 built its GANs in Keras and printed their layers. The generator has one dense layer, which holds most of its parameters, a transposed convolution that doubles the resolution, and a convolution; the discriminator has three convolutions of 3x3 pixels and a dense layer. There is no batch normalisation. The report does not give the rate of its dropout or the initialisation; ours are 0.4 (from the tutorial that it cites) and Keras's default, Glorot's.
+#
+# It also says that the network *collapsed* when layers were added. `extra_layers` adds them: so many 3x3 convolutions more before the last layer of each network.
+
+# %%
+#| export
+def _more_layers(w: int, n: int) -> list[nn.Module]:
+    return [layer for _ in range(n) for layer in (nn.Conv2d(w, w, 3, padding=1), nn.LeakyReLU(0.2))]
+
+
+def report004_generator(latent: int, channels: int, size: int, extra_layers: int = 0) -> nn.Module:
+    "z (B, latent) to images (B, channels, size, size) in [-1, 1], as in report 004. ValueError if `size` is no multiple of 4."
+    half = stairs(size)[1]
+    net = nn.Sequential(
+        nn.Linear(latent, 256 * half**2), nn.LeakyReLU(0.2), nn.Unflatten(1, (256, half, half)),
+        nn.ConvTranspose2d(256, 128, 4, 2, 1), nn.LeakyReLU(0.2), *_more_layers(128, extra_layers), nn.Conv2d(128, channels, 3, padding=1), nn.Tanh(),
+    )  # fmt: skip
+    net.latent, net.classes = latent, 0
+    return net
+
+
+def report004_discriminator(channels: int, size: int, width: int = 64, dropout: float = 0.4, extra_layers: int = 0) -> nn.Module:
+    "Images (B, channels, size, size) to logits (B,), as in report 004, where `width` is 56 for MNIST and 64 for CIFAR-10."
+    w, quarter = width, size // 4
+    return nn.Sequential(
+        nn.Conv2d(channels, w, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(w, 2 * w, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(2 * w, 4 * w, 3, 2, 1), nn.LeakyReLU(0.2),
+        *_more_layers(4 * w, extra_layers), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * w * quarter**2, 1), nn.Flatten(0),
+    )  # fmt: skip
+
+
+def init_glorot(module: nn.Module) -> None:
+    "Keras's initialisation of one layer (Glorot and Bengio 2010, eq. 16); use as `net.apply(init_glorot)`."
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+# %%
+table = layer_table(report004_generator(100, 1, 28), torch.zeros(2, 100))
+print(f"{table.parameters.sum():,} parameters")
+table
+
+# %%
+table = layer_table(report004_discriminator(1, 28, 56), torch.zeros(2, 1, 28, 28))
+print(f"{table.parameters.sum():,} parameters")
+table
+
+# %% [markdown]
+# The report's four totals, to the parameter:
+
+# %%
+total = lambda net: sum(p.numel() for p in net.parameters())
+assert total(report004_discriminator(3, 32, 64)) == 387_201 and total(report004_generator(100, 3, 32)) == 7_147_011
+assert total(report004_discriminator(1, 28, 56)) == 294_113 and total(report004_generator(100, 1, 28)) == 5_593_345
+table = layer_table(report004_discriminator(3, 32, 64), torch.zeros(2, 3, 32, 32))
+assert list(table["output shape"])[:6:2] == [(64, 32, 32), (128, 16, 16), (256, 8, 8)] and list(table.parameters[table.parameters > 0]) == [1792, 73856, 295168, 16385]
+table = layer_table(report004_generator(100, 3, 32), torch.zeros(2, 100))
+assert list(table["output shape"])[3::2] == [(128, 32, 32), (3, 32, 32)] and list(table.parameters[table.parameters > 0]) == [6_619_136, 524_416, 3_459]
+assert report004_generator(10, 1, 16, 2)(torch.zeros(3, 10)).shape == (3, 1, 16, 16)
+
+
+# %% [markdown]
+# ## One update
+#
+# One update has two halves. First the discriminator sees a batch of real images and a batch of fakes and takes a step; then the generator takes a step against the discriminator *as it has just become*. The same fakes serve for both; `detach` keeps the discriminator's loss from reaching into the generator. Everything above finds its place: the loss by its name, the penalty, the unrolled discriminator, and augmentations, which change images before the discriminator sees them.
+#
+# Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and the mean $D(G(z))$ on the fakes before and after the discriminator's step. A verdict is the probability $\sigma(a)$ where the loss knows probabilities, and the bare output $a$ for hinge and Wasserstein.
+
+# %%
+#| export
+def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
+    "Mean of D(x), as a probability where the loss takes logits for that, else as it is."
+    return (logits.sigmoid() if loss in ("nonsaturating", "minmax") else logits).mean().detach()
+
+
+def update_gan(
+    G: nn.Module,
+    D: nn.Module,
+    opt_G: torch.optim.Adam,
+    opt_D: torch.optim.Adam,
+    real: torch.Tensor,  # images, or points of any shape (B, ...)
+    y: torch.Tensor | None,  # their classes (B,), for networks that are told
+    config: GANConfig,
+    follow: bool = True,  # G takes a step, too
+) -> dict[str, torch.Tensor]:  # what is logged
+    "One update of the discriminator and, if asked, one of the generator."
+    loss_of_D, loss_of_G = LOSSES[config.loss]
+    seen = lambda x, fake: augment_images(x, config.augment) if config.augment_fakes or not fake else x
+    told = [] if y is None else [y]
+    fake = G(torch.randn(len(real), config.latent, device=real.device), *told)
+
+    # The discriminator's step: call real images real, and fakes fake.
+    real_seen, fake_seen = seen(real, False), seen(fake, True)
+    real_logits, fake_logits = D(real_seen, *told), D(fake_seen.detach(), *told)
+    loss_D = loss_of_D(real_logits, fake_logits)
+    if config.loss == "wgan-gp":
+        loss_D = loss_D + config.penalty * gradient_penalty(lambda x: D(x, *told), real_seen, fake_seen)
+    opt_D.zero_grad()
+    loss_D.backward()
+    opt_D.step()
+
+    # The generator's step: have the fakes called real.
+    judge = lambda params, x: functional_call(D, params, (x, *told))
+    params = dict(D.named_parameters())
+    if config.unroll and follow:
+        params = unrolled_parameters(D, opt_D, lambda p: loss_of_D(judge(p, real_seen), judge(p, fake_seen)), config.unroll)
+    new_logits = judge(params, fake_seen)
+    loss_G = loss_of_G(new_logits)
+    if follow:
+        opt_G.zero_grad()
+        loss_G.backward()
+        opt_G.step()
+
+    d_x, d_g_z1, d_g_z2 = (verdict(logits, config.loss) for logits in (real_logits, fake_logits, new_logits))
+    return {"loss_d": loss_D.detach(), "loss_g": loss_G.detach(), "d_x": d_x, "d_g_z1": d_g_z1, "d_g_z2": d_g_z2}
+
+
+# %% [markdown]
 # ## The training loop
 #
-# One update has two halves. First the discriminator sees a batch of real images and a batch of fakes and takes a step; then the generator takes a step against the discriminator *as it has just become*. The same fakes serve for both; `detach` keeps the discriminator's loss from reaching into the generator. Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and the mean $D(G(z))$ on the fakes before and after the discriminator's step.
-#
 # `run.batches` is where a data loader usually stands; it also restores, saves and seeds ([00_runs](00_runs.ipynb)). Calling `train_gan` with 5 epochs and then with 20 trains 20 in all.
+#
+# One number more is logged, $D$'s verdict on images that it has *not* learned from, of the test set. If it falls behind $D(x)$, the discriminator has begun to know the training images by heart ([01c_few_images](01c_few_images.ipynb)).
 
 # %%
 #| export
-def make_networks(config: GANConfig, data: ImageSet) -> tuple[Generator, Discriminator]:
-    "Freshly initialised networks for images like those of `data`; the seed decides the weights."
+def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
+    "Freshly initialised generator and discriminator for images like those of `data`; the seed decides the weights. ValueError if they cannot be."
     _, channels, size, _ = data.images.shape
+    if config.conditional and not data.classes:
+        raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
     seed_everything(config.seed, 0)
-    G = Generator(config.latent, channels, size, config.width).apply(init_weights)
-    return G, Discriminator(channels, size, config.width).apply(init_weights)
+    if config.network == "report-004":
+        G = report004_generator(config.latent, channels, size, config.extra_layers)
+        return G.apply(init_glorot), report004_discriminator(channels, size, config.width, config.dropout, config.extra_layers).apply(init_glorot)
+    classes = len(data.classes) if config.conditional else 0
+    G = Generator(config.latent, channels, size, config.width, classes).apply(init_weights)
+    D = Discriminator(channels, size, config.width, classes, config.norm, config.dropout).apply(init_weights)
+    if config.norm == "spectral":
+        for layer in [m for m in D.modules() if isinstance(m, nn.Conv2d)]:
+            spectral_norm(layer)
+    return G, D
 
 
 # %%
 #| export
-def train_gan(run: Run, epochs: int) -> Generator:
+def train_gan(run: Run, epochs: int) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the generator to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    data = load_dataset(config.dataset, "train", config.size)
+    data = config.training_set()
     G, D = (net.to(accelerator.device) for net in make_networks(config, data))
     if run.load_weights(epochs, G):
         return G
     average = EMA(G, config.ema)
-    opt_G, opt_D = (torch.optim.Adam(net.parameters(), config.lr, betas=(config.beta1, 0.999)) for net in (G, D))
+    opt_G, opt_D = (torch.optim.Adam(net.parameters(), lr, betas=(config.beta1, 0.999)) for net, lr in ((G, config.lr), (D, config.lr_d or config.lr)))
     G, D, opt_G, opt_D = accelerator.prepare(G, D, opt_G, opt_D)
+    held_out = load_dataset(config.dataset, "test", config.size)
 
-    for real, _ in run.batches(data, epochs, accelerator.device, G=G, D=D, average=average, opt_G=opt_G, opt_D=opt_D):
-        fake = G(torch.randn(len(real), config.latent, device=real.device))
-
-        # The discriminator's step: call real images real, and fakes fake.
-        real_logits, fake_logits = D(real), D(fake.detach())
-        loss_D = discriminator_loss(real_logits, fake_logits)
-        opt_D.zero_grad()
-        accelerator.backward(loss_D)
-        opt_D.step()
-
-        # The generator's step: have the fakes called real.
-        new_logits = D(fake)
-        loss_G = generator_loss(new_logits)
-        opt_G.zero_grad()
-        accelerator.backward(loss_G)
-        opt_G.step()
-
+    for real, y in run.batches(data, epochs, accelerator.device, G=G, D=D, average=average, opt_G=opt_G, opt_D=opt_D):
+        losses = update_gan(G, D, opt_G, opt_D, real, y if config.conditional else None, config, follow=run.step % config.d_steps == 0)
         average.update(G)
-        d_x, d_g_z1, d_g_z2 = (logits.sigmoid().mean() for logits in (real_logits, fake_logits, new_logits))
-        run.log(loss_d=loss_D, loss_g=loss_G, d_x=d_x, d_g_z1=d_g_z1, d_g_z2=d_g_z2)
+        if run.step % run.log_every == 0:
+            run.log(**losses, d_held_out=judge_held_out(D, held_out, real, config))
     run.keep_weights(epochs, average.model)
     return average.model
+
+
+@torch.no_grad()
+def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config: GANConfig) -> torch.Tensor:
+    "The verdict on as many images as `like` has, drawn from those that D does not learn from."
+    index = torch.randint(len(held_out.images), (len(like),))
+    x = augment_images(to_model(held_out.images[index].to(like.device)), config.augment)
+    told = [held_out.labels[index].to(like.device)] if config.conditional else []
+    return verdict(D(x, *told), config.loss)
 
 
 # %% [markdown]
@@ -357,14 +671,15 @@ def train_gan(run: Run, epochs: int) -> Generator:
 #| export
 @torch.no_grad()
 def sample_gan(
-    G: Generator,
+    G: nn.Module,
     n: int,  # number of images
     seed: int = 0,  # image i depends on (seed, i) only
 ) -> torch.Tensor:  # uint8 (n, C, H, W), on the CPU
-    "Images from a generator."
+    "Images from a generator; a conditional one draws its classes in turn."
     device = next(G.parameters()).device
-    z = latents(n, (G.latent,), seed)
-    return torch.cat([to_image(G.eval()(batch.to(device))).cpu() for batch in z.split(500)])
+    z, y = latents(n, (G.latent,), seed).split(500), (torch.arange(n) % max(1, G.classes)).split(500)
+    told = lambda classes: [classes.to(device)] * (G.classes > 0)
+    return torch.cat([to_image(G.eval()(batch.to(device), *told(classes))).cpu() for batch, classes in zip(z, y, strict=True)])
 
 
 # %% [markdown]
@@ -381,9 +696,9 @@ def run_gan(config: GANConfig) -> Run:
             G = train_gan(run, epochs)
             start = time.perf_counter()
             samples = sample_gan(G, config.n_samples or n_test, config.seed)
-            seconds = time.perf_counter() - start
-            scores = evaluate(samples, config.dataset, config.metrics)
-            run.finish(epochs, samples, scores=scores, sample_seconds=seconds)
+            drawn = time.perf_counter()
+            scores = evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
+            run.finish(epochs, samples, scores=scores, sample_seconds=drawn - start, score_seconds=time.perf_counter() - drawn)
     return run
 
 
@@ -418,8 +733,9 @@ history = run.history or pd.read_csv(run.folder / "history.csv").to_dict("record
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
 plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss (nats)", axes[0])
 plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
-axes[0].axhline(1.386, color="0.6", linewidth=0.8, linestyle="--")
-axes[1].axhline(0.5, color="0.6", linewidth=0.8, linestyle="--")
+if loss == "nonsaturating":
+    axes[0].axhline(1.386, color="0.6", linewidth=0.8, linestyle="--")
+    axes[1].axhline(0.5, color="0.6", linewidth=0.8, linestyle="--")
 fig.suptitle("losses and verdicts; dashed: a discriminator that guesses");
 
 # %% [markdown]
@@ -467,7 +783,8 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 # ## What to watch for
 #
 # - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.
-# - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there?
+# - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it.
+# - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) has a remedy.
 # - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
 # - **Seeds.** A GAN's result varies from seed to seed ([Lucic et al. 2018](https://arxiv.org/abs/1711.10337)). Two runs are not a comparison.
 #
@@ -475,6 +792,6 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 #
 # 1. Train with `-p ema 0.99`. What changes in the table, and what in the loss curves? Why not in the curves?
 # 2. Leave out `detach()`. Why does PyTorch now refuse the generator's step? Make it run with `retain_graph=True` in the discriminator's `backward`: what has that step left in the generator's `.grad`, and why does it do no harm? (Look where `zero_grad` stands.)
-# 3. Let the generator minimise $\log(1-D(G(z)))$. How many epochs until the samples look like anything?
-# 4. Count how often each digit is generated, with the classifier of [05_fid](05_fid.ipynb) (`load_lenet("digits")`). Is any class missing?
+# 3. Train with `-p loss minmax`. How many epochs until the samples look like anything?
+# 4. `-p conditional true` tells both networks the class. Is the distance smaller? Is it a fair comparison?
 # 5. Where should the ends of the loss curves lie if $p_g=p$? Estimate from the table how far this model is from that, and discuss why the losses alone cannot tell.

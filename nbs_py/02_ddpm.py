@@ -32,6 +32,7 @@ epochs = 30  # passes over the training set
 snapshots = [1, 5]  # look at the model after these epoch counts, too
 name = "unet"  # a word for the run's folder
 size = None  # pixels a side; None: the data set's own
+subset = None  # train on so many images, or on this share of them; None: all
 network = "unet"  # unet, or seed: the U-Net of report 003
 channels = None  # 3: show gray images to the network as three equal channels, as report 003 did; None: as they are
 widths = None  # channels at each resolution of the U-Net, e.g. [32, 64, 128]; None: these, half of them for images below 24 pixels
@@ -150,12 +151,12 @@ class DDPMConfig(RunConfig):
 
 # %%
 config = DDPMConfig(
-    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, network=network, channels=channels, widths=widths,
+    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, subset=subset, network=network, channels=channels, widths=widths,
     blocks=blocks, heads=heads, T=T, schedule=schedule, target=target, min_snr=min_snr, conditional=conditional,
     batch_size=batch_size, lr=lr, ema=ema, seed=seed, precision=precision, channels_last=channels_last, compile=compile,
     sampler=sampler, steps=steps, guidance=guidance, n_samples=n_samples, metrics=metrics, compare=compare,
 )  # fmt: skip
-data = load_dataset(config.dataset, "train", config.size)
+data = config.training_set()
 test = load_dataset(config.dataset, "test", config.size)
 show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 
@@ -254,7 +255,7 @@ def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
 def train_ddpm(run: Run, epochs: int) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    data, diffusion = load_dataset(config.dataset, "train", config.size), make_diffusion(config)
+    data, diffusion = config.training_set(), make_diffusion(config)
     net = make_network(config, data).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
@@ -769,7 +770,7 @@ def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Ten
     "Samples, evaluations of the network for each, seconds, and scores."
     start = time.perf_counter()
     samples, evaluations = sample_ddpm(net, config, test, config.n_samples or len(test.images), config.seed)
-    return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics)
+    return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
 
 
 def run_ddpm(config: DDPMConfig) -> Run:

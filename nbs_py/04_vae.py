@@ -30,6 +30,7 @@ epochs = 60  # passes over the training set
 snapshots = [1, 5, 20]  # look at the model after these epoch counts, too
 name = "vae"  # a word for the run's folder
 size = None  # pixels a side, a multiple of 4; None: the data set's own
+subset = None  # train on so many images, or on this share of them; None: all
 batch_size = 128  # images in an update
 network = "residual"  # residual: ours; conv: report 002's; mlp: report 004's
 width = None  # channels at half the image's resolution, a multiple of 8; None: 32 from 24 pixels on, else 16; mlp has none
@@ -108,11 +109,11 @@ class VAEConfig(RunConfig):
 
 # %%
 config = VAEConfig(
-    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, batch_size=batch_size, network=network, width=width,
+    dataset=dataset, epochs=epochs, snapshots=snapshots, name=name, size=size, subset=subset, batch_size=batch_size, network=network, width=width,
     latent=latent, likelihood=likelihood, scale=scale, beta=beta, adversarial=adversarial, lr=lr, ema=ema, seed=seed,
     precision=precision, n_samples=n_samples, metrics=metrics,
 )  # fmt: skip
-data, test = (load_dataset(config.dataset, split, config.size) for split in ("train", "test"))
+data, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
 show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 
 # %% [markdown]
@@ -553,7 +554,7 @@ def larsen_losses(
 def train_vae(run: Run, epochs: int) -> VAE:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    data = load_dataset(config.dataset, "train", config.size)
+    data = config.training_set()
     vae = make_vae(config, data).to(accelerator.device)
     if run.load_weights(epochs, vae):
         return vae
@@ -767,11 +768,11 @@ def run_vae(config: VAEConfig) -> Run:
         for epochs in run.pending():
             n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
             vae = train_vae(run, epochs)
-            train, test = (load_dataset(config.dataset, split, config.size) for split in ("train", "test"))
+            train, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
             start = time.perf_counter()
             samples = decode_codes(vae, draw_codes(vae, n, config.seed))
             seconds = time.perf_counter() - start
-            scores, sources = evaluate(samples, config.dataset, config.metrics), compare_sources(vae, config, n, train)
+            scores, sources = evaluate(samples, config.dataset, config.metrics, train=train.images), compare_sources(vae, config, n, train)
             run.finish(
                 epochs, samples, vae_pictures(vae, config.seed, train, test),
                 scores=scores, sources=sources, sample_seconds=seconds, likelihood=measure_elbo(vae, test) | (NO_ELBO if config.adversarial else {}),

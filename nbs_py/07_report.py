@@ -49,6 +49,7 @@ import typst
 import yaml
 from papermill import inspect_notebook
 
+from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
 from genlab.data import load_dataset, show_grid, to_image
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from genlab.fid import plot_nearest
@@ -67,19 +68,20 @@ import pytest
 # %% [markdown]
 # ## From a profile to jobs
 #
-# A **job** is one execution of a notebook: a run, up to one epoch count. Everything that can be wrong with a profile is found here, before anything is trained: an unknown notebook, an unknown parameter (papermill itself would only warn, and run the defaults), a value out of range.
+# A **job** is a run at one of its epoch counts. A row's jobs are done by a single execution of its notebook, up to the last count. Everything that can be wrong with a profile is found here, before anything is trained: an unknown notebook, an unknown parameter (papermill itself would only warn, and run the defaults), a value out of range.
 
 # %%
 #| export
+LABS = {"01b_mode_collapse": ring_file}  # notebooks that find out something by themselves, and the file where they keep it
 CONFIGS: dict[str, type[RunConfig]] = {"01_gan": GANConfig, "02_ddpm": DDPMConfig, "04_vae": VAEConfig}  # the notebooks that train, and what configures them
 
 
 class Job(NamedTuple):
-    "One notebook, executed up to one epoch count of one run."
+    "A run at one epoch count, and the notebook that gets it there."
 
     notebook: str  # "01_gan"
-    parameters: dict  # for papermill
-    run: Run
+    parameters: dict  # for papermill; they cover all epoch counts of the row
+    run: Run  # configured for this epoch count
 
     @property
     def epochs(self) -> int:
@@ -90,22 +92,21 @@ class Job(NamedTuple):
         return self.run.epoch_folder(self.epochs)
 
     @property
+    def result(self) -> Path:
+        "What the execution leaves last: the metrics at the row's last epoch count."
+        return self.run.epoch_folder(self.parameters["epochs"]) / "metrics.json"
+
+    @property
     def log(self) -> Path:
         "What the execution printed."
-        return self.run.folder / f"{self.folder.name}.log"
+        return self.result.parent.with_suffix(".log")
 
 
 # %%
 #| export
 def plan(profile: Path) -> list[Job]:
     "The jobs of a profile, in its order. ValueError, one sentence that names the row, if it cannot be run as written."
-    if not profile.exists():
-        known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
-        raise ValueError(f"profile: there is no {profile.stem!r}; choose one of {known}.")
-    try:
-        rows = (yaml.safe_load(profile.read_text()) or {}).get("runs")
-    except (yaml.YAMLError, AttributeError) as problem:
-        raise ValueError(f"profile {profile.stem}: it is no YAML: {' '.join(str(problem).split())}") from None
+    rows = _read_profile(profile).get("runs")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
     jobs: dict[Path, Job] = {}
@@ -120,26 +121,47 @@ def plan(profile: Path) -> list[Job]:
     return list(jobs.values())
 
 
+def plan_labs(profile: Path) -> dict[str, dict]:
+    "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
+    labs = _read_profile(profile).get("labs") or {}
+    for notebook, parameters in labs.items():
+        if notebook not in LABS:
+            raise ValueError(f"profile {profile.stem}: labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
+        _check_names(notebook, parameters)
+    return labs
+
+
+def _read_profile(profile: Path) -> dict:
+    if not profile.exists():
+        known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
+        raise ValueError(f"profile: there is no {profile.stem!r}; choose one of {known}.")
+    try:
+        return dict(yaml.safe_load(profile.read_text()) or {})
+    except (yaml.YAMLError, ValueError, TypeError) as problem:
+        raise ValueError(f"profile {profile.stem}: it is no YAML: {' '.join(str(problem).split())}") from None
+
+
+def _check_names(notebook: str, parameters: Iterable[str]) -> None:
+    known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
+    for key in parameters:
+        if key not in known:
+            raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
+
+
 def _plan_row(row: dict) -> list[Job]:
     notebook, counts = row.pop("notebook", None), row.pop("epochs", None)
     if notebook not in CONFIGS:
         raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(CONFIGS)}")
     if not isinstance(counts, list) or not counts:
         raise ValueError(f"epochs: {counts!r} is not a list of epoch counts such as [1, 5, 20]")
-    known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
-    for key in row:
-        if key not in known:
-            raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
-    jobs = [_make_job(notebook, row | {"epochs": epochs, "snapshots": []}) for epochs in counts]
-    jobs = sorted(jobs, key=lambda job: job.epochs)
-    if "compare" in row:  # samplers are compared at the last epoch count only
-        jobs[:-1] = [_make_job(notebook, job.parameters | {"compare": []}) for job in jobs[:-1]]
-    return jobs
-
-
-def _make_job(notebook: str, parameters: dict) -> Job:
+    _check_names(notebook, row)
     fields = CONFIGS[notebook].model_fields  # a notebook may have parameters beyond its configuration's
-    return Job(notebook, parameters, Run(CONFIGS[notebook](**{k: v for k, v in parameters.items() if k in fields})))
+    configs = [CONFIGS[notebook](**{k: v for k, v in row.items() if k in fields}, epochs=count) for count in counts]
+    *early, last = sorted(configs, key=lambda config: config.epochs)
+    if "compare" in row:  # samplers are compared at the last epoch count only
+        early = [config.model_copy(update={"compare": []}) for config in early]
+    parameters = row | {"epochs": last.epochs, "snapshots": [config.epochs for config in early]}
+    return [Job(notebook, parameters, Run(config)) for config in (*early, last)]
 
 
 # %%
@@ -154,6 +176,7 @@ home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
 jobs = try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}")
 assert [job.epochs for job in jobs] == [1, 5] and jobs[0].run.folder == jobs[1].run.folder
+assert jobs[0].parameters == jobs[1].parameters == {"width": 16, "epochs": 5, "snapshots": [1]}
 for text, sentence in [
     ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan, 02_ddpm"),
     ("{notebook: 02_ddpm, epochs: [1], steps: 2000}", "row 1: steps: 2000 are more than the T = 1000"),
@@ -170,6 +193,11 @@ for text, sentence in [
         try_profile(text)
 with pytest.raises(ValueError, match="there is no 'nonsense'; choose one of .*quick"):
     plan(project_root() / "report" / "profiles" / "nonsense.yaml")
+for text, sentence in [("02_ddpm: {}", "labs: '02_ddpm' leaves nothing for a report"), ("01b_mode_collapse: {seed: 1}", "seed: 01b_mode_collapse has no such parameter")]:
+    path = Path(home.name, "labs.yaml")
+    path.write_text(f"labs:\n  {text}")
+    with pytest.raises(ValueError, match=sentence):
+        plan_labs(path)
 
 
 # %% [markdown]
@@ -427,12 +455,14 @@ def time_table(runs: pd.DataFrame, label: str) -> str:
     "Training and sampling times, with the device."
     rows = [
         [r.label, r.epochs, number(dig(r.metrics, "train_seconds"), 1), number(dig(r.metrics, "images_per_second"), 0),
+         number(s / r.epochs) if (s := dig(r.metrics, "train_seconds")) else "—",
+         number(s + dig(r.metrics, "train_seconds") / r.epochs + dig(r.metrics, "sample_seconds")) if (s := dig(r.metrics, "score_seconds")) else "—",
          number(1000 * s / r.metrics["n_samples"]) if (s := dig(r.metrics, "sample_seconds")) else "—",
          r.metrics.get("evaluations", 1) if r.metrics else "—"]
         for r in runs.itertuples()
     ]  # fmt: skip
-    caption = f"Training time in all, training speed, and time to draw 1,000 samples with so many evaluations of the network for each, on {devices(runs)}."
-    return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "1,000 samples (s)", "evaluations"], caption, label)
+    caption = f"Training time in all, training speed, time of a plain epoch and of one that ends with samples and their scores, and time to draw 1,000 samples with so many evaluations of the network for each, on {devices(runs)}."
+    return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "epoch (s)", "evaluating (s)", "1,000 samples (s)", "evaluations"], caption, label)
 
 
 def provenance_table(runs: pd.DataFrame, label: str) -> str:
@@ -586,13 +616,13 @@ def _samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
         slug, panels = _slug(f"samples-{group.model.iloc[0]}-{label}"), []
         for r in group.itertuples():
             name = f"{slug}-{r.epochs}"
-            grid_figure(r.job.run.samples(r.epochs), folder / name, 6)
+            grid_figure(r.job.run.samples(r.epochs), folder / name, 7)
             panels.append(f"![after {r.epochs} epoch{'s' * (r.epochs > 1)}]({folder.name}/{name})\n")
         config = group.job.iloc[0].run.config
         with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
-            grid_figure(load_dataset(config.dataset, "test", config.size).images, folder / f"{slug}-real", 6)
+            grid_figure(load_dataset(config.dataset, "test", config.size).images, folder / f"{slug}-real", 7)
             panels.append(f"![real]({folder.name}/{slug}-real)\n")
-        caption = f"{label}: samples from the same 36 latents after each epoch count, and real images."
+        caption = f"{label}: samples from the same 49 latents after each epoch count, and real images."
         parts.append("\n".join([f"::: {{#fig-{slug} layout-ncol={min(5, len(panels))}}}", *panels, caption, ":::\n"]))
     return "\n".join(parts)
 
@@ -603,7 +633,8 @@ def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
     for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
         if dig(r.metrics, "scores", "memorisation", "value") is not None:
             slug = _slug(f"nearest-{r.model}-{r.label}")
-            save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset).figure, folder / slug)
+            train = r.job.run.config.training_set().images
+            save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / slug)
             caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: samples (first row), and below each the two nearest training images in LeNet's features."
             parts.append(_figure(folder, slug, caption, slug, "80%"))
     return "\n".join(parts) or NONE
@@ -620,6 +651,54 @@ def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
         caption = f"{label}: losses (left) and mean verdicts of the discriminator (right). Faint: single batches; solid: running mean."
         parts.append(_figure(folder, slug, caption, slug))
     return "\n".join(parts)
+
+
+# %% [markdown]
+# Of GANs one also wants to know whether they collapse, and whether the discriminator knows its images by heart.
+
+# %%
+#| export
+def _ring_fragment(folder: Path) -> str:
+    "Mode collapse in the plane: modes found by each loss, and points on the way."
+    if (kept := load_ring()) is None:
+        return NONE
+    table, strips = kept
+    save_figure(plot_strips(strips, ring()), folder / "ring")
+    rows = [[r.kind, ", ".join(map(str, r.modes)), r["all found"], plus_minus(r.good, r.sd)] for _, r in table.iterrows()]
+    caption = f"Modes found, of {table.of[0]}, by GANs on a ring of narrow Gaussians, from {len(table.modes[0])} seeds; share of samples within three standard deviations of a mode, mean and spread over seeds."
+    figure = _figure(folder, "ring", "Points of the generator in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
+    return figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
+
+
+def _collapse_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "Histograms of classes of each GAN at its last epoch count, by data set."
+    parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
+    for (dataset, size), group in last.groupby(["dataset", last.job.map(lambda job: job.run.config.size or 0)], sort=False):
+        found = {r.label: score for r in group.itertuples() if "expected" in (score := dig(r.metrics, "scores", "class_kl") or {})}
+        for i in range(0, len(found), 4):
+            some, slug = dict(list(found.items())[i : i + 4]), _slug(f"histogram-{dataset}-{size or ''}-{i}")
+            save_figure(plot_classes(some, load_dataset(dataset, "test", size or None).classes), folder / slug)
+            seen = ", ".join(f"{label} {classes_seen(score)} of {len(score['expected'])}" for label, score in some.items())
+            caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
+            parts.append(_figure(folder, slug, caption, slug))
+    return "\n".join(parts) or NONE
+
+
+def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "How much better discriminators know training images than others."
+    fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv")
+        if "d_held_out" in history:
+            gap = (history.d_x - history.d_held_out).rolling(max(1, len(history) // 20), min_periods=1, center=True).mean()
+            ax.plot(history.epoch, gap, label=label)
+    if not ax.lines:
+        plt.close(fig)
+        return NONE
+    ax.set(xlabel="epoch", ylabel="$D$(training) - $D$(test)", xscale="log")
+    ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    save_figure(fig, folder / "gap")
+    return _figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero: it knows training images by heart.", "gap", "80%")
 
 
 # %% [markdown]
@@ -867,7 +946,7 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("*.pdf")]:
         old.unlink()
-    gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
+    gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
     gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         distance_figure(runs, folder / "distances")
@@ -878,6 +957,9 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
             "gan-losses": _gan_losses_fragment(gan, folder),
             "gan-samples": _samples_fragment(gan, folder),
             "gan-table": loss_table(gan, gan_columns, "gan-losses"),
+            "ring": _ring_fragment(folder),
+            "collapse": _collapse_fragment(gan, folder),
+            "gap": _gap_fragment(gan, folder),
             "ddpm-losses": _ddpm_losses_fragment(ddpm, folder),
             "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
             "ddpm-samples": _samples_fragment(ddpm, folder),

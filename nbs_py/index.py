@@ -34,7 +34,9 @@
 # |---|---|---|
 # | [00_data](nbs/00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order |
 # | [00_runs](nbs/00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit |
-# | [01_gan](nbs/01_gan.ipynb) | `genlab.gan` | the DCGAN: the game, the losses, the networks, the loop |
+# | [01_gan](nbs/01_gan.ipynb) | `genlab.gan` | two networks and a game: five losses, the DCGAN and report 004's networks, the loop |
+# | [01b_mode_collapse](nbs/01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images |
+# | [01c_few_images](nbs/01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through |
 # | [02_ddpm_theory](nbs/02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute |
 # | [02_ddpm](nbs/02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, four samplers, guidance, bits per pixel |
 # | [03_unet](nbs/03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys |
@@ -50,6 +52,7 @@
 #     source .venv/bin/activate
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 20 -p dataset mnist
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 50 -p dataset mnist    # trains 30 more
+#     papermill nbs/01_gan.ipynb out.ipynb -p loss hinge -p norm spectral -p conditional true
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50 -p sampler heun    # trains nothing, samples again
 #     papermill nbs/04_vae.ipynb out.ipynb -p epochs 20 -p dataset mnist -p side_epochs 0

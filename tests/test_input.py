@@ -32,6 +32,13 @@ from genlab.vae import VAEConfig, run_vae
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
         (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet', 'fd_lenet_infinity'"),
         (dict(widht=5), "widht: there is no such parameter"),
+        (dict(loss="wasserstein"), "loss: 'wasserstein' should be 'nonsaturating', 'minmax', 'hinge' or 'wgan-gp'"),
+        (dict(loss="wgan-gp"), "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'"),
+        (dict(extra_layers=2), "extra_layers: only the networks of report-004 take more layers"),
+        (dict(network="report-004", conditional=True), "network: report-004 knows no classes"),
+        (dict(augment=["mirror"]), "augment.0: 'mirror' should be 'flip', 'colour'"),
+        (dict(unroll=-1), "unroll: -1 should be greater than or equal to 0"),
+        (dict(subset=1.5), "subset: 1.5 is neither a count of images from 1 on nor a share between 0 and 1"),
     ],
 )
 def test_a_wrong_parameter_is_named(values, sentence):

@@ -20,8 +20,13 @@ from genlab.vae import VAEConfig, run_vae
 
 # model: (small configuration, function that does it all)
 TINY = dict(size=8, widths=[8, 16], T=40, steps=5, batch_size=64, ema=0.9, n_samples=50, metrics=[])
+GAN = dict(width=8, latent=16, batch_size=64, n_samples=50, metrics=[])
 MODELS = {
-    "gan": (GANConfig(width=8, latent=16, batch_size=64, ema=0.9, n_samples=50), run_gan),
+    "gan": (GANConfig(**GAN | {"metrics": ["fd_lenet"]}, ema=0.9), run_gan),
+    "gan, hinge": (GANConfig(**GAN, loss="hinge", norm="spectral", lr_d=4e-4, conditional=True, augment=["colour", "tilt", "cutout"], ema=0.9), run_gan),
+    "gan, wgan-gp": (GANConfig(**GAN, loss="wgan-gp", norm="layer", d_steps=3, dropout=0.2), run_gan),
+    "gan, min-max, unrolled": (GANConfig(**GAN, loss="minmax", unroll=2, subset=200), run_gan),
+    "gan, report 004": (GANConfig(**GAN | {"width": 4}, network="report-004", size=8, dropout=0.4, extra_layers=1, subset=200), run_gan),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
     "ddpm, seed": (DDPMConfig(**TINY | {"widths": [8]}, network="seed", channels=3, target="eps", schedule="linear"), run_ddpm),
     "vae": (VAEConfig(size=8, width=8, latent=4, likelihood="logistic", scale=None, batch_size=64, ema=0.9, n_samples=50, metrics=[]), run_vae),
@@ -63,8 +68,18 @@ def assert_same(a, b):
 
 @pytest.fixture(scope="module", params=MODELS)
 def straight(request, processes, tmp_path_factory):
-    "A run of 12 epochs without interruption."
-    config, go = MODELS[request.param]
+    "A run of 12 epochs without interruption, of each model."
+    return go_straight(request.param, processes, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def one_model(processes, tmp_path_factory):
+    "The same, for what does not depend on the model."
+    return go_straight("vae", processes, tmp_path_factory)
+
+
+def go_straight(model, processes, tmp_path_factory):
+    config, go = MODELS[model]
     config = config.model_copy(update={"epochs": 12})
     runs = tmp_path_factory.mktemp("straight")
     assert in_child(processes, runs, None, type) == 0  # the first child waits for the imports
@@ -92,8 +107,8 @@ def test_continued(straight, processes, tmp_path):
     assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == ["epoch-0001", "epoch-0005", "epoch-0012"]
 
 
-def test_snapshots_are_the_run_at_that_time(straight, processes, tmp_path):
-    config, go, expected, _ = straight
+def test_snapshots_are_the_run_at_that_time(one_model, processes, tmp_path):
+    config, go, expected, _ = one_model
     assert in_child(processes, tmp_path / "a", config.model_copy(update={"snapshots": [3]}), go) == 0
     assert in_child(processes, tmp_path / "b", config.model_copy(update={"epochs": 3}), go) == 0
     assert_same(result(tmp_path / "a", config), expected)
@@ -101,8 +116,8 @@ def test_snapshots_are_the_run_at_that_time(straight, processes, tmp_path):
     assert all(torch.equal(early[0][key], early[1][key]) for key in early[0])
 
 
-def test_truncated_checkpoint(straight, processes, tmp_path, monkeypatch):
-    config, go, expected, _ = straight
+def test_truncated_checkpoint(one_model, processes, tmp_path, monkeypatch):
+    config, go, expected, _ = one_model
     for epochs in (4, 8):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     (file,) = tmp_path.glob("*/*/*/checkpoint.safetensors")
@@ -117,8 +132,8 @@ def test_truncated_checkpoint(straight, processes, tmp_path, monkeypatch):
     assert_same(result(tmp_path, config), expected)
 
 
-def test_two_processes_at_once(straight, processes, tmp_path):
-    config, go, expected, _ = straight
+def test_two_processes_at_once(one_model, processes, tmp_path):
+    config, go, expected, _ = one_model
     both = [processes.Process(target=train, args=(tmp_path, config, go)) for _ in range(2)]
     for child in both:
         child.start()
@@ -140,8 +155,8 @@ def full_disk(runs, config, go):
     os._exit(3)
 
 
-def test_full_disk(straight, processes, tmp_path):
-    config, go, expected, _ = straight
+def test_full_disk(one_model, processes, tmp_path):
+    config, go, expected, _ = one_model
     assert in_child(processes, tmp_path, config.model_copy(update={"epochs": 4}), go) == 0
     child = processes.Process(target=full_disk, args=(tmp_path, config, go))
     child.start()
@@ -211,5 +226,5 @@ def test_history_has_about_fifty_rows_an_epoch():
     run = Run(GANConfig(width=8, latent=16, batch_size=4))
     train_gan(run, 1)
     rows = pd.read_csv(run.folder / "history.csv")
-    assert list(rows.columns) == ["step", "epoch", "i", "loss_d", "loss_g", "d_x", "d_g_z1", "d_g_z2"]
+    assert list(rows.columns) == ["step", "epoch", "i", "loss_d", "loss_g", "d_x", "d_g_z1", "d_g_z2", "d_held_out"]
     assert 45 <= len(rows) <= 60
