@@ -93,7 +93,7 @@ def train_toy(
     G, D = toy_network(seeds, config.latent, 2), nn.Sequential(toy_network(seeds, 2, 1), nn.Flatten(0))
     opt_G, opt_D = (torch.optim.Adam(net.parameters(), lr, betas=(config.beta1, 0.999)) for net, lr in ((G, config.lr), (D, config.lr_d)))
     z, seen = torch.randn(seeds * 2000, config.latent), []
-    for i in progress(range(updates), config.loss, "update"):
+    for i in range(updates):
         for j in range(config.d_steps):
             update_gan(G, D, opt_G, opt_D, draw_points(centres, seeds * config.batch_size), None, config, follow=j == config.d_steps - 1)
         if (i + 1) * watch // updates > i * watch // updates:
@@ -108,7 +108,7 @@ def compare_cures(
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     "All CURES on one mixture: a row a kind (modes found by each seed, share of good samples), and points of the first seed (watch, 2000, 2) on the way."
     rows, strips = [], {}
-    for kind, config in CURES.items():
+    for kind, config in progress(list(CURES.items()), "training on the plane", "kind"):
         points = train_toy(config, centres, updates, seeds)
         modes, good = zip(*(count_modes(p, centres) for p in points[-1]), strict=True)
         rows.append({"kind": kind, "modes": list(modes), "of": len(centres), "all found": f"{sum(m == len(centres) for m in modes)} of {seeds}",

@@ -532,6 +532,7 @@ assert len(take(data, 0.1).images) == round(0.1 * len(data.images))
 with pytest.raises(ValueError, match="subset: 1000000 is 1000000 images, and the training set has"):
     take(data, 1_000_000)
 
+
 # %% [markdown]
 # ### Why not a `DataLoader`?
 #

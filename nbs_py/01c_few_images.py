@@ -12,6 +12,7 @@
 #     name: python3
 # ---
 
+# %%
 
 # %% [markdown]
 # # Few images
@@ -44,8 +45,6 @@ import torch.nn.functional as F
 
 # %%
 #| hide
-import time
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -195,9 +194,7 @@ kinds = {
     "reals only": GANConfig(name="reals-only", augment=policy, augment_fakes=False, **common),
     "both": GANConfig(name="both", augment=policy, **common),
 }
-start = time.perf_counter()
 runs = {kind: run_gan(config) for kind, config in kinds.items()}
-print(f"{time.perf_counter() - start:.0f} s")
 
 # %%
 for kind, run in runs.items():

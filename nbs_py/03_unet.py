@@ -349,6 +349,9 @@ print(f"parameters: SeedUNet {count(SeedUNet(3)):,}, UNet {count(UNet()):,}")
 
 
 # %% [markdown]
+# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet` is 285.6 ± 4.7 for `SeedUNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); the floor is 1.6 ± 0.3. They train about equally fast, at 107 and 97 images a second on the same two cores. The difference is that of the whole recipe, not of the network alone.
+
+# %% [markdown]
 # ## What each part buys
 #
 # The honest way to praise a part is to leave it out. Each variant below is trained in the same way on the same batches for a few epochs, then scored by its error on test images: the mean squared error of $v$ over noise levels, always the same levels and noises. Some are changed by surgery, since a network has no business with options for its own mutilation.

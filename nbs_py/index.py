@@ -52,7 +52,7 @@
 #     source .venv/bin/activate
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 20 -p dataset mnist
 #     papermill nbs/01_gan.ipynb out.ipynb -p epochs 50 -p dataset mnist    # trains 30 more
-#     papermill nbs/01_gan.ipynb out.ipynb -p loss hinge -p norm spectral -p conditional true
+#     papermill nbs/01_gan.ipynb out.ipynb -p loss hinge -p norm layer -p conditional true
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50 -p sampler heun    # trains nothing, samples again
 #     papermill nbs/04_vae.ipynb out.ipynb -p epochs 20 -p dataset mnist -p side_epochs 0

@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from genlab.report import uncertain
 
 PROFILE = """
+labs:
+  01b_mode_collapse: {seeds: 2, updates: 12, epochs: 1}
 runs:
-  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, fd_lenet_infinity]}
+  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, fd_lenet_infinity, class_kl]}
   - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
@@ -85,7 +87,7 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     for found in scores(swept[0]).values():
         shown = [uncertain(found[metric]["value"], found[metric]["sd"]) for metric in ("fd_lenet", "precision", "recall")]
         assert f"| {shown[0]} | {uncertain(found['fd_lenet']['floor'], found['fd_lenet']['floor_sd'])} |" in text and f"| {shown[1]} | {shown[2]} |" in text
-    for figure in ("nearest-gan-dcgan-digits", "precision-recall", "bias"):
+    for figure in ("nearest-gan-dcgan-digits", "precision-recall", "bias", "ring", "gap", "histogram-digits-0"):
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
 
 
@@ -110,7 +112,7 @@ def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path
 
 def test_killed_and_started_again(swept, project, tmp_path):
     "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over, with the same results."
-    (project / "report/profiles/mine.yaml").write_text(PROFILE.split("  - {notebook: 02")[0])
+    (project / "report/profiles/mine.yaml").write_text("runs:" + PROFILE.split("runs:")[1].split("  - {notebook: 02")[0])
     program = [str(Path(sys.executable).parent / "snakemake"), "sweep", *FLAGS.split()]
     first = subprocess.Popen(program, cwd=project, env=os.environ | {"GENLAB_RUNS": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(1200):
