@@ -44,7 +44,7 @@ def _colour(x: torch.Tensor) -> torch.Tensor:
 def _hue(x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] != 3:
         return x
-    angle = _uniform(x, -math.pi, math.pi)
+    angle = _uniform(x, -math.pi / 6, math.pi / 6)
     grey = x.mean(1, keepdim=True)
     across = (x.roll(-1, 1) - x.roll(1, 1)) / math.sqrt(3)  # (1, 1, 1)/sqrt(3) x colour, up to sign
     return grey + (x - grey) * angle.cos() + across * angle.sin()  # Rodrigues' rotation

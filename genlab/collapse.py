@@ -26,7 +26,7 @@ SPREAD = 0.05  # standard deviation of each mode, in both directions
 
 
 def ring(n: int = 8, radius: float = 2.0) -> torch.Tensor:  # (n, 2)
-    "Centres of n modes on a circle (Metz et al. 2017, appendix B)."
+    "Centres of n modes on a circle (after Metz et al. 2017, whose modes are narrower)."
     angle = 2 * torch.pi * torch.arange(n) / n
     return radius * torch.stack([angle.cos(), angle.sin()], 1)
 

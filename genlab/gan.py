@@ -55,7 +55,9 @@ class GANConfig(RunConfig):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        if self.loss == "wgan-gp" and self.norm == "batch":
+        if self.loss == "wgan-gp" and self.unroll:
+            raise ValueError("unroll: looking ahead does not know the gradient penalty; use another loss than wgan-gp.")
+        if self.loss == "wgan-gp" and self.norm == "batch" and self.network != "report-004":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'.")
         if self.network == "report-004" and (self.norm != "batch" or self.conditional):
             raise ValueError("network: report-004 knows no classes and no other normalisation than none; leave norm and conditional as they are.")
@@ -141,7 +143,7 @@ def unrolled_parameters(
 def stairs(size: int) -> list[int]:
     "The resolutions of a DCGAN from the image down: stairs(28) = [28, 14, 7]. ValueError if `size` is no multiple of 4."
     if size % 4 or size < 8:
-        raise ValueError(f"size: a DCGAN halves images twice at least, and {size} pixels cannot be; choose a multiple of 4 from 8 on.")
+        raise ValueError(f"size: a DCGAN wants a multiple of 4, from 8 on, and {size} pixels cannot be halved like that.")
     steps = [size]
     while steps[-1] % 2 == 0 and steps[-1] >= 8:
         steps.append(steps[-1] // 2)
@@ -174,7 +176,7 @@ class Discriminator(nn.Module):
         make = {"batch": nn.BatchNorm2d, "layer": lambda w: nn.GroupNorm(1, w), "spectral": lambda w: nn.Identity()}[norm]
         w, layers = width, [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for _ in downs[1:]:
-            layers += [nn.Conv2d(w, w * 2, 4, 2, 1, bias=False), make(w * 2), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(w, w * 2, 4, 2, 1, bias=norm == "spectral"), make(w * 2), nn.LeakyReLU(0.2)]
             w *= 2
         self.features = nn.Sequential(*layers, *[nn.Dropout(dropout)] * (dropout > 0))
         self.logit = nn.Sequential(nn.Conv2d(w, 1, base), nn.Flatten(0))
@@ -191,6 +193,8 @@ def init_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):  # a discriminator starts without an opinion on classes
+        nn.init.zeros_(module.weight)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
@@ -321,15 +325,17 @@ def train_gan(run: Run, epochs: int) -> nn.Module:
     held_out = load_dataset(config.dataset, "test", config.size)
 
     for real, y in run.batches(data, epochs, accelerator.device, G=G, D=D, average=average, opt_G=opt_G, opt_D=opt_D):
+        held = judge_held_out(D, held_out, real, config) if run.step % run.log_every == 0 else None
         losses = update_gan(G, D, opt_G, opt_D, real, y if config.conditional else None, config, follow=run.step % config.d_steps == 0)
         average.update(G)
-        if run.step % run.log_every == 0:
-            run.log(**losses, d_held_out=judge_held_out(D, held_out, real, config))
+        if held is not None:
+            run.log(**losses, d_held_out=held)
     run.keep_weights(epochs, average.model)
     return average.model
 
 
 @torch.no_grad()
+@torch.random.fork_rng()  # looking changes nothing
 def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config: GANConfig) -> torch.Tensor:
     "The verdict on as many images as `like` has, drawn from those that D does not learn from."
     index = torch.randint(len(held_out.images), (len(like),))

@@ -118,7 +118,9 @@ class GANConfig(RunConfig):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        if self.loss == "wgan-gp" and self.norm == "batch":
+        if self.loss == "wgan-gp" and self.unroll:
+            raise ValueError("unroll: looking ahead does not know the gradient penalty; use another loss than wgan-gp.")
+        if self.loss == "wgan-gp" and self.norm == "batch" and self.network != "report-004":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'.")
         if self.network == "report-004" and (self.norm != "batch" or self.conditional):
             raise ValueError("network: report-004 knows no classes and no other normalisation than none; leave norm and conditional as they are.")
@@ -144,7 +146,7 @@ show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 #
 # $$ \min_G\max_D V(D,G)=\mathbb E_{x}\big[\log D(x)\big]+\mathbb E_{z}\big[\log\big(1-D(G(z))\big)\big]. $$
 #
-# For a fixed generator, whose images have the density $p_g$, the best discriminator is $D^*(x)=p(x)/(p(x)+p_g(x))$: at each $x$, maximise $p\log D+p_g\log(1-D)$. Putting it back gives $V(D^*,G)=2\,\mathrm{JSD}(p,p_g)-\log 4$. Here $\mathrm{KL}(a\Vert b)=\int a\log\frac ab$ measures how far a density $a$ is from $b$, and the *Jensen-Shannon divergence* $\mathrm{JSD}(p,p_g)=\frac12\mathrm{KL}(p\Vert m)+\frac12\mathrm{KL}(p_g\Vert m)$ with $m=\frac12(p+p_g)$ is zero if $p_g=p$ and positive otherwise. So the best a generator can do is $p_g=p$; then $D^*=\frac12$ everywhere and the expert guesses. We check both statements on two one-dimensional densities, by adding up over a fine grid:
+# Here $\mathbb E_x$ is the mean over real images, whose density is $p$, and $\mathbb E_z$ that over latents. For a fixed generator, whose images have the density $p_g$, the best discriminator is $D^*(x)=p(x)/(p(x)+p_g(x))$: at each $x$, maximise $p\log D+p_g\log(1-D)$. Putting it back gives $V(D^*,G)=2\,\mathrm{JSD}(p,p_g)-\log 4$. Here $\mathrm{KL}(a\Vert b)=\int a\log\frac ab$ measures how far a density $a$ is from $b$, and the *Jensen-Shannon divergence* $\mathrm{JSD}(p,p_g)=\frac12\mathrm{KL}(p\Vert m)+\frac12\mathrm{KL}(p_g\Vert m)$ with $m=\frac12(p+p_g)$ is zero if $p_g=p$ and positive otherwise. So the best a generator can do is $p_g=p$; then $D^*=\frac12$ everywhere and the expert guesses. We check both statements on two one-dimensional densities, by adding up over a fine grid:
 
 # %%
 x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
@@ -197,7 +199,7 @@ axes[0].legend(frameon=False, loc="lower left");
 
 
 # %% [markdown]
-# Both losses are binary cross-entropies of the logits: with target 1 for what should be called real, 0 for what should be called fake. Computing them from logits rather than from probabilities avoids $\log 0$.
+# Both losses are binary cross-entropies of the logits: with target 1 for what should be called real, 0 for what should be called fake. Computing them from logits rather than from probabilities avoids $\log 0$: $-\log\sigma(a)=\log(1+e^{-a})$, which is `softplus(-a)`.
 
 # %%
 #| export
@@ -234,7 +236,7 @@ assert generator_loss(torch.tensor([-1e4])).isfinite()
 #
 # **Hinge** ([Lim and Ye 2017](https://arxiv.org/abs/1705.02894), [Miyato et al. 2018](https://arxiv.org/abs/1802.05957)): the discriminator wants its output above 1 on real images and below -1 on fakes, and has no interest in more; the generator just raises the output. What is settled no longer pulls at the discriminator, so its outputs stay small.
 #
-# **Wasserstein** ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)): suppose the *critic* $f$ (no longer a probability) may nowhere be steeper than 1: moving by one unit of distance in image space changes $f$ by at most one. Then $\max_f\mathbb E_x f(x)-\mathbb E_z f(G(z))$ is the *earth mover's distance* between data and fakes: how far, on average, each bit of probability has to be carried. Unlike the Jensen-Shannon divergence it does not level off when the two are far apart, so its slope is of use however bad the forgeries are. [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) keep the slope near 1 with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP).
+# **Wasserstein** ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)): suppose the *critic* $f$ (no longer a probability) may nowhere be steeper than 1: moving by one unit of distance in image space changes $f$ by at most one. Then $\max_f\mathbb E_x f(x)-\mathbb E_z f(G(z))$ is the *earth mover's distance* between data and fakes: how far, on average, each bit of probability has to be carried. Unlike the Jensen-Shannon divergence it does not level off when the two are far apart, so its slope is of use however bad the forgeries are. [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) use that the best such critic has the slope 1 almost everywhere on the way from fakes to data, and keep it there with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP). The penalty is a function of the critic's weights and is itself differentiated by them, hence `create_graph`. It is about the slope at single images, which batch normalisation would mix.
 
 # %%
 #| export
@@ -284,6 +286,13 @@ assert torch.isclose(gradient_penalty(lambda x: 3 * x @ w, real, fake), torch.te
 straight = (real[0] - fake[0]) / (real[0] - fake[0]).norm()
 assert torch.isclose(-critic_loss(real[:1] @ straight, fake[:1] @ straight), (real[0] - fake[0]).norm())
 assert hinge_discriminator_loss(torch.tensor([1.0, 5.0]), torch.tensor([-1.0, -9.0])) == 0, "sure enough"
+origin, away, scale = torch.zeros(4, 7).double(), 3 * w.expand(4, 7), torch.ones((), dtype=torch.float64, requires_grad=True)
+torch.manual_seed(0)
+share = torch.rand(4, 1, dtype=torch.float64)
+torch.manual_seed(0)
+cost = gradient_penalty(lambda x: scale * x.square().sum(1) / 2, origin, away)  # its slope at x is |x|, here 3 * share
+assert torch.isclose(cost, (3 * share - 1).square().mean()), "a point of its own for each pair"
+assert torch.isclose(torch.autograd.grad(cost, scale)[0], (2 * (3 * share - 1) * 3 * share).mean()), "the critic learns from the penalty"
 assert hinge_discriminator_loss(torch.tensor([0.5]), torch.tensor([0.0])) == 1.5
 
 # %% [markdown]
@@ -301,7 +310,7 @@ ax.legend(frameon=False, fontsize=8);
 # %% [markdown]
 # ### Looking ahead
 #
-# The generator's loss treats the discriminator as fixed. So the generator may run to where *this* discriminator is weakest, all images to the same place, and a step later the discriminator has learned about that place. An **unrolled GAN** ([Metz et al. 2017](https://arxiv.org/abs/1611.02163)) asks what the discriminator will have become after $k$ more updates, and differentiates *through* these updates: the generator then sees that a crowded place will be punished. The updates are those that Adam would make, written as formulas instead of in-place changes:
+# The generator's loss treats the discriminator as fixed. So the generator may run to where *this* discriminator is weakest, all images to the same place, and a step later the discriminator has learned about that place. An **unrolled GAN** ([Metz et al. 2017](https://arxiv.org/abs/1611.02163)) asks what the discriminator will have become after $k$ more updates, and differentiates *through* these updates: the generator then sees that a crowded place will be punished. The updates are those that Adam would make, written as formulas instead of in-place changes. (`functional_call(D, params, x)`, below, runs $D$ with other tensors for weights, so that gradients flow on through the updates that made them.)
 
 # %%
 #| export
@@ -369,14 +378,14 @@ assert all(torch.allclose(p, expected[key], atol=1e-9) for key, p in toy_D.named
 #
 # A side is halved until it is odd or less than 8: 16 → 8 → 4, 28 → 14 → 7, 32 → 16 → 8 → 4, 64 → 32 → 16 → 8 → 4. The discriminator goes down these stairs and the generator up, with the number of channels doubled at each step down.
 #
-# Three options, for later. `norm="layer"` normalises each image by itself, as the gradient penalty wants. `norm="spectral"` divides each of the discriminator's weights by its largest singular value, so that no layer can stretch anything by more than one (Miyato et al. 2018). A **conditional** GAN is told the class $y$: the generator gets it as a one-hot vector beside $z$, the discriminator adds to its logit the product of the features, summed over positions, with a learned vector of the class (*projection*, [Miyato and Koyama 2018](https://arxiv.org/abs/1802.05637)).
+# Three options, for later. `norm="layer"` normalises each image by itself, as the gradient penalty wants. `norm="spectral"` divides each of the discriminator's convolutions by the largest singular value of its weights, taken as a matrix with a row for each output channel, which bounds how far a layer can stretch anything (Miyato et al. 2018). A **conditional** GAN is told the class $y$: the generator gets it as a one-hot vector beside $z$, the discriminator adds to its logit the product of the features, summed over positions, with a learned vector of the class (*projection*, [Miyato and Koyama 2018](https://arxiv.org/abs/1802.05637)).
 
 # %%
 #| export
 def stairs(size: int) -> list[int]:
     "The resolutions of a DCGAN from the image down: stairs(28) = [28, 14, 7]. ValueError if `size` is no multiple of 4."
     if size % 4 or size < 8:
-        raise ValueError(f"size: a DCGAN halves images twice at least, and {size} pixels cannot be; choose a multiple of 4 from 8 on.")
+        raise ValueError(f"size: a DCGAN wants a multiple of 4, from 8 on, and {size} pixels cannot be halved like that.")
     steps = [size]
     while steps[-1] % 2 == 0 and steps[-1] >= 8:
         steps.append(steps[-1] // 2)
@@ -413,7 +422,7 @@ class Discriminator(nn.Module):
         make = {"batch": nn.BatchNorm2d, "layer": lambda w: nn.GroupNorm(1, w), "spectral": lambda w: nn.Identity()}[norm]
         w, layers = width, [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for _ in downs[1:]:
-            layers += [nn.Conv2d(w, w * 2, 4, 2, 1, bias=False), make(w * 2), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(w, w * 2, 4, 2, 1, bias=norm == "spectral"), make(w * 2), nn.LeakyReLU(0.2)]
             w *= 2
         self.features = nn.Sequential(*layers, *[nn.Dropout(dropout)] * (dropout > 0))
         self.logit = nn.Sequential(nn.Conv2d(w, 1, base), nn.Flatten(0))
@@ -435,6 +444,8 @@ def init_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):  # a discriminator starts without an opinion on classes
+        nn.init.zeros_(module.weight)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
@@ -477,8 +488,9 @@ y = torch.tensor([0, 1, 1])
 told, judge = Generator(10, 1, 16, 8, classes=2), Discriminator(1, 16, 8, classes=2, norm="layer")
 fake = told(torch.ones(3, 10), y).detach()
 assert not torch.allclose(fake[0], fake[1]) and torch.allclose(fake[1], fake[2]), "the class decides"
-assert not torch.isclose(judge(fake, y)[0], judge(fake, 1 - y)[0])
-with pytest.raises(ValueError, match="30 pixels cannot be"):
+h = judge.features(fake)
+assert torch.allclose(judge(fake, y), judge.logit(h) + torch.einsum("bc,bchw->b", judge.embed.weight[y], h), atol=1e-5)
+with pytest.raises(ValueError, match="30 pixels cannot be halved"):
     Generator(10, 1, 30)
 seed_everything(0)
 big = nn.Conv2d(64, 64, 4).apply(init_weights).weight  # 65,536 weights: the spread is known to 0.3 %
@@ -488,7 +500,7 @@ assert abs(big.std() - 0.02) < 3e-4 and abs(big.mean()) < 3e-4
 # %% [markdown]
 # ### Report 004's networks
 #
-# Report 004 built its GANs in Keras and printed their layers. The generator has one dense layer, which holds most of its parameters, a transposed convolution that doubles the resolution, and a convolution; the discriminator has three convolutions of 3x3 pixels and a dense layer. There is no batch normalisation. The report does not give the rate of its dropout or the initialisation; ours are 0.4 (from the tutorial that it cites) and Keras's default, Glorot's.
+# Report 004 built its GANs in Keras and printed their layers. The generator has one dense layer, which holds most of its parameters, a transposed convolution that doubles the resolution, and a convolution; the discriminator has three convolutions of 3x3 pixels and a dense layer. There is no batch normalisation. The report does not give the rate of its dropout or the initialisation. For the first we take 0.4, as the tutorial that it cites (`-p network report-004 -p dropout 0.4`), for the second Keras's default, Glorot's.
 #
 # It also says that the network *collapsed* when layers were added. `extra_layers` adds them: so many 3x3 convolutions more before the last layer of each network.
 
@@ -554,7 +566,7 @@ assert report004_generator(10, 1, 16, 2)(torch.zeros(3, 10)).shape == (3, 1, 16,
 #
 # One update has two halves. First the discriminator sees a batch of real images and a batch of fakes and takes a step; then the generator takes a step against the discriminator *as it has just become*. The same fakes serve for both; `detach` keeps the discriminator's loss from reaching into the generator. Everything above finds its place: the loss by its name, the penalty, the unrolled discriminator, and augmentations, which change images before the discriminator sees them.
 #
-# Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and the mean $D(G(z))$ on the fakes before and after the discriminator's step. A verdict is the probability $\sigma(a)$ where the loss knows probabilities, and the bare output $a$ for hinge and Wasserstein.
+# Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and the mean $D(G(z))$ on the fakes before and after the discriminator's step (after the unrolled steps, if there are any). A verdict is the probability $\sigma(a)$ where the loss knows probabilities, and the bare output $a$ for hinge and Wasserstein.
 
 # %%
 #| export
@@ -610,7 +622,7 @@ def update_gan(
 #
 # `run.batches` is where a data loader usually stands; it also restores, saves and seeds ([00_runs](00_runs.ipynb)). Calling `train_gan` with 5 epochs and then with 20 trains 20 in all.
 #
-# One number more is logged, $D$'s verdict on images that it has *not* learned from, of the test set. If it falls behind $D(x)$, the discriminator has begun to know the training images by heart ([01c_few_images](01c_few_images.ipynb)).
+# One number more is logged, $D$'s verdict on images that it has *not* learned from, of the test set. It is taken as $D(x)$ is, before the discriminator's step. If it falls behind $D(x)$, the discriminator has begun to know the training images by heart ([01c_few_images](01c_few_images.ipynb)).
 
 # %%
 #| export
@@ -647,15 +659,17 @@ def train_gan(run: Run, epochs: int) -> nn.Module:
     held_out = load_dataset(config.dataset, "test", config.size)
 
     for real, y in run.batches(data, epochs, accelerator.device, G=G, D=D, average=average, opt_G=opt_G, opt_D=opt_D):
+        held = judge_held_out(D, held_out, real, config) if run.step % run.log_every == 0 else None
         losses = update_gan(G, D, opt_G, opt_D, real, y if config.conditional else None, config, follow=run.step % config.d_steps == 0)
         average.update(G)
-        if run.step % run.log_every == 0:
-            run.log(**losses, d_held_out=judge_held_out(D, held_out, real, config))
+        if held is not None:
+            run.log(**losses, d_held_out=held)
     run.keep_weights(epochs, average.model)
     return average.model
 
 
 @torch.no_grad()
+@torch.random.fork_rng()  # looking changes nothing
 def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config: GANConfig) -> torch.Tensor:
     "The verdict on as many images as `like` has, drawn from those that D does not learn from."
     index = torch.randint(len(held_out.images), (len(like),))
@@ -710,6 +724,18 @@ def run_gan(config: GANConfig) -> Run:
 # %%
 run = run_gan(config)
 print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
+
+# %% [markdown]
+# ### Is the spectral norm one?
+#
+# After some looks at images, by which PyTorch finds the largest singular value, it should be:
+
+# %%
+lipschitz = make_networks(GANConfig(loss="hinge", norm="spectral", width=8), load_dataset("digits"))[1]
+for _ in range(50):
+    lipschitz(torch.randn(4, 1, 16, 16))
+largest = [torch.linalg.matrix_norm(m.weight.flatten(1), 2).item() for m in lipschitz.modules() if isinstance(m, nn.Conv2d)]
+assert all(abs(value - 1) < 0.02 for value in largest), largest
 
 # %% [markdown]
 # ### Does sampling depend on the batch?

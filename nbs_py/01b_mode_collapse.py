@@ -61,7 +61,7 @@ SPREAD = 0.05  # standard deviation of each mode, in both directions
 
 
 def ring(n: int = 8, radius: float = 2.0) -> torch.Tensor:  # (n, 2)
-    "Centres of n modes on a circle (Metz et al. 2017, appendix B)."
+    "Centres of n modes on a circle (after Metz et al. 2017, whose modes are narrower)."
     angle = 2 * torch.pi * torch.arange(n) / n
     return radius * torch.stack([angle.cos(), angle.sin()], 1)
 
@@ -241,7 +241,7 @@ assert torch.equal(*again), "the seed decides everything"
 # %% [markdown]
 # ## Where the saturating loss dies
 #
-# What does the discriminator tell a generator that is far off? Here the fakes sit in one spot, away from the ring, and a discriminator is trained against them. It soon knows them. The pictures show its verdict and, as arrows, where each of the two generator losses would move a point (minus the slope; all arrows to one scale). With $D\\approx0$ at the fakes, min-max has nothing to say there; the non-saturating loss still does.
+# What does the discriminator tell a generator that is far off? Here the fakes sit in one spot, away from the ring, and a discriminator is trained against them. It soon knows them. The pictures show its verdict and, as arrows, where each of the two generator losses would move a point (minus the slope; all arrows to one scale). With $D\approx0$ at the fakes, min-max has nothing to say there; the non-saturating loss still does.
 
 # %%
 torch.manual_seed(0)
@@ -305,7 +305,7 @@ def plot_classes(scores: dict[str, dict], classes: list[str]) -> plt.Figure:
 common = dict(dataset=dataset, epochs=epochs, width=16, lr=1e-3, metrics=["fd_lenet", "class_kl", "recall"])
 kinds = {
     "min-max": GANConfig(name="minmax", loss="minmax", **common),
-    "non-saturating": GANConfig(**common),
+    "non-saturating": GANConfig(name="nonsaturating", **common),
     "hinge": GANConfig(name="hinge", loss="hinge", norm="layer", **common),
     "WGAN-GP": GANConfig(name="wgan-gp", loss="wgan-gp", norm="layer", d_steps=2, **common),
 }
@@ -340,6 +340,6 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 #
 # 1. Run `compare_cures(square_grid(), 1500)`. Which kinds find all 25 modes?
 # 2. How many unrolled steps are needed? Try 1, 2, 5, 10, and plot modes found against the time a training takes.
-# 3. Set `penalty` of the WGAN-GP to 0. What happens to the losses, and why?
+# 3. Set `penalty` of the WGAN-GP to 0.001. What happens to the losses, and why?
 # 4. Start the plain GAN from the unrolled GAN's final weights. Do the modes stay?
 # 5. Report 004 says that its GAN collapsed when layers were added. Try `papermill nbs/01_gan.ipynb out.ipynb -p network report-004 -p extra_layers 3`, with `-p dropout 0.4` and without, from three seeds each.

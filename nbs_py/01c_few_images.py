@@ -58,7 +58,7 @@ from genlab.fid import plot_nearest
 #
 # - `flip`: mirror half of the images. (Not for digits: a mirrored 2 is no 2.)
 # - `colour`: brightness, contrast and, in colour images, saturation.
-# - `hue`: turn all colours around the grey axis. Grey images stay as they are.
+# - `hue`: turn all colours around the grey axis, by up to 30 degrees. Grey images stay as they are.
 # - `tilt`: rotate by up to 15 degrees.
 # - `translate`: shift by up to an eighth of the side, in whole pixels; black moves in.
 # - `cutout`: paint a square of half the side grey. Its middle may lie anywhere, so that part of it may be outside.
@@ -97,7 +97,7 @@ def _colour(x: torch.Tensor) -> torch.Tensor:
 def _hue(x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] != 3:
         return x
-    angle = _uniform(x, -math.pi, math.pi)
+    angle = _uniform(x, -math.pi / 6, math.pi / 6)
     grey = x.mean(1, keepdim=True)
     across = (x.roll(-1, 1) - x.roll(1, 1)) / math.sqrt(3)  # (1, 1, 1)/sqrt(3) x colour, up to sign
     return grey + (x - grey) * angle.cos() + across * angle.sin()  # Rodrigues' rotation
@@ -163,7 +163,11 @@ with torch.no_grad():
     assert torch.allclose(turned.mean(1), many.mean(1)) and torch.allclose(turned.norm(dim=1), many.norm(dim=1))
     blob = 2 * torch.exp(-4 * torch.linspace(-1, 1, 33)[:, None] ** 2 - 4 * torch.linspace(-1, 1, 33) ** 2)[None, None] - 1
     assert (AUGMENTATIONS["tilt"](blob) - blob).abs().max() < 0.03, "round things stay, up to interpolation"
-    assert (AUGMENTATIONS["tilt"](x[:1]) - x[:1]).abs().max() > 0.1
+    dot = torch.full((1000, 1, 33, 33), -1.0)
+    dot[:, 0, 16, 29] = 1  # 13 pixels to the right of the middle
+    weight = AUGMENTATIONS["tilt"](dot)[:, 0] + 1
+    up = (weight * (16 - torch.arange(33.0))[:, None]).sum((1, 2)) / weight.sum((1, 2))
+    assert 2.8 < up.max() < 13 * math.sin(math.pi / 12) + 0.3 and -2.8 > up.min() > -13 * math.sin(math.pi / 12) - 0.3, "15 degrees, both ways"
     holes = AUGMENTATIONS["cutout"](torch.ones(2000, 1, 8, 8))
     assert set(holes.unique().tolist()) == {0.0, 1.0} and holes.mean((1, 2, 3)).min() == 0.75, "a quarter of the image at most"
 
@@ -178,7 +182,7 @@ show_grid(torch.cat([some, *(augment_images(some, [name]) for name in AUGMENTATI
 #
 # **The real images only.** Then the discriminator's "real" means $T(x)$, and the best generator makes images with the distribution of $T(x)$: tilted, with holes in them. It learns the augmentation. That is no failure of training; it is what the game asks for.
 #
-# **Both, and through.** Let the discriminator see $T(x)$ and $T(G(z))$. Now the game is between the distributions of $T(x)$ and $T(G(z))$, and if an image's distribution can be told from that of its augmented versions, the two agree only if those of $x$ and $G(z)$ do. The generator learns to make plain images, and needs the gradient through $T$ for it.
+# **Both, and through.** Let the discriminator see $T(x)$ and $T(G(z))$. Now the game is between the distributions of $T(x)$ and $T(G(z))$, and if a distribution of images can be recovered from that of its augmented versions, because no other one gives the same, the two agree only if those of $x$ and $G(z)$ do. The generator learns to make plain images, and needs the gradient through $T$ for it.
 #
 # Three runs with the same images and the same number of updates:
 
@@ -210,7 +214,7 @@ for kind, run in runs.items():
     fd = [run.metrics(e)["scores"]["fd_lenet"]["value"] for e in run.evaluated()]
     axes[0].plot(run.evaluated(), fd, ".-", label=kind)
     history = pd.read_csv(run.folder / "history.csv")
-    gap = (history.d_x - history.d_held_out).rolling(len(history) // 20, min_periods=1, center=True).mean()
+    gap = (history.d_x - history.d_held_out).rolling(max(1, len(history) // 20), min_periods=1, center=True).mean()
     axes[1].plot(history.epoch, gap, label=kind)
 axes[0].axhline(run.metrics(run.evaluated()[-1])["scores"]["fd_lenet"]["floor"], color="0.6", linestyle="--", linewidth=0.8)
 axes[0].set(xlabel="epoch", ylabel="fd_lenet", yscale="log", title="distance to the test set; dashed: the floor")
@@ -253,7 +257,7 @@ plot_nearest(runs["both"].samples(runs["both"].config.epochs)[:16], dataset, tra
 #
 # - With few images, watch $D$ on images that it has not seen.
 # - Augment real *and* generated images, and let the gradient through. Real ones only: the generator learns the augmentation.
-# - An augmentation that hides what it did (a mirrored image of a symmetric thing) can still leak into the samples; use what the data would not mind.
+# - What cannot be undone can leak all the same: if half of all images are mirrored, images and mirrored images look alike to the discriminator, and the generator may make either. Use what the data would not mind.
 #
 # ## Exercises
 #

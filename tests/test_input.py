@@ -34,6 +34,7 @@ from genlab.vae import VAEConfig, run_vae
         (dict(widht=5), "widht: there is no such parameter"),
         (dict(loss="wasserstein"), "loss: 'wasserstein' should be 'nonsaturating', 'minmax', 'hinge' or 'wgan-gp'"),
         (dict(loss="wgan-gp"), "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'"),
+        (dict(loss="wgan-gp", norm="layer", unroll=2), "unroll: looking ahead does not know the gradient penalty"),
         (dict(extra_layers=2), "extra_layers: only the networks of report-004 take more layers"),
         (dict(network="report-004", conditional=True), "network: report-004 knows no classes"),
         (dict(augment=["mirror"]), "augment.0: 'mirror' should be 'flip', 'colour'"),
