@@ -143,7 +143,7 @@ def unrolled_parameters(
 def stairs(size: int) -> list[int]:
     "The resolutions of a DCGAN from the image down: stairs(28) = [28, 14, 7]. ValueError if `size` is no multiple of 4."
     if size % 4 or size < 8:
-        raise ValueError(f"size: a DCGAN wants a multiple of 4, from 8 on, and {size} pixels cannot be halved like that.")
+        raise ValueError(f"size: a DCGAN halves and doubles images, and {size} pixels cannot be; choose a multiple of 4 from 8 on.")
     steps = [size]
     while steps[-1] % 2 == 0 and steps[-1] >= 8:
         steps.append(steps[-1] // 2)

@@ -385,7 +385,7 @@ assert all(torch.allclose(p, expected[key], atol=1e-9) for key, p in toy_D.named
 def stairs(size: int) -> list[int]:
     "The resolutions of a DCGAN from the image down: stairs(28) = [28, 14, 7]. ValueError if `size` is no multiple of 4."
     if size % 4 or size < 8:
-        raise ValueError(f"size: a DCGAN wants a multiple of 4, from 8 on, and {size} pixels cannot be halved like that.")
+        raise ValueError(f"size: a DCGAN halves and doubles images, and {size} pixels cannot be; choose a multiple of 4 from 8 on.")
     steps = [size]
     while steps[-1] % 2 == 0 and steps[-1] >= 8:
         steps.append(steps[-1] // 2)
@@ -490,7 +490,7 @@ fake = told(torch.ones(3, 10), y).detach()
 assert not torch.allclose(fake[0], fake[1]) and torch.allclose(fake[1], fake[2]), "the class decides"
 h = judge.features(fake)
 assert torch.allclose(judge(fake, y), judge.logit(h) + torch.einsum("bc,bchw->b", judge.embed.weight[y], h), atol=1e-5)
-with pytest.raises(ValueError, match="30 pixels cannot be halved"):
+with pytest.raises(ValueError, match="30 pixels cannot be"):
     Generator(10, 1, 30)
 seed_everything(0)
 big = nn.Conv2d(64, 64, 4).apply(init_weights).weight  # 65,536 weights: the spread is known to 0.3 %
