@@ -543,7 +543,7 @@ def larsen_losses(
     m: torch.Tensor,  # what the decoder made of these
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # feature distance, verdict on the decoder, loss of D
     "The parts of a VAE-GAN's loss, after Larsen et al. 2016, algorithm 1, with the non-saturating verdict and fakes of both kinds in one average."
-    features = D.net[:-2]  # all but the last convolution
+    features = D.features  # all but the last convolution
     distance = FEATURES * (features(x).detach().float() - features(m).float()).square().mean()
     fakes = vae.decode(torch.cat([z.detach(), torch.randn_like(z)]))
     return distance, generator_loss(D(fakes).float()), discriminator_loss(D(x).float(), D(fakes.detach()).float())
