@@ -680,7 +680,7 @@ def _collapse_fragment(runs: pd.DataFrame, folder: Path) -> str:
             save_figure(plot_classes(some, load_dataset(dataset, "test", size or None).classes), folder / slug)
             seen = ", ".join(f"{label} {classes_seen(score)} of {len(score['expected'])}" for label, score in some.items())
             caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
-            parts.append(_figure(folder, slug, caption, slug))
+            parts.append(_figure(folder, slug, caption, slug, f"{25 * len(some)}%"))
     return "\n".join(parts) or NONE
 
 
