@@ -1,18 +1,20 @@
 # Everything a fresh machine with Python 3.11+, git and make needs. `make help` lists the targets.
 PYTHON ?= python3
 PROFILE ?= quick
+SCALE ?= 1
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard nbs/*.ipynb))
 SNAKEMAKE_FLAGS = -s report/Snakefile --cores $(CORES) --keep-going --rerun-incomplete --nolock \
-	--rerun-triggers mtime params input --resources gpu=$(shell nvidia-smi -L 2>/dev/null | grep -c GPU) --quiet rules host progress reason --config profile=$(PROFILE)
+	--rerun-triggers mtime params input --resources gpu=$(shell nvidia-smi -L 2>/dev/null | grep -c GPU) --quiet rules host progress reason --config profile=$(PROFILE) scale=$(SCALE)
+RUNS := $(or $(GENLAB_RUNS),$(if $(filter published,$(PROFILE)),report/results,runs$(if $(filter-out 1,$(SCALE)),/scale-$(SCALE))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup report test lab tex notebooks sync check lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "PROFILE=quick|seeds|course chooses what 'make report' runs; CORES limits it."
+	@echo; echo "PROFILE=quick|course|seeds|published chooses what 'make report' runs; SCALE=0.01 runs a hundredth of it; CORES limits it."
 
 setup: .venv/installed ## .venv with the locked packages and genlab itself
 
@@ -25,6 +27,7 @@ setup: .venv/installed ## .venv with the locked packages and genlab itself
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
+report: export GENLAB_RUNS := $(abspath $(RUNS))
 report: setup ## train what is missing of PROFILE and build report/report.pdf
 	@command -v lualatex >/dev/null || if [ -e .venv/no-latex ]; then true; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	 then $(MAKE) --no-print-directory tex >/dev/null 2>&1 && echo "LaTeX is installed." || { touch .venv/no-latex; echo "LaTeX could not be installed; Typst will make the PDF."; }; \

@@ -34,6 +34,7 @@ import pytorch_fid.inception
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -42,6 +43,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from genlab.data import (
     BROKEN,
+    CONVERTERS,
     LOADERS,
     ImageSet,
     cache_dir,
@@ -49,11 +51,11 @@ from genlab.data import (
     derive_seed,
     epoch_batches,
     load_dataset,
-    open_image,
     progress,
     show_grid,
     to_image,
     to_model,
+    to_square,
 )
 from .runs import atomic, make_accelerator, seed_everything
 
@@ -795,7 +797,7 @@ def _read_folder(folder: Path) -> torch.Tensor:
     images, skipped = {}, 0
     for path in progress(paths, f"reading {folder.name}", "image"):
         try:
-            images[path] = open_image(path, None, grey=False)
+            images[path] = to_square(Image.open(path), None, grey=False)
         except BROKEN:
             skipped += 1
             continue
@@ -853,7 +855,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         samples = load_images(Path(options.samples))
-        dataset = options.reference in LOADERS or options.reference.startswith("folder:")
+        dataset = options.reference.partition(":")[0] in (*LOADERS, *CONVERTERS)
         reference = check_dataset(options.reference) if dataset else load_images(Path(options.reference))
         classifier = options.classifier or (reference if dataset else _config(Path(options.samples)).get("dataset"))
         lenet = classifier and load_dataset(classifier).labels is not None

@@ -23,7 +23,7 @@
 #| default_exp data
 
 # %% tags=["parameters"]
-dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
 size = None  # pixels a side; None: as the data set has it
 
 # %%
@@ -31,12 +31,15 @@ size = None  # pixels a side; None: as the data set has it
 import gzip
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import sys
 import tarfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +52,7 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch.hub import download_url_to_file
-from torchvision.datasets import MNIST, FashionMNIST
+from torchvision.datasets import MNIST, CelebA, FashionMNIST
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.datasets.utils import check_integrity
 from torchvision.transforms.v2.functional import resize
@@ -159,7 +162,20 @@ def _load_digits(split: str) -> ImageSet:
     return ImageSet(to_image(x * 2 - 1), torch.tensor(raw.target[keep]), [str(d) for d in range(10)])
 
 
+# %% [markdown]
+# `tinted_digits` are the same, each in a colour of its own: what a model for colour images can be tried on where no photographs are at hand.
+
 # %%
+#| export
+def _load_tinted_digits(split: str) -> ImageSet:
+    data = _load_digits(split)
+    colours = torch.rand(len(data.images), 3, 1, 1, generator=torch.Generator().manual_seed(0 if split == "train" else 1))
+    return data._replace(images=(data.images * (colours / colours.amax(1, keepdim=True))).round().to(torch.uint8))
+
+
+# %%
+tinted = _load_tinted_digits("test")
+assert tinted.images.shape == (500, 3, 16, 16) and torch.equal(tinted.images.amax(1, keepdim=True), _load_digits("test").images)
 for split, n in [("train", 1297), ("test", 500)]:
     images, labels, classes = _load_digits(split)
     assert images.shape == (n, 1, 16, 16) and images.dtype == torch.uint8
@@ -240,22 +256,154 @@ def _load_cifar10(split: str) -> ImageSet:
 
 
 # %% [markdown]
-# ### `folder:PATH`: your own images
+# ### Any images: converted once
 #
-# Any folder of images, in any sizes. Each is scaled so that its shorter side has `size` pixels (64 unless told), cropped to the centre square, and written once into a memory-mapped file in the cache; later starts read that. Sub-folders are classes. If the folder holds `train/` and `test/`, they are the two splits; otherwise every tenth image in name order is held out for testing. The images are grey if all of them are, else RGB. Files that are no images are skipped, with a warning that counts them.
+# The rest of this section is for data sets that come as single images: your own folder, faces, bedrooms, ImageNet. Each image is scaled so that its shorter side has `size` pixels (64 unless told), cropped to the centre square, and appended to one file in the cache. Training then reads that file as a **memory map**: a tensor whose bytes stay on disk until a batch asks for them, so that 3,000,000 bedrooms need no more memory than 3,000.
+#
+# What is known about such images before they are converted:
 
 # %%
 #| export
-def _folder_files(root: Path) -> dict[str, list[Path]]:
-    "The image files of both splits, in name order. An error of one sentence if there is no folder or a split is empty."
+BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")  # PIL's modes without colour
+
+
+class Source(NamedTuple):
+    "Images that are not converted yet."
+
+    n: int
+    open: Callable[[int], Image.Image]  # image i; raises one of BROKEN
+    grey: Callable[[], bool]  # are all of them grey?
+    labels: list[int] | None = None  # one an image
+    classes: Sequence[str] = ()
+
+
+def to_square(image: Image.Image, size: int | None, grey: bool) -> np.ndarray:
+    "uint8 (C, size, size), centre-cropped; at its own size if `size` is None. Raises what PIL raises on a broken file."
+    if image.mode.startswith("I"):  # 16 bits: keep the upper eight
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("L" if grey else "RGB")
+    if size:
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+
+
+# %% [markdown]
+# The conversion writes two files: the pixels, and one byte for each image that says whether it could be read. Pixels go first, a thousand images at a time. So if the program is killed, it finds out from the second file how far it had come, cuts off what is half written, and goes on.
+
+# %%
+#| export
+def _convert(source: Source, size: int, folder: Path) -> None:
+    "Write images.bin, labels.npy and facts.json into `folder`, from where an earlier attempt stopped. ValueError if no image can be read."
+    folder.mkdir(exist_ok=True)
+    grey, good_file = source.grey(), folder / "good.bin"
+    shape = (1 if grey else 3, size, size)
+
+    def read(i: int) -> bytes | None:
+        try:
+            return to_square(source.open(i), size, grey).tobytes()
+        except BROKEN:
+            return None
+
+    done = good_file.read_bytes() if good_file.exists() else b""
+    missing = source.n * math.prod(shape) - sum(done) * math.prod(shape)
+    if missing > (free := shutil.disk_usage(folder).free):
+        raise OSError(f"they take {missing / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free; set GENLAB_CACHE to a folder with more")
+    with open(folder / "images.bin", "ab") as pixels, open(good_file, "ab") as good, ThreadPoolExecutor() as pool:
+        pixels.truncate(sum(done) * math.prod(shape))
+        thousands = range(len(done), source.n, 1000)
+        for first in progress(thousands, "converting images", "thousand"):
+            images = list(pool.map(read, range(first, min(first + 1000, source.n))))
+            pixels.write(b"".join(filter(None, images)))
+            pixels.flush()
+            good.write(bytes(image is not None for image in images))
+            good.flush()
+    good = np.frombuffer(good_file.read_bytes(), np.bool_)
+    if not good.any():
+        shutil.rmtree(folder)
+        raise ValueError(f"none of the {source.n} images can be read")
+    if source.labels is not None:
+        np.save(folder / "labels.npy", np.asarray(source.labels)[good])
+    file, skipped = folder / "images.bin", int((~good).sum())
+    facts = {"shape": [int(good.sum()), *shape], "skipped": skipped, "classes": list(source.classes), "sha256": _sha256(file), "stamp": _stamp(file)}
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _stamp(file: Path) -> list[int]:
+    "Size and time of the last change: as long as they stay, the checksum need not be computed again."
+    return [file.stat().st_size, file.stat().st_mtime_ns]
+
+
+# %% [markdown]
+# The result lies in a folder of the cache, built aside and renamed: it is there whole or not at all. Its checksum is compared whenever the file looks touched.
+
+# %%
+#| export
+def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]) -> ImageSet:
+    "The images of a source, from the cache; converted first if they are not there. `key` identifies them."
+    cached = cache_dir("converted") / hashlib.sha256(json.dumps([size, *key]).encode()).hexdigest()[:16]
+    with FileLock(f"{cached}.lock"):
+        if cached.exists() and not _intact(cached):
+            warnings.warn(f"{what}: the converted images in {cached} are damaged and are made again.", stacklevel=4)
+            shutil.rmtree(cached)
+        if not cached.exists():
+            try:
+                _convert(source(), size, cached.with_suffix(".tmp"))
+                cached.with_suffix(".tmp").rename(cached)
+            except OSError as problem:
+                raise OSError(f"dataset: the images of {what} could not be converted into {cached.parent}: {problem}") from problem
+            except ValueError as problem:
+                raise ValueError(f"dataset: {what}: {problem}.") from problem
+    facts = json.loads((cached / "facts.json").read_text())
+    if facts["skipped"]:
+        warnings.warn(f"{what}: {facts['skipped']} of {facts['skipped'] + facts['shape'][0]} files are not readable images and were skipped.", stacklevel=4)
+    labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
+    return ImageSet(torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"]))), labels, facts["classes"])
+
+
+def _intact(cached: Path) -> bool:
+    file = cached / "images.bin"
+    try:
+        facts = json.loads((cached / "facts.json").read_text())
+        return _stamp(file) == facts["stamp"] or _sha256(file) == facts["sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+# %% [markdown]
+# ### `folder:PATH`: your own images
+#
+# Any folder of images, in any sizes. Sub-folders are classes; a flat folder has none. If it holds `train/` and `test/`, they are the two splits; otherwise every tenth image in name order is held out for testing. The images are grey if all of them are, else RGB. Files that are no images are skipped, with a warning that counts them. If a file is added or changed, the folder is converted anew.
+
+# %%
+#| export
+def _image_files(top: Path) -> list[tuple[str, int, int]]:
+    "Path, bytes and time of change of all image files below `top`, in name order."
+    files, folders = [], [top]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                    files.append((entry.path, entry.stat().st_size, entry.stat().st_mtime_ns))
+    return sorted(files)
+
+
+def _folder_files(root: Path) -> dict[str, list[tuple[str, int, int]]]:
+    "The image files of both splits. An error of one sentence if there is no folder or a split is empty."
     if not root.is_dir():
         raise FileNotFoundError(f"dataset: there is no folder {root}.")
-    images = lambda top: sorted(p for p in top.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
     if (root / "train").is_dir() and (root / "test").is_dir():
-        splits = {split: images(root / split) for split in ("train", "test")}
+        splits = {split: _image_files(root / split) for split in ("train", "test")}
     else:
-        every = images(root)
-        splits = {"train": [p for i, p in enumerate(every) if i % 10 != 9], "test": every[9::10]}
+        every = _image_files(root)
+        splits = {"train": [file for i, file in enumerate(every) if i % 10 != 9], "test": every[9::10]}
     for split, files in splits.items():
         if not files:
             kinds = ", ".join(IMG_EXTENSIONS)
@@ -263,78 +411,92 @@ def _folder_files(root: Path) -> dict[str, list[Path]]:
     return splits
 
 
-BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
-
-
-def _is_grey(path: Path) -> bool:
+def _is_grey(path: str) -> bool:
     "From the file's header; a broken file has no say."
     try:
         with Image.open(path) as image:
-            return image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+            return image.mode in GREY
     except BROKEN:
         return True
 
 
-def open_image(path: Path, size: int | None, grey: bool) -> np.ndarray:
-    "uint8 (C, size, size), centre-cropped; at its own size if `size` is None. Raises what PIL raises on a broken file."
-    with Image.open(path) as image:
-        if image.mode.startswith("I"):  # 16 bits: keep the upper eight
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("L" if grey else "RGB")
-        if size:
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+def _load_folder(root: Path, split: str, size: int) -> ImageSet:
+    splits = _folder_files(root)
+    files, every = [path for path, *_ in splits[split]], [path for files in splits.values() for path, *_ in files]
 
+    def source() -> Source:
+        folder_name = lambda path: os.path.basename(os.path.dirname(path))
+        classes = sorted(set(map(folder_name, every)))
+        classes = classes if len(classes) > 1 and classes != ["test", "train"] else []
+        labels = [classes.index(folder_name(path)) for path in files] if classes else None
+        return Source(len(files), lambda i: Image.open(files[i]), lambda: all(map(_is_grey, every)), labels, classes)
+
+    return _converted(str(root), [split, splits], size, source)
+
+
+# %% [markdown]
+# ### `hf:REPO`: the Hugging Face Hub
+#
+# The `datasets` library fetches a data set of the [Hub](https://huggingface.co/datasets) by its name, `owner/name`, or opens one that lies in a folder (`hf:/some/folder`). It runs no code from there. The first column of images is taken, and the first column of class names, if there is one. The splits are `train` and `test`, or `validation` if there is no `test`; else every tenth image is held out. Whether the images are grey is seen from the first hundred.
+#
+# ### `celeba`: 200,000 faces
+#
+# Torchvision downloads CelebA from its authors' Google Drive, which takes only so many visitors a day. The 178x218 pixels are cropped to the central square. We use the splits `train` (162,770 images) and `test` (19,962). There are no classes (the 40 attributes, such as *smiling*, are no partition).
+#
+# What the reports trained on, and under which terms it is to be had:
+#
+# | data set | name | terms |
+# |---|---|---|
+# | [MNIST](http://yann.lecun.com/exdb/mnist/) (reports 000, 002, 003, 004) | `mnist` | CC BY-SA 3.0 |
+# | [CIFAR-10](https://www.cs.toronto.edu/~kriz/cifar.html) (report 004) | `cifar10` | none stated; cite Krizhevsky 2009 |
+# | [CelebA](https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) (report 002) | `celeba` | non-commercial research only |
+# | [LSUN bedrooms](https://www.yf.io/p/lsun) (report 001) | `hf:pcuenq/lsun-bedrooms`, a fifth of them | that of LSUN: research; the images belong to others |
+# | [ImageNet](https://www.image-net.org/download.php), 64x64 (report 002) | `hf:benjamin-paine/imagenet-1k-64x64` | non-commercial research and education; accept the terms on the Hub first |
 
 # %%
 #| export
-def _convert_folder(files: list[Path], size: int, grey: bool, target: Path) -> None:
-    "Write the pixels of the good files to images.bin, and which files they are to files.json, both in the folder `target`."
-    good = []
-    with open(target / "images.bin", "wb") as out:
-        for path in progress(files, "converting images", "image"):
-            try:
-                pixels = open_image(path, size, grey)
-            except BROKEN:
-                continue
-            out.write(pixels.tobytes())
-            good.append(path)
-    if not good:
-        raise ValueError(f"dataset: none of the {len(files)} image files in {files[0].parent} can be read.")
-    meta = {"files": list(map(str, good)), "skipped": len(files) - len(good), "shape": [len(good), 1 if grey else 3, size, size]}
-    (target / "files.json").write_text(json.dumps(meta))
+def _load_hf(repo: str, split: str, size: int) -> ImageSet:
+    import datasets as hub  # here because it takes a second
+
+    saved = any(Path(repo, file).exists() for file in ("dataset_dict.json", "state.json"))  # made by save_to_disk
+    try:
+        loaded = hub.load_from_disk(repo) if saved else hub.load_dataset(repo)
+    except (OSError, ValueError, RuntimeError, NotImplementedError, hub.exceptions.DatasetsError) as problem:
+        raise RuntimeError(f"dataset: hf:{repo} could not be had: {' '.join(str(problem).split())}") from problem
+    splits = {"train": loaded} if isinstance(loaded, hub.Dataset) else loaded
+    held_out = next((name for name in ("test", "validation", "valid") if name in splits), None)
+    if "train" in splits and held_out:
+        data = splits["train" if split == "train" else held_out]
+    else:
+        data = splits["train"] if "train" in splits else next(iter(splits.values()))
+        data = data.select([i for i in range(len(data)) if (i % 10 == 9) == (split == "test")])
+    column = lambda kind: next((name for name, feature in data.features.items() if isinstance(feature, kind)), None)
+    image, label = column(hub.Image), column(hub.ClassLabel)
+    if not image:
+        raise ValueError(f"dataset: hf:{repo} has no column of images; it has {', '.join(data.features)}.")
+
+    def source() -> Source:
+        labels = data[label][:] if label else None
+        known = labels is not None and min(labels) >= 0  # -1: somebody keeps them secret
+        grey = lambda: all(data[i][image].mode in GREY for i in range(min(100, len(data))))
+        return Source(len(data), lambda i: data[i][image], grey, labels if known else None, data.features[label].names if known else ())
+
+    return _converted(f"hf:{repo}", [split, data._fingerprint], size, source)
 
 
-def _cached_folder(root: Path, splits: dict[str, list[Path]], split: str, size: int) -> Path:
-    "The folder of the cache that holds the converted images; made if it is not there."
-    stamps = [(str(p), s.st_size, s.st_mtime_ns) for files in splits.values() for p in files for s in [p.lstat()]]
-    cached = cache_dir("folder") / hashlib.sha256(json.dumps([split, size, stamps]).encode()).hexdigest()[:16]
-    with FileLock(f"{cached}.lock"):
-        if not cached.exists():  # built aside and renamed: it is there whole or not at all
-            work = cached.with_suffix(".tmp")
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            try:
-                _convert_folder(splits[split], size, all(map(_is_grey, splits["train"] + splits["test"])), work)
-                work.rename(cached)
-            except OSError as problem:
-                raise OSError(f"dataset: the images of {root} could not be converted into {cached.parent}: {problem}") from problem
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-    return cached
+def _load_celeba(split: str, size: int) -> ImageSet:
+    def source() -> Source:
+        try:
+            data = CelebA(cache_dir(), split, download=True)
+        except (OSError, RuntimeError, ModuleNotFoundError) as problem:
+            raise ValueError(
+                f"it could not be downloaded ({problem}); put img_align_celeba.zip and the lists of its Anno and Eval folders, "
+                f"from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, into {cache_dir('celeba')}"
+            ) from problem
+        folder = cache_dir("celeba", "img_align_celeba")
+        return Source(len(data), lambda i: Image.open(folder / data.filename[i]), lambda: False)
 
-
-def _load_folder(root: Path, split: str, size: int) -> ImageSet:
-    splits = _folder_files(root)
-    cached = _cached_folder(root, splits, split, size)
-    meta = json.loads((cached / "files.json").read_text())
-    if meta["skipped"]:
-        warnings.warn(f"{root}: {meta['skipped']} of {len(splits[split])} files are not readable images and were skipped.", stacklevel=3)
-    classes = sorted({p.parent.name for p in splits["train"] + splits["test"]})
-    classes = classes if len(classes) > 1 and classes != ["test", "train"] else []
-    labels = torch.tensor([classes.index(Path(p).parent.name) for p in meta["files"]]) if classes else None
-    images = np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(meta["shape"]))
-    return ImageSet(torch.from_numpy(images), labels, classes)
+    return _converted("celeba", ["celeba", split], size, source)
 
 
 # %% [markdown]
@@ -344,27 +506,34 @@ def _load_folder(root: Path, split: str, size: int) -> ImageSet:
 #| export
 DIGIT_NAMES = [str(d) for d in range(10)]
 FASHION_NAMES = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot".split()
-LOADERS = {
+LOADERS = {  # a split to images at their own size
     "digits": _load_digits,
     "mnist": lambda split: _load_idx("mnist", split, DIGIT_NAMES),
     "fashion_mnist": lambda split: _load_idx("fashion_mnist", split, FASHION_NAMES),
     "cifar10": _load_cifar10,
+    "tinted_digits": _load_tinted_digits,
+}
+CONVERTERS = {  # what follows the colon, a split and a size to images of that size
+    "folder": lambda place, split, size: _load_folder(Path(place), split, size),
+    "hf": _load_hf,
+    "celeba": lambda place, split, size: _load_celeba(split, size),
 }
 
 
 def check_dataset(name: str) -> str:
     "`name` if `load_dataset` knows it, the path of a folder made absolute; else a ValueError that lists what it knows."
-    if name.startswith("folder:"):
-        return f"folder:{Path(name.removeprefix('folder:')).expanduser().resolve()}"
-    if name not in LOADERS:
-        raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)} or folder:PATH.")
+    kind, _, place = name.partition(":")
+    if kind == "folder" or (kind == "hf" and place[:1] in ("/", ".", "~")):
+        return f"{kind}:{Path(place).expanduser().resolve()}"
+    if name not in LOADERS and name != "celeba" and not (kind == "hf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place)):
+        raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)}, celeba, hf:REPO or folder:PATH.")
     return name
 
 
 def load_dataset(
-    name: str,  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+    name: str,  # digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
     split: str = "train",  # train or test
-    size: int | None = None,  # pixels a side; None: the data set's own (64 for a folder)
+    size: int | None = None,  # pixels a side; None: the data set's own (64 for celeba, hf and folder)
 ) -> ImageSet:  # images uint8 (N, C, size, size), labels int64 (N,) or None, class names
     "A data set by name. ValueError for an unknown one; RuntimeError that says what was tried if it cannot be downloaded."
     name = check_dataset(name)
@@ -372,8 +541,9 @@ def load_dataset(
         raise ValueError(f"split: {split!r} is neither 'train' nor 'test'.")
     if size is not None and not 4 <= size <= 1024:
         raise ValueError(f"size: {size} is not between 4 and 1024 pixels.")
-    if name.startswith("folder:"):
-        return _load_folder(Path(name.removeprefix("folder:")), split, size or 64)
+    kind, _, place = name.partition(":")
+    if kind in CONVERTERS:
+        return CONVERTERS[kind](place, split, size or 64)
     data = LOADERS[name](split)
     if size in (None, data.images.shape[-1]):
         return data
@@ -383,6 +553,8 @@ def load_dataset(
 # %%
 with pytest.raises(ValueError, match="dataset: 'minst' is unknown; choose digits, mnist"):
     load_dataset("minst")
+with pytest.raises(ValueError, match="dataset: 'hf:a/b/c' is unknown"):
+    load_dataset("hf:a/b/c")
 with pytest.raises(ValueError, match="split"):
     load_dataset("digits", "validation")
 with pytest.raises(FileNotFoundError, match="there is no folder"):
@@ -392,21 +564,48 @@ data = load_dataset(dataset, "train", size)
 print(f"{dataset}: {len(data.images):,} training images, each {tuple(data.images.shape[1:])}")
 
 # %% [markdown]
-# A folder of images, some of them in classes, one of them a text file in disguise:
+# A folder of images in two classes, one of them a text file in disguise. Converted, then stopped half-way in a second attempt, then with a byte changed behind our back:
 
 # %%
-with tempfile.TemporaryDirectory() as folder:
-    for i, (image, label) in enumerate(zip(*_load_digits("test")[:2], strict=True)):
-        place = Path(folder, "even" if label % 2 == 0 else "odd")
-        place.mkdir(exist_ok=True)
-        Image.fromarray(image[0].numpy()).save(place / f"{i:03}.png")
-    Path(folder, "even", "000.png").write_text("I am not a picture")
-    os.environ["GENLAB_CACHE"], cache = folder + "/cache", os.environ.get("GENLAB_CACHE", "")
-    with pytest.warns(UserWarning, match="1 of 450 files are not readable images"):
-        own = load_dataset(f"folder:{folder}", size=24)
-    assert own.images.shape == (449, 1, 24, 24) and own.classes == ["even", "odd"]
-    assert torch.bincount(own.labels).sum() == 449
-    os.environ["GENLAB_CACHE"] = cache
+place = tempfile.TemporaryDirectory()
+os.environ["GENLAB_CACHE"], cache = place.name + "/cache", os.environ.get("GENLAB_CACHE", "")
+for i, (image, label) in enumerate(zip(*_load_digits("test")[:2], strict=True)):
+    folder = Path(place.name, "images", "odd" if label % 2 else "even")
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image[0].numpy()).save(folder / f"{i:03}.png")
+Path(place.name, "images", "even", "000.png").write_text("I am not a picture")
+with pytest.warns(UserWarning, match="1 of 450 files are not readable images"):
+    own = load_dataset(f"folder:{place.name}/images", size=24)
+assert own.images.shape == (449, 1, 24, 24) and own.classes == ["even", "odd"] and torch.bincount(own.labels).sum() == 449
+(converted,) = Path(place.name, "cache", "converted").glob("*[!k]")
+before, half = own.images.clone(), converted.with_suffix(".tmp")
+converted.rename(half)  # as if killed: less is noted as done than is written
+(half / "good.bin").write_bytes((half / "good.bin").read_bytes()[:200])
+with pytest.warns(UserWarning, match="1 of 450"):
+    assert torch.equal(load_dataset(f"folder:{place.name}/images", size=24).images, before)
+with open(converted / "images.bin", "r+b") as file:
+    file.write(b"damaged")
+with pytest.warns(UserWarning, match="1 of 450"), pytest.warns(UserWarning, match="are damaged and are made again"):
+    assert torch.equal(load_dataset(f"folder:{place.name}/images", size=24).images, before)
+
+# %% [markdown]
+# The same folder as the Hub's library sees it. It refuses the broken file, so that has to go first:
+
+# %%
+#| hide
+import datasets as hub
+
+hub.disable_progress_bars()
+
+# %%
+Path(place.name, "images", "even", "000.png").unlink()
+for split in ("train", "test"):
+    as_folder, as_hub = (load_dataset(f"{kind}:{place.name}/images", split, 24) for kind in ("folder", "hf"))
+    assert torch.equal(as_hub.images, as_folder.images) and torch.equal(as_hub.labels, as_folder.labels) and as_hub.classes == ["even", "odd"]
+with pytest.raises(RuntimeError, match="dataset: hf:.*nothing could not be had"):
+    load_dataset(f"hf:{place.name}/nothing")
+os.environ["GENLAB_CACHE"] = cache
+place.cleanup()
 
 
 # %% [markdown]
@@ -451,14 +650,14 @@ c, h, w = data.images.shape[1:]
 assert grid.shape == (3 * (h + 1) + 1, 4 * (w + 1) + 1, 3) and grid.dtype == np.uint8
 assert np.array_equal(grid[1 : h + 1, 1 : w + 1, 0], data.images[0, 0].numpy())
 assert np.array_equal(image_grid(data.images[:3]), image_grid(to_model(data.images[:3])))
-show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images");
+show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images")
 
 # %% [markdown]
 # What does the *average* image of each class look like? A model that has learned no more than this would draw blurry blobs; it is the least that a generator must beat.
 
 # %%
 means = torch.stack([data.images[data.labels == k].float().mean(0) for k in range(len(data.classes))])
-show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each class");
+show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each class")
 
 
 # %% [markdown]

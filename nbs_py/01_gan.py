@@ -27,7 +27,7 @@
 #| default_exp gan
 
 # %% tags=["parameters"]
-dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
 epochs = 60  # passes over the training set
 snapshots = [1, 5, 20]  # look at the model after these epoch counts, too
 name = "dcgan"  # a word for the run's folder

@@ -27,7 +27,7 @@
 # %% tags=["parameters"]
 seeds = 5  # trainings of each kind
 updates = 1000  # of the generator
-dataset = "digits"  # images for the last part: digits, mnist, fashion_mnist, cifar10 or folder:PATH
+dataset = "digits"  # images for the last part: digits, mnist, fashion_mnist, cifar10, hf:REPO or folder:PATH
 epochs = 30  # for the images
 
 # %%

@@ -25,7 +25,7 @@
 #| default_exp augment
 
 # %% tags=["parameters"]
-dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
 subset = 100  # training images
 updates = 1000  # of each network
 evaluations = 5  # times to stop and score

@@ -52,6 +52,7 @@ import pytorch_fid.inception
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -60,6 +61,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from genlab.data import (
     BROKEN,
+    CONVERTERS,
     LOADERS,
     ImageSet,
     cache_dir,
@@ -67,11 +69,11 @@ from genlab.data import (
     derive_seed,
     epoch_batches,
     load_dataset,
-    open_image,
     progress,
     show_grid,
     to_image,
     to_model,
+    to_square,
 )
 from genlab.runs import atomic, make_accelerator, seed_everything
 
@@ -82,7 +84,6 @@ import tempfile
 from typing import get_args
 
 import pytest
-from PIL import Image
 from pytorch_fid.fid_score import calculate_frechet_distance
 from scipy import linalg
 
@@ -1449,7 +1450,7 @@ def _read_folder(folder: Path) -> torch.Tensor:
     images, skipped = {}, 0
     for path in progress(paths, f"reading {folder.name}", "image"):
         try:
-            images[path] = open_image(path, None, grey=False)
+            images[path] = to_square(Image.open(path), None, grey=False)
         except BROKEN:
             skipped += 1
             continue
@@ -1509,7 +1510,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         samples = load_images(Path(options.samples))
-        dataset = options.reference in LOADERS or options.reference.startswith("folder:")
+        dataset = options.reference.partition(":")[0] in (*LOADERS, *CONVERTERS)
         reference = check_dataset(options.reference) if dataset else load_images(Path(options.reference))
         classifier = options.classifier or (reference if dataset else _config(Path(options.samples)).get("dataset"))
         lenet = classifier and load_dataset(classifier).labels is not None

@@ -25,7 +25,7 @@
 #| default_exp interpolation
 
 # %% tags=["parameters"]
-dataset = "digits"  # digits, mnist, fashion_mnist, cifar10 or folder:PATH
+dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
 size = None  # pixels a side; None: the data set's own
 gan = None  # folder of a finished run, such as runs/digits/gan/dcgan-1a2b3c4d; None: the one with most epochs, else a small one is trained
 vae = None  # the same for the VAE

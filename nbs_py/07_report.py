@@ -32,15 +32,17 @@ profile = "quick"  # a file in report/profiles
 import argparse
 import contextlib
 import datetime
+import json
 import math
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pypandoc
 import seaborn as sns
@@ -50,12 +52,12 @@ import yaml
 from papermill import inspect_notebook
 
 from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
-from genlab.data import load_dataset, show_grid, to_image
+from genlab.data import ImageSet, load_dataset, show_grid, take, to_image
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from genlab.fid import plot_nearest
 from genlab.gan import GANConfig
 from genlab.interpolation import LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
-from genlab.runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root
+from genlab.runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root, runs_root
 from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
@@ -82,6 +84,9 @@ class Job(NamedTuple):
     notebook: str  # "01_gan"
     parameters: dict  # for papermill; they cover all epoch counts of the row
     run: Run  # configured for this epoch count
+    planned: int  # the epoch count of the profile, before it was scaled
+    published: dict = {}  # what a report says that it found there, such as {"fid": 175.0}
+    instead_of: str | None = None  # the data set whose place a stand-in takes
 
     @property
     def epochs(self) -> int:
@@ -104,15 +109,17 @@ class Job(NamedTuple):
 
 # %%
 #| export
-def plan(profile: Path) -> list[Job]:
-    "The jobs of a profile, in its order. ValueError, one sentence that names the row, if it cannot be run as written."
+def plan(profile: Path, scale: float = 1.0) -> list[Job]:
+    "The jobs of a profile, in its order, shrunk by `scale`. ValueError, one sentence that names the row, if it cannot be run as written."
+    if not 0 < scale <= 1:
+        raise ValueError(f"scale: {scale} is not a share between 0 and 1.")
     rows = _read_profile(profile).get("runs")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
     jobs: dict[Path, Job] = {}
     for number, row in enumerate(rows, 1):
         try:
-            planned = {job.folder: job for job in _plan_row(dict(row))}
+            planned = {job.folder: job for job in _plan_row(dict(row), scale)}
             if twice := planned.keys() & jobs.keys():
                 raise ValueError(f"{min(twice)} is planned in an earlier row, too; give one of the runs another name or seed")
         except (ValueError, TypeError) as problem:
@@ -121,13 +128,15 @@ def plan(profile: Path) -> list[Job]:
     return list(jobs.values())
 
 
-def plan_labs(profile: Path) -> dict[str, dict]:
+def plan_labs(profile: Path, scale: float = 1.0) -> dict[str, dict]:
     "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
     labs = _read_profile(profile).get("labs") or {}
     for notebook, parameters in labs.items():
         if notebook not in LABS:
             raise ValueError(f"profile {profile.stem}: labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
         _check_names(notebook, parameters)
+        if "updates" in parameters:
+            parameters["updates"] = _share(parameters["updates"], scale, 50)
     return labs
 
 
@@ -148,28 +157,61 @@ def _check_names(notebook: str, parameters: Iterable[str]) -> None:
             raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
 
 
-def _plan_row(row: dict) -> list[Job]:
-    notebook, counts = row.pop("notebook", None), row.pop("epochs", None)
+def _plan_row(row: dict, scale: float) -> list[Job]:
+    notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), row.pop("published", {})
     if notebook not in CONFIGS:
         raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(CONFIGS)}")
     if not isinstance(counts, list) or not counts:
         raise ValueError(f"epochs: {counts!r} is not a list of epoch counts such as [1, 5, 20]")
     _check_names(notebook, row)
-    fields = CONFIGS[notebook].model_fields  # a notebook may have parameters beyond its configuration's
-    configs = [CONFIGS[notebook](**{k: v for k, v in row.items() if k in fields}, epochs=count) for count in counts]
-    *early, last = sorted(configs, key=lambda config: config.epochs)
+    configure = lambda row, count: CONFIGS[notebook](**{k: v for k, v in row.items() if k in CONFIGS[notebook].model_fields}, epochs=count)
+    planned = sorted(configure(row, count).epochs for count in counts)
+    instead_of, counts = None, planned
+    if scale < 1:
+        row, instead_of = _shrink(row, scale)
+        counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
+    *early, last = [configure(row, count) for count in counts]
     if "compare" in row:  # samplers are compared at the last epoch count only
         early = [config.model_copy(update={"compare": []}) for config in early]
     parameters = row | {"epochs": last.epochs, "snapshots": [config.epochs for config in early]}
-    return [Job(notebook, parameters, Run(config)) for config in (*early, last)]
+    found = lambda count: {what: values[count] for what, values in published.items() if count in values}
+    return [Job(notebook, parameters, Run(config), count, found(count), instead_of) for config, count in zip((*early, last), planned, strict=True)]
+
+
+# %% [markdown]
+# **Shrunk.** A profile of many GPU hours should be known to run before it is started. `SCALE=0.01` leaves a hundredth of the epochs, training images, samples and sampling steps (but some of each), and puts images of ours in the place of a data set that cannot be had. Its numbers are worth nothing; that there are numbers is the point.
+
+# %%
+#| export
+STAND_INS = {"mnist": ("digits", 28), "fashion_mnist": ("digits", 28), "cifar10": ("tinted_digits", 32)}  # others: tinted_digits of 64 pixels
+
+
+def _share(n: float, scale: float, least: int) -> int:
+    return min(int(n), max(least, round(n * scale)))
+
+
+def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
+    "A row with fewer images, samples and steps; and the data set that could not be had, if there is a stand-in for it."
+    wanted, instead_of = row.get("dataset", "digits"), None
+    try:
+        train, test = (load_dataset(wanted, split, row.get("size")).images for split in ("train", "test"))
+    except (RuntimeError, OSError, ValueError):
+        stand_in, size = STAND_INS.get(wanted, ("tinted_digits", 64))
+        row, instead_of = row | {"dataset": stand_in, "size": row.get("size") or size, "metrics": ["fd_lenet", "class_kl", "fid"]}, wanted
+        train, test = (load_dataset(stand_in, split).images for split in ("train", "test"))
+    row |= {"subset": _share(len(take(ImageSet(train, None, []), row.get("subset")).images), scale, 256)}
+    row |= {"n_samples": _share(row.get("n_samples") or len(test), scale, 50)}
+    if "steps" in row:
+        row |= {"steps": _share(row["steps"], scale, 10)}
+    return row, instead_of
 
 
 # %%
-def try_profile(text):
+def try_profile(text, scale=1.0):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mine.yaml")
         path.write_text("runs:\n  - " + text)
-        return plan(path)
+        return plan(path, scale)
 
 
 home = tempfile.TemporaryDirectory()
@@ -177,6 +219,12 @@ os.environ["GENLAB_RUNS"] = home.name
 jobs = try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}")
 assert [job.epochs for job in jobs] == [1, 5] and jobs[0].run.folder == jobs[1].run.folder
 assert jobs[0].parameters == jobs[1].parameters == {"width": 16, "epochs": 5, "snapshots": [1]}
+row = "{notebook: 01_gan, name: faces, dataset: 'folder:/nowhere', epochs: [1, 5, 300], published: {fid: {5: 120.5}}}"
+assert [job.published for job in try_profile(row)] == [{}, {"fid": 120.5}, {}]
+scaled = try_profile(row, 0.01)
+assert [(job.epochs, job.planned) for job in scaled] == [(1, 1), (2, 5), (3, 300)] and scaled[1].published == {"fid": 120.5}
+small = scaled[0].run.config
+assert scaled[0].instead_of == "folder:/nowhere" and (small.dataset, small.size, small.subset, small.n_samples) == ("tinted_digits", 64, 256, 50)
 for text, sentence in [
     ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan, 02_ddpm"),
     ("{notebook: 02_ddpm, epochs: [1], steps: 2000}", "row 1: steps: 2000 are more than the T = 1000"),
@@ -212,12 +260,12 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     rows = []
     for job in jobs:
         config, (metrics, why) = job.run.config, _read(job)
-        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed,
-                     "epochs": job.epochs, "label": config.name, "job": job, "metrics": metrics, "why": why})  # fmt: skip
+        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed, "epochs": job.epochs,
+                     "label": config.name, "job": job, "metrics": metrics, "why": why, "instead_of": job.instead_of})  # fmt: skip
     runs = pd.DataFrame(rows)
     fields = pd.DataFrame([{k: str(v) if isinstance(v, list) else v for k, v in job.run.config.model_dump().items()} for job in runs.job])
-    if fields.groupby("model").dataset.nunique().max() > 1:
-        runs["label"] += ", " + fields.dataset
+    if fields.groupby("model").dataset.nunique().max() > 1 or runs.instead_of.notna().any():
+        runs["label"] += [f", {r.dataset}" + f" for {r.instead_of}" * (r.instead_of is not None) for r in runs.itertuples()]
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
         runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
@@ -587,11 +635,12 @@ show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
 
 # %%
 #| export
-def _figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
+def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
+    "Markdown that shows the figure `name` of `folder`."
     return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
 
 
-def _data_fragment(runs: pd.DataFrame, folder: Path) -> str:
+def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for dataset, size in sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str):
         slug = _slug(f"real-{dataset}-{size or ''}")
@@ -603,13 +652,13 @@ def _data_fragment(runs: pd.DataFrame, folder: Path) -> str:
         grid_figure(test, folder / slug)
         c, h, w = train.shape[1:]
         caption = f"Real images: the first 64 of the {len(test):,} test images of `{dataset}`. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
-        parts.append(_figure(folder, slug, caption, slug, "36%"))
+        parts.append(figure(folder, slug, caption, slug, "36%"))
     return "\n".join(parts)
 
 
 # %%
 #| export
-def _samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
+def samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For each run a panel: samples at each epoch count, from the same latents."
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
@@ -636,20 +685,20 @@ def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
             train = r.job.run.config.training_set().images
             save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / slug)
             caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: samples (first row), and below each the two nearest training images in LeNet's features."
-            parts.append(_figure(folder, slug, caption, slug, "80%"))
+            parts.append(figure(folder, slug, caption, slug, "80%"))
     return "\n".join(parts) or NONE
 
 
 # %%
 #| export
-def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
+def gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         slug = _slug(f"losses-gan-{label}")
         history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv").to_dict("records")
         gan_loss_figure(history, folder / slug)
         caption = f"{label}: losses (left) and mean verdicts of the discriminator (right). Faint: single batches; solid: running mean."
-        parts.append(_figure(folder, slug, caption, slug))
+        parts.append(figure(folder, slug, caption, slug))
     return "\n".join(parts)
 
 
@@ -658,7 +707,7 @@ def _gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 # %%
 #| export
-def _ring_fragment(folder: Path) -> str:
+def ring_fragment(folder: Path) -> str:
     "Mode collapse in the plane: modes found by each loss, and points on the way."
     if (kept := load_ring()) is None:
         return NONE
@@ -666,21 +715,21 @@ def _ring_fragment(folder: Path) -> str:
     save_figure(plot_strips(strips, ring()), folder / "ring")
     rows = [[r.kind, ", ".join(map(str, r.modes)), r["all found"], plus_minus(r.good, r.sd)] for _, r in table.iterrows()]
     caption = f"Modes found, of {table.of[0]}, by GANs on a ring of narrow Gaussians, from {len(table.modes[0])} seeds; share of samples within three standard deviations of a mode, mean and spread over seeds."
-    figure = _figure(folder, "ring", "Points of the generator in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
-    return figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
+    strips_figure = figure(folder, "ring", "Points of the generator in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
+    return strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
 
 
-def _collapse_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "Histograms of classes of each GAN at its last epoch count, by data set."
+def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:
+    "Histograms of classes of each run at its last epoch count, by data set."
     parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
     for (dataset, size), group in last.groupby(["dataset", last.job.map(lambda job: job.run.config.size or 0)], sort=False):
         found = {r.label: score for r in group.itertuples() if "expected" in (score := dig(r.metrics, "scores", "class_kl") or {})}
         for i in range(0, len(found), 4):
-            some, slug = dict(list(found.items())[i : i + 4]), _slug(f"histogram-{dataset}-{size or ''}-{i}")
+            some, slug = dict(list(found.items())[i : i + 4]), _slug(f"{name}-{dataset}-{size or ''}-{i}")
             save_figure(plot_classes(some, load_dataset(dataset, "test", size or None).classes), folder / slug)
             seen = ", ".join(f"{label} {classes_seen(score)} of {len(score['expected'])}" for label, score in some.items())
             caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
-            parts.append(_figure(folder, slug, caption, slug, f"{25 * len(some)}%"))
+            parts.append(figure(folder, slug, caption, slug, f"{25 * len(some)}%"))
     return "\n".join(parts) or NONE
 
 
@@ -698,7 +747,7 @@ def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     ax.set(xlabel="epoch", ylabel="$D$(training) - $D$(test)", xscale="log")
     ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(fig, folder / "gap")
-    return _figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero: it knows training images by heart.", "gap", "80%")
+    return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero: it knows training images by heart.", "gap", "80%")
 
 
 # %% [markdown]
@@ -706,7 +755,7 @@ def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 # %%
 #| export
-def _vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
+def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "The two terms of each VAE's loss."
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
@@ -716,11 +765,11 @@ def _vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
         plot_history(history, {"reconstruction": "reconstruction"}, "per image", axes[0])
         plot_history(history, {"kl": "KL"}, "nats per image", axes[1])
         save_figure(fig, folder / slug)
-        parts.append(_figure(folder, slug, f"{label}: the two terms of the loss, reconstruction (left) and KL (right). Faint: single batches; solid: running mean.", slug))
+        parts.append(figure(folder, slug, f"{label}: the two terms of the loss, reconstruction (left) and KL (right). Faint: single batches; solid: running mean.", slug))
     return "\n".join(parts) or NONE
 
 
-def _vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
+def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: reconstructions, samples by source, codes and their use, the plane of two numbers."
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
@@ -743,11 +792,11 @@ def _vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
             draw["plane"] = (lambda p=pictures: plot_plane(p).figure, f"{after}: the whole latent plane, evenly spaced in the prior's quantiles.", "60%")
         for kind, (make, caption, width) in draw.items():
             save_figure(make(), folder / f"{kind}-{slug}")
-            parts.append(_figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
+            parts.append(figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
     return "\n".join(parts) or NONE
 
 
-def _claim_fragment(runs: pd.DataFrame) -> str:
+def claim_fragment(runs: pd.DataFrame) -> str:
     "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: each data set's VAEs and GANs, at epoch counts that differ from these by a factor of two at most."
     rows, lines = [], []
     done = runs[runs.metrics.notna()]
@@ -788,12 +837,122 @@ def made_up(vae_fd, gan_fd):
     ])  # fmt: skip
 
 
-assert "the best VAE (vae, 5 epochs, 30.00) is nearer to the data than the best GAN (gan, 50 epochs, 60.00)" in _claim_fragment(made_up(30.0, 60.0))
-assert "the best VAE (vae, 5 epochs, 30.00) is not as near to the data as the best GAN (gan, 50 epochs, 20.00)" in _claim_fragment(made_up(30.0, 20.0))
-assert "cannot, by two standard deviations, be told from the best GAN (gan, 50 epochs, 34.00)" in _claim_fragment(made_up(30.0, 34.0))
-assert _claim_fragment(made_up(30.0, 24.0)[:3]) == NONE, "no GAN after about 50 epochs"
+assert "the best VAE (vae, 5 epochs, 30.00) is nearer to the data than the best GAN (gan, 50 epochs, 60.00)" in claim_fragment(made_up(30.0, 60.0))
+assert "the best VAE (vae, 5 epochs, 30.00) is not as near to the data as the best GAN (gan, 50 epochs, 20.00)" in claim_fragment(made_up(30.0, 20.0))
+assert "cannot, by two standard deviations, be told from the best GAN (gan, 50 epochs, 34.00)" in claim_fragment(made_up(30.0, 34.0))
+assert claim_fragment(made_up(30.0, 24.0)[:3]) == NONE, "no GAN after about 50 epochs"
 assert "| vae | 5 | digits | test, 500 | 210.0 | −207.6 ± 0.8 | 1.8 | 8.4 | 8.160 | 30(3) |" in elbo_table(made_up(30.0, 24.0)[:1], "e")
 assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up(30.0, 24.0)[:1], "s")
+
+
+# %% [markdown]
+# ## At a glance, and what to make of it
+#
+# The first page shows the best evaluation of each model; the discussion compares them. Its sentences are chosen by the numbers. What two standard deviations cannot tell apart is said to be the same.
+
+# %%
+#| export
+KINDS = {"gan": "GAN", "ddpm": "diffusion model", "vae": "VAE"}
+
+
+def best_of_each(runs: pd.DataFrame) -> dict[str, tuple]:
+    "By model, its evaluation with the smallest fd_lenet on the first data set, among those with the most common number of samples."
+    score = lambda r: dig(r.metrics, "scores", "fd_lenet", "value")
+    rows = [r for r in runs[runs.dataset == runs.dataset.iloc[0]].itertuples() if score(r) is not None]
+    counts = pd.Series([r.metrics["n_samples"] for r in rows], dtype=object).mode()  # a distance depends on N
+    rows = [r for r in rows if r.metrics["n_samples"] == counts[0]]
+    return {model: min((r for r in rows if r.model == model), key=score) for model in KINDS if any(r.model == model for r in rows)}
+
+
+def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "One table and one figure: the best evaluation of each model."
+    best, rows, grids = best_of_each(runs), [], {}
+    for model, r in best.items():
+        fd = r.metrics["scores"]["fd_lenet"]
+        others = [uncertain(*(dig(r.metrics, "scores", metric, key) for key in ("value", "sd"))) for metric in ("precision", "recall")]
+        rows.append([KINDS[model], r.label, r.epochs, uncertain(fd["value"], fd.get("sd")), number(fd["value"] / fd["floor"], 1), *others,
+                     number(r.metrics["train_seconds"] / 60, 1), number(1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"])])  # fmt: skip
+        grids[KINDS[model]] = r.job.run.samples(r.epochs)[:32]
+    if not rows:
+        return NONE
+    r = next(iter(best.values()))
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
+        grids["real"] = load_dataset(r.dataset, "test", r.job.run.config.size).images[:32]
+    save_figure(show_grid(torch.cat(list(grids.values())), ncol=16, rows=list(grids)).figure, folder / "glance")
+    header = ["model", "run", "epochs", "`fd_lenet`", "times floor", "precision", "recall", "training (min)", "1,000 samples (s)"]
+    caption = f"The best evaluation of each model on {verbatim(r.dataset)}, $N$ = {r.metrics['n_samples']:,}, on {devices(runs)}."
+    return markdown_table(rows, header, caption, "glance", "llrrrrrrr") + "\n" + figure(folder, "glance", "Samples of these models, not selected, and real images.", "glance")
+
+
+def discussion_fragment(runs: pd.DataFrame) -> str:
+    "Sentences that compare the models; the numbers decide what they say."
+    best = best_of_each(runs)
+    value = lambda r, *path: dig(r.metrics, *path)
+    ranked = sorted(best, key=lambda model: value(best[model], "scores", "fd_lenet", "value"))
+    parts = [_distance_sentence(best[a], best[b]) for a, b in zip(ranked, ranked[1:], strict=False)]
+    parts += [_training_sentence(runs, best[model]) for model in ranked]
+    for what, path, unit, unit_of in [
+        ("trains", ("train_seconds",), "minutes of training", lambda r, seconds: seconds / 60),
+        ("draws images", ("sample_seconds",), "seconds for 1,000 images", lambda r, seconds: 1000 * seconds / r.metrics["n_samples"]),
+    ]:
+        costs = sorted((unit_of(r, value(r, *path)), model) for model, r in best.items())
+        if len(costs) > 1:
+            (low, fast), (high, slow) = costs[0], costs[-1]
+            parts.append(f"The {KINDS[fast]} {what} fastest ({number(low)} {unit}), the {KINDS[slow]} slowest ({number(high)}).")
+    for metric, meaning in (("precision", "The most of its images lie where real ones lie"), ("recall", "The most of what real images show is drawn")):
+        known = {model: v for model, r in best.items() if (v := value(r, "scores", metric, "value")) is not None}
+        if len(known) > 1:
+            winner = max(known, key=known.get)
+            parts.append(f"{meaning} by the {KINDS[winner]} ({metric} {number(known[winner])}; real images {number(value(best[winner], 'scores', metric, 'floor'))}).")
+    for model, r in best.items():
+        if (copies := value(r, "scores", "memorisation", "value")) is not None and copies < 0.4:
+            parts.append(f"The {KINDS[model]} is nearer to its training images than new images are ({number(copies)} instead of a half): some of its samples are copies.")
+    return "\n\n".join(parts) + "\n" if parts else NONE
+
+
+def _distance_sentence(near, far) -> str:
+    "Which of two evaluations is nearer to the data."
+    (a, sd_a), (b, sd_b) = ((fd["value"], fd.get("sd") or 0.0) for r in (near, far) for fd in [r.metrics["scores"]["fd_lenet"]])
+    names = [f"the {KINDS[r.model]} ({r.label}, {r.epochs} epoch{'s' * (r.epochs > 1)}, {number(v)})" for r, v in ((near, a), (far, b))]
+    if b - a <= 2 * math.hypot(sd_a, sd_b):
+        return f"By two standard deviations of their distances, {names[0]} and {names[1]} cannot be told apart."
+    return f"{names[0][0].upper()}{names[0][1:]} comes nearer to the test images than {names[1]}: by a factor of {number(b / a, 1)}."
+
+
+def _training_sentence(runs: pd.DataFrame, best) -> str:
+    "What more epochs did to the run of an evaluation."
+    own = [r for r in runs[(runs.label == best.label) & runs.metrics.notna()].itertuples() if dig(r.metrics, "scores", "fd_lenet", "value") is not None]
+    first, last, fd = own[0], own[-1], lambda r: r.metrics["scores"]["fd_lenet"]["value"]
+    if first.epochs == last.epochs:
+        return f"The {KINDS[best.model]} was looked at after {last.epochs} epoch{'s' * (last.epochs > 1)} only."
+    course = f"From {first.epochs} to {last.epochs} epochs, the distance of the {KINDS[best.model]} goes from {number(fd(first))} to {number(fd(last))}"
+    if best.epochs == last.epochs:
+        return f"{course}; it has not been seen to stop falling."
+    return f"{course}, and is smallest at {best.epochs} ({number(fd(best))}): more training did not help."
+
+
+# %% [markdown]
+# Two made-up sets of results, and the sentences turn round:
+
+# %%
+def results_of(gan, vae):
+    rows = []
+    for model, values in (("gan", gan), ("vae", vae)):
+        for epochs, fd in zip((1, 5, 20), values, strict=True):
+            metrics = {"n_samples": 500, "train_seconds": epochs * (60.0 if model == "gan" else 30.0), "sample_seconds": fd / 100}
+            metrics["scores"] = {"fd_lenet": {"value": fd, "sd": 1.0, "floor": 5.0}, "recall": {"value": 1 / fd, "floor": 0.98}}
+            rows.append({"model": model, "dataset": "digits", "label": f"our-{model}", "epochs": epochs, "metrics": metrics})
+    return pd.DataFrame(rows)
+
+
+one, other = discussion_fragment(results_of((90.0, 50.0, 20.0), (80.0, 60.0, 70.0))), discussion_fragment(results_of((90.0, 62.0, 70.0), (80.0, 40.0, 12.0)))
+print(one, other, sep="\n")
+assert "The GAN (our-gan, 20 epochs, 20.00) comes nearer to the test images than the VAE (our-vae, 5 epochs, 60.00): by a factor of 3.0" in one
+assert "The VAE (our-vae, 20 epochs, 12.00) comes nearer to the test images than the GAN (our-gan, 5 epochs, 62.00): by a factor of 5.2" in other
+assert "the distance of the GAN goes from 90.00 to 20.00; it has not been seen to stop falling" in one and "smallest at 5 (62.00): more training did not help" in other
+assert "is drawn by the GAN (recall 0.05" in one and "is drawn by the VAE (recall 0.08" in other
+assert "cannot be told apart" in discussion_fragment(results_of((90.0, 50.0, 21.0), (80.0, 60.0, 20.0)))
+assert "The VAE trains fastest (2.50 minutes" in one and "draws images fastest (0.12 seconds for" not in one
 
 
 # %%
@@ -821,12 +980,12 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     all_spaces = [*spaces, cross_fade(test.images)]
     save_figure(plot_walks(all_spaces, test).figure, folder / "walks")
     caption = f"Two paths through each latent space (arcs), and two cross-fades of real images. {'; '.join(f'{s.name}: `{s.about}`' for s in spaces)}."
-    parts = [_figure(folder, "walks", caption, "walks", "85%")]
+    parts = [figure(folder, "walks", caption, "walks", "85%")]
     fig, axes = plt.subplots(1, len(spaces), figsize=(2.5 * len(spaces), 2.7), layout="constrained", squeeze=False)
     for ax, space in zip(axes[0], spaces, strict=True):
         show_grid(to_image(corner_grid(space, latents(4, space.shape, 3))), ncol=7, ax=ax, title=space.name)
     save_figure(fig, folder / "corners")
-    parts.append(_figure(folder, "corners", "Between four corners: left and right column are arcs, and each row is an arc between these.", "corners"))
+    parts.append(figure(folder, "corners", "Between four corners: left and right column are arcs, and each row is an arc between these.", "corners"))
     if test.labels is not None:
         parts.append(smoothness_table({s.name: smoothness(s, test, config.dataset, config.size) for s in all_spaces}, config.dataset))
     return "\n".join(parts)
@@ -845,7 +1004,7 @@ def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
 
 # %%
 #| export
-def _ddpm_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
+def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-ddpm") -> str:
     "Loss curves, one figure for all runs."
     done = [group.job.iloc[0].run for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
     if not done:
@@ -854,11 +1013,11 @@ def _ddpm_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     for ax, run in zip(axes[0], done, strict=True):
         plot_history(pd.read_csv(run.folder / "history.csv").to_dict("records"), {"loss": run.config.name}, f"MSE of {run.config.target}", ax)
         ax.set_yscale("log")
-    save_figure(fig, folder / "losses-ddpm")
-    return _figure(folder, "losses-ddpm", "Losses of the diffusion models. Faint: single batches; solid: running mean.", "losses-ddpm")
+    save_figure(fig, folder / name)
+    return figure(folder, name, "Losses of the diffusion models. Faint: single batches; solid: running mean.", name)
 
 
-def _ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
+def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: how images emerge, what noise is predicted, errors by level, guidance."
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
@@ -874,7 +1033,7 @@ def _ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
             draw["guidance"] = (lambda: plot_guidance(pictures).figure, f"{after}: a column a class and a latent, a row a guidance scale $s$.", "70%")
         for kind, (make, caption, width) in draw.items():
             save_figure(make(), folder / f"{kind}-{slug}")
-            parts.append(_figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
+            parts.append(figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
     return "\n".join(parts) or NONE
 
 
@@ -887,7 +1046,7 @@ def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
             save_figure(plot_samplers(compared).figure, folder / slug)
             after = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
             caption = f"{after}: `fd_lenet` against evaluations of the network for an image. Bars: standard deviation over samples; dotted: the longest ancestral run; dashed: the floor."
-            parts += [_figure(folder, slug, caption, slug, "65%"), _sampler_sentence(after, compared)]
+            parts += [figure(folder, slug, caption, slug, "65%"), _sampler_sentence(after, compared)]
     return "\n".join(parts) or NONE
 
 
@@ -906,7 +1065,7 @@ def _sampler_sentence(after: str, compared: list[dict]) -> str:
 
 # %%
 #| export
-def _missing_fragment(runs: pd.DataFrame) -> str:
+def missing_fragment(runs: pd.DataFrame) -> str:
     missing = runs[runs.metrics.isna()]
     lines = [f"- **{r.label}, {r.epochs} epoch{'s' * (r.epochs > 1)}** is missing: {verbatim(r.why)}" for r in missing.itertuples()]
     return "\n".join(lines) or "All runs of this profile are there."
@@ -941,49 +1100,56 @@ def _variables(profile: str, runs: pd.DataFrame) -> dict:
 
 # %%
 #| export
-def write_fragments(profile: str, runs: pd.DataFrame, folder: Path) -> None:
+def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
+    "The fragments of report/report.qmd, by name; figures are saved in `folder`."
+    gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
+    gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
+    distance_figure(runs, folder / "distances")
+    precision_recall_figure(runs, folder / "precision-recall")
+    bias_figure(runs, folder / "bias")
+    return {
+        "glance": glance_fragment(runs, folder),
+        "discussion": discussion_fragment(runs),
+        "data": data_fragment(runs, folder),
+        "gan-losses": gan_losses_fragment(gan, folder),
+        "gan-samples": samples_fragment(gan, folder),
+        "gan-table": loss_table(gan, gan_columns, "gan-losses"),
+        "ring": ring_fragment(folder),
+        "collapse": collapse_fragment(gan, folder),
+        "gap": _gap_fragment(gan, folder),
+        "ddpm-losses": ddpm_losses_fragment(ddpm, folder),
+        "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
+        "ddpm-samples": samples_fragment(ddpm, folder),
+        "ddpm-pictures": ddpm_pictures_fragment(ddpm, folder),
+        "samplers": _samplers_fragment(ddpm, folder),
+        "sampler-table": sampler_table(ddpm, "samplers"),
+        "likelihoods": likelihood_table(ddpm, "likelihoods"),
+        "vae-losses": vae_losses_fragment(vae, folder),
+        "vae-table": loss_table(vae, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses"),
+        "vae-samples": samples_fragment(vae, folder),
+        "vae-pictures": vae_pictures_fragment(vae, folder),
+        "elbo": elbo_table(vae, "elbo"),
+        "sources": source_table(vae, "sources"),
+        "claim": claim_fragment(runs),
+        "interpolation": _interpolation_fragment(runs, folder),
+        "distances": distance_table(runs, "distances"),
+        "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
+        "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),
+        "classes": class_table(runs),
+        "nearest": _nearest_fragment(runs, folder),
+        "times": time_table(runs, "times"),
+        "provenance": provenance_table(runs, "provenance"),
+        "missing": missing_fragment(runs),
+    }
+
+
+def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callable[[pd.DataFrame, Path], dict[str, str]] = general_fragments) -> None:
     "Write all tables and figures into `folder`, and _variables.yml beside it."
     folder.mkdir(parents=True, exist_ok=True)
     for old in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("*.pdf")]:
         old.unlink()
-    gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
-    gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
-        distance_figure(runs, folder / "distances")
-        precision_recall_figure(runs, folder / "precision-recall")
-        bias_figure(runs, folder / "bias")
-        fragments = {
-            "data": _data_fragment(runs, folder),
-            "gan-losses": _gan_losses_fragment(gan, folder),
-            "gan-samples": _samples_fragment(gan, folder),
-            "gan-table": loss_table(gan, gan_columns, "gan-losses"),
-            "ring": _ring_fragment(folder),
-            "collapse": _collapse_fragment(gan, folder),
-            "gap": _gap_fragment(gan, folder),
-            "ddpm-losses": _ddpm_losses_fragment(ddpm, folder),
-            "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
-            "ddpm-samples": _samples_fragment(ddpm, folder),
-            "ddpm-pictures": _ddpm_pictures_fragment(ddpm, folder),
-            "samplers": _samplers_fragment(ddpm, folder),
-            "sampler-table": sampler_table(ddpm, "samplers"),
-            "likelihoods": likelihood_table(ddpm, "likelihoods"),
-            "vae-losses": _vae_losses_fragment(vae, folder),
-            "vae-table": loss_table(vae, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses"),
-            "vae-samples": _samples_fragment(vae, folder),
-            "vae-pictures": _vae_pictures_fragment(vae, folder),
-            "elbo": elbo_table(vae, "elbo"),
-            "sources": source_table(vae, "sources"),
-            "claim": _claim_fragment(runs),
-            "interpolation": _interpolation_fragment(runs, folder),
-            "distances": distance_table(runs, "distances"),
-            "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
-            "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),
-            "classes": class_table(runs),
-            "nearest": _nearest_fragment(runs, folder),
-            "times": time_table(runs, "times"),
-            "provenance": provenance_table(runs, "provenance"),
-            "missing": _missing_fragment(runs),
-        }
+        fragments = make(runs, folder)
     for name, text in fragments.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
     (folder.parent / "_variables.yml").write_text(yaml.safe_dump(_variables(profile, runs), allow_unicode=True), encoding="utf-8")
@@ -1108,19 +1274,54 @@ def build_pdf(
     return chosen
 
 
+# %% [markdown]
+# ## Results for others
+#
+# Runs are large: checkpoints, weights, ten thousand samples. What a report needs of them is small, if 64 samples will do for its figures. `publish_run` copies that much of a run, `report/results` holds such copies, and `make report PROFILE=published` builds a PDF from them without training. Scores are those of all samples; they were computed before.
+
+# %%
+#| export
+def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
+    "Copy a run's configuration, history and results into `results`, with so many of its samples; returns the new folder. ValueError if it has no results."
+    config = json.loads((run_folder / "config.json").read_text())
+    known = {kind.model_fields["model"].default: kind for kind in CONFIGS.values()}
+    folder = results / Run(known[config["model"]](**config)).folder.relative_to(runs_root())
+    evaluated = sorted(path.parent for path in run_folder.glob("epoch-*/metrics.json"))
+    if not evaluated:
+        raise ValueError(f"{run_folder}: no epoch count of this run has been evaluated.")
+    for epoch in evaluated:
+        (folder / epoch.name).mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(folder / epoch.name / "samples.npz", samples=np.load(epoch / "samples.npz")["samples"][:keep])
+        for name in ("metrics.json", "samplers.json", "pictures.npz"):
+            if (epoch / name).exists():
+                shutil.copyfile(epoch / name, folder / epoch.name / name)
+    for name in ("config.json", "history.csv"):
+        shutil.copyfile(run_folder / name, folder / name)
+    return folder
+
+
 # %%
 #| export
 def main() -> None:
     "The command `genlab_report`: the report of a profile, from what its runs have left on disk."
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", nargs="?", default="quick", help="a file in report/profiles, without .yaml (default: quick)")
+    parser.add_argument("--scale", type=float, default=1.0, help="the share of epochs, images and samples that the runs had (default: 1)")
+    parser.add_argument("--publish", nargs="+", type=Path, metavar="RUN", help="copy what a report needs of these runs' folders into report/results, and stop")
     parser.add_argument("--engine", choices=["latex", "typst"], help="default: LaTeX where it is installed, else Typst")
     options = parser.parse_args()
-    folder = project_root() / "report"
+    folder, source, make = project_root() / "report", "report.qmd", general_fragments
+    if options.profile == "seeds":  # has a text of its own
+        from genlab.seeds import seed_fragments as make  # here because genlab.seeds itself imports this module
+
+        source = "seeds.qmd"
     try:
-        runs = collect_runs(plan(folder / "profiles" / f"{options.profile}.yaml"))
-        write_fragments(options.profile, runs, folder / "_generated")
-        engine = build_pdf(folder / "report.qmd", folder / "report.pdf", options.engine)
+        if options.publish:
+            print(*(publish_run(run, folder / "results") for run in options.publish), sep="\n")
+            return
+        runs = collect_runs(plan(folder / "profiles" / f"{options.profile}.yaml", options.scale))
+        write_fragments(options.profile, runs, folder / "_generated", make)
+        engine = build_pdf(folder / source, folder / "report.pdf", options.engine)
     except (ValueError, RuntimeError, OSError) as problem:
         parser.exit(1, f"genlab_report: {problem}\n")
     done = runs.metrics.notna().sum()
@@ -1140,6 +1341,20 @@ assert "{{<" not in text and "31.42" in text
 (place / "wrong.qmd").write_text("See @fig-nowhere.")
 with pytest.raises(ValueError, match="fig-nowhere"):
     build_pdf(place / "wrong.qmd", place / "wrong.pdf", "typst")
+
+# %% [markdown]
+# The same report from a published copy, which has fewer samples and the same numbers:
+
+# %%
+before = distance_table(runs, "d")
+(jobs[1].run.folder / "config.json").write_text(jobs[1].run.config.model_dump_json())
+copy = publish_run(jobs[1].run.folder, Path(home.name, "results"), keep=20)
+os.environ["GENLAB_RUNS"] = str(Path(home.name, "results"))
+again = collect_runs(try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}"))
+assert again.job[1].run.folder == copy and distance_table(again, "d") == before and len(again.job[1].run.samples(5)) == 20
+with pytest.raises(ValueError, match="no epoch count of this run has been evaluated"):
+    shutil.rmtree(jobs[1].folder)
+    publish_run(jobs[1].run.folder, Path(home.name, "results"))
 
 # %%
 #| hide

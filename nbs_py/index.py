@@ -38,7 +38,7 @@
 # | [01b_mode_collapse](nbs/01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images |
 # | [01c_few_images](nbs/01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through |
 # | [02_ddpm_theory](nbs/02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute |
-# | [02_ddpm](nbs/02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, four samplers, guidance, bits per pixel |
+# | [02_ddpm](nbs/02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, five samplers, guidance, bits per pixel |
 # | [03_unet](nbs/03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys |
 # | [04_vae](nbs/04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, where codes come from, a VAE that learns from a discriminator |
 # | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars |

@@ -246,7 +246,7 @@ def test_a_text_file_among_the_images_is_skipped_with_a_count(pictures):
     assert data.images.shape == (8, 3, 16, 16)
     for file in pictures.iterdir():
         file.write_text("nor is this")
-    with pytest.raises(ValueError, match="none of the 9 image files"):
+    with pytest.raises(ValueError, match="none of the 9 images can be read"):
         load_dataset(f"folder:{pictures}", size=16)
 
 

@@ -1,0 +1,320 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The five reports
+#
+# > What five student reports found, and what the same models find here: tables with both numbers side by side, and the figures that the reports had
+#
+# The profile `seeds` has a row for each run of the five reports that this course began with; a row's `published` holds what the report says it found. `make report PROFILE=seeds` executes them and makes a PDF with a section a report (`report/seeds.qmd`). Most of its tables and figures are those of every report of ours ([07_report](07_report.ipynb)), made from the runs of one report only. This notebook adds the few that are special.
+
+# %%
+#| default_exp seeds
+
+# %%
+#| export
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from genlab.augment import AUGMENTATIONS, augment_images
+from genlab.data import load_dataset, show_grid, take, to_image, to_model
+from genlab.ddpm import make_diffusion
+from genlab.fid import lenet_extractor, load_lenet
+from genlab.gan import layer_table, report004_discriminator, report004_generator
+from genlab.interpolation import corner_grid, latent_space
+from genlab.report import (
+    NONE,
+    claim_fragment,
+    collapse_fragment,
+    data_fragment,
+    ddpm_losses_fragment,
+    ddpm_pictures_fragment,
+    devices,
+    dig,
+    distance_figure,
+    distance_table,
+    elbo_table,
+    figure,
+    gan_losses_fragment,
+    loss_table,
+    markdown_table,
+    missing_fragment,
+    number,
+    provenance_table,
+    ring_fragment,
+    samples_fragment,
+    save_figure,
+    time_table,
+    uncertain,
+    vae_losses_fragment,
+    vae_pictures_fragment,
+)
+from genlab.runs import latents
+
+# %%
+#| hide
+import os
+import tempfile
+
+import matplotlib.pyplot as plt
+
+from genlab.gan import GANConfig, run_gan
+from genlab.report import Job, collect_runs
+from genlab.runs import Run
+
+
+# %% [markdown]
+# ## Published and ours
+#
+# A table for each report: what it printed, and what we measure. Where it printed a FID, ours is in `fid` if Inception's weights could be had, and `fd_lenet` stands beside it with its floor; the two are different distances and not to be compared with each other.
+
+# %%
+#| export
+def _as_printed(value: float | None) -> str:
+    return f"{value:.3e}".replace("-", "−") if value is not None and abs(value) >= 1e6 else number(value)
+
+
+OURS = {  # what a report printed: its heading, and the same of ours
+    "fid": ("FID", lambda r: uncertain(*(dig(r.metrics, "scores", "fid", key) for key in ("value", "sd")))),
+    "elbo": ("ELBO", lambda r: number(dig(r.metrics, "likelihood", "elbo"), 1)),
+    "loss": ("loss", lambda r: number(dig(r.metrics, "losses", "loss"), 4)),
+    "minutes": ("minutes", lambda r: number(s / 60, 1) if (s := dig(r.metrics, "train_seconds")) is not None else "—"),
+}
+
+
+def published_table(runs: pd.DataFrame, label: str) -> str:
+    "What a report printed beside what is measured here, a row for each run and epoch count."
+    kinds = [kind for kind in OURS if kind == "fid" or any(kind in job.published for job in runs.job)]
+    rows = []
+    for r in runs.itertuples():
+        fd = dig(r.metrics, "scores", "fd_lenet") or {}
+        both = [cell for kind in kinds for cell in (_as_printed(r.job.published.get(kind)), OURS[kind][1](r))]
+        rows.append([r.label, r.job.planned, *both, uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd")),
+                     number(dig(r.metrics, "n_samples"), 0)])  # fmt: skip
+    heads = [head for kind in kinds for head in (f"{OURS[kind][0]}, report", "here")]
+    small = any(r.epochs != r.job.planned for r in runs.itertuples())
+    caption = "What the report printed, and what is measured here" + (", at a fraction of these epochs, images and samples" if small else "") + ". "
+    caption += f"A dash: not printed, or not to be had. `fd_lenet` has no counterpart in the report. Times on {devices(runs)}."
+    return markdown_table(rows, ["run", "epochs", *heads, "`fd_lenet`", "floor", "$N$"], caption, label, "lr" + "r" * 20)
+
+
+def stand_ins(runs: pd.DataFrame) -> str:
+    "A sentence on the data sets that could not be had."
+    missing = sorted({(wanted, r.dataset) for r in runs.itertuples() if (wanted := r.instead_of)})
+    return "".join(f"**Stand-in images.** `{wanted}` could not be had; `{used}` took its place, and numbers of such runs say nothing about `{wanted}`.\n\n" for wanted, used in missing)
+
+
+# %%
+made_up = {"scores": {"fd_lenet": {"value": 31.4, "sd": 0.8, "floor": 14.2, "floor_sd": 1.5}, "fid": {"value": None}}, "n_samples": 64, "train_seconds": 90.0}
+jobs = [Job("01_gan", {}, None, planned, {"fid": fid, "minutes": 5.0}, "celeba") for planned, fid in ((5, 1.186e80), (50, -3.752e92))]
+table = pd.DataFrame([{"label": "dcgan", "dataset": "tinted_digits", "epochs": 5, "metrics": made_up, "job": job, "instead_of": "celeba"} for job in jobs])
+print(published_table(table, "a"))
+assert "| dcgan | 5 | 1.186e+80 | — | 5.00 | 1.5 | 31.4(8) | 14(2) | 64 |" in published_table(table, "a")
+assert "| dcgan | 50 | −3.752e+92 |" in published_table(table, "a") and "at a fraction of these epochs" in published_table(table, "a")
+assert stand_ins(table) == "**Stand-in images.** `celeba` could not be had; `tinted_digits` took its place, and numbers of such runs say nothing about `celeba`.\n\n"
+
+
+# %% [markdown]
+# ## One image against one image
+#
+# Report 000 gave up on sets of images and took the FID of one real image and one generated image of the same digit. That is the squared distance of two feature vectors. Two *real* images of one digit have such a distance, too:
+
+# %%
+#| export
+def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
+    "Squared distances, in LeNet's features, of one test image of a digit to three samples and to three other test images of that digit."
+    last = runs[runs.metrics.notna()].tail(1)
+    if last.empty:
+        return NONE
+    (r,) = last.itertuples()
+    config, net = r.job.run.config, load_lenet(r.dataset, r.job.run.config.size)[0]
+    test, samples = load_dataset(r.dataset, "test", config.size), r.job.run.samples(r.epochs)
+    real, drawn = test.images[test.labels == digit][:4], samples[net(to_model(samples)).argmax(1) == digit][:3]
+    extract = lenet_extractor(r.dataset, config.size)
+    features = [extract(images) for images in (real, drawn)] if len(drawn) else [extract(real), torch.empty(0)]
+    rows = [[f"a test image and {what} {i}", number((x - features[0][0]).square().sum().item(), 1)]
+            for what, xs in (("generated image", features[1]), ("other test image", features[0][1:])) for i, x in enumerate(xs, 1)]  # fmt: skip
+    caption = f"Squared distance of single images of a {digit} in LeNet's features ({r.label}, {r.epochs} epochs). It says how different two pictures are, not how good a model is."
+    return markdown_table(rows, ["pair", "distance"], caption, label, "lr")
+
+
+# %% [markdown]
+# ## The noising strip, the augmentations, the grid between corners
+#
+# Report 001's figures 1, 7 and 10.
+
+# %%
+#| export
+def strip_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
+    "Images of a diffusion run's data set under more and more noise."
+    config = runs.job.iloc[0].run.config
+    x0, diffusion = to_model(take(config.training_set(), 4).images), make_diffusion(config)
+    times = [round(share * config.T) for share in (0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)]
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(config.seed))
+    strip = torch.stack([diffusion.q_sample(x0, t, noise) for t in times], 1).flatten(0, 1)
+    save_figure(show_grid(strip, ncol=len(times)).figure, folder / label)
+    return figure(folder, label, f"The noising of `{config.dataset}`, at $t$ = {', '.join(map(str, times))}.", label, "80%")
+
+
+def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
+    "What each augmentation of a GAN's policy does to eight of its images."
+    config = runs.job.iloc[0].run.config
+    torch.manual_seed(config.seed)
+    x = to_model(config.training_set().images[:8])
+    kinds = config.augment or list(AUGMENTATIONS)
+    rows = torch.cat([x, *(augment_images(x, [kind]) for kind in kinds), augment_images(x, kinds)])
+    save_figure(show_grid(rows, ncol=8, rows=["real", *kinds, "all"]).figure, folder / label)
+    return figure(folder, label, f"Eight images of `{config.dataset}`, and what augmentation makes of them.", label, "60%")
+
+
+def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
+    "A grid of images between four latents of a GAN."
+    last = runs[runs.metrics.notna()].tail(1)
+    if last.empty or not (last.job.iloc[0].folder / "weights.safetensors").exists():
+        return NONE
+    (r,) = last.itertuples()
+    space = latent_space(r.job.run, r.epochs)
+    save_figure(show_grid(to_image(corner_grid(space, latents(4, space.shape, 3))), ncol=7).figure, folder / label)
+    return figure(folder, label, f"{r.label} after {r.epochs} epochs: between four corners, along arcs.", label, "50%")
+
+
+def curve_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
+    "fd_lenet or FID against epochs."
+    distance_figure(runs, folder / label)
+    return figure(folder, label, "Distance to the test set against the number of epochs; dashed, the floor.", label, "65%")
+
+
+# %% [markdown]
+# ## Report 004's layers
+#
+# Its tables 1 to 4, from our networks.
+
+# %%
+#| export
+def layers_fragment() -> str:
+    "Layer tables of report 004's four networks, with the totals that it printed."
+    parts = []
+    for dataset, channels, size, width in (("mnist", 1, 28, 56), ("cifar10", 3, 32, 64)):
+        networks = {"discriminator": (report004_discriminator(channels, size, width, 0.4), torch.zeros(2, channels, size, size)),
+                    "generator": (report004_generator(100, channels, size), torch.zeros(2, 100))}  # fmt: skip
+        for kind, (net, x) in networks.items():
+            rows = [[r.layer, "×".join(map(str, r["output shape"])), number(r.parameters, 0)] for _, r in layer_table(net, x).iterrows()]
+            total = number(sum(p.numel() for p in net.parameters()), 0)
+            caption = f"Report 004's {kind} for `{dataset}`: {total} parameters."
+            parts.append(markdown_table(rows, ["layer", "output", "parameters"], caption, f"layers-{kind}-{dataset}", "lrr"))
+    return "\n".join(parts)
+
+
+# %%
+text = layers_fragment()
+assert all(total in text for total in ("387,201", "7,147,011", "294,113", "5,593,345"))
+
+
+# %% [markdown]
+# ## All of it
+#
+# What is made for each report: the general fragments of its GANs, diffusion models and VAEs, and the special ones. A fragment that cannot be made does not stop the others.
+
+# %%
+#| export
+def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str, str]:
+    "The fragments of one report, by name; `runs` are its runs."
+    gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
+    label = lambda name: f"{report}-{name}"
+    return {
+        "stand-ins": stand_ins(runs),
+        "published": published_table(runs, label("published")),
+        "gan-losses": gan_losses_fragment(gan, folder) or NONE,
+        "gan-table": loss_table(gan, {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}, label("gan-table")),
+        "gan-samples": samples_fragment(gan, folder) or NONE,
+        "ddpm-losses": ddpm_losses_fragment(ddpm, folder, label("losses-ddpm")),
+        "ddpm-samples": samples_fragment(ddpm, folder) or NONE,
+        "ddpm-pictures": ddpm_pictures_fragment(ddpm, folder),
+        "vae-losses": vae_losses_fragment(vae, folder),
+        "vae-samples": samples_fragment(vae, folder) or NONE,
+        "vae-pictures": vae_pictures_fragment(vae, folder),
+        "elbo": elbo_table(vae, label("elbo")),
+        "distances": distance_table(runs, label("distances")),
+        "classes": collapse_fragment(runs, folder, label("histogram")),
+        "times": time_table(runs, label("times")),
+    }
+
+
+def seed_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
+    "The fragments of report/seeds.qmd, by name: those of each report, and the special ones."
+    fragments, of = {"data": data_fragment(runs, folder), "missing": missing_fragment(runs), "provenance": provenance_table(runs, "provenance")}, {}
+    for report, group in runs.groupby(runs.name.str[:10], sort=False):  # report-000 and so on
+        of[report] = {model: group[group.model == model] for model in ("gan", "ddpm", "vae")}
+        fragments |= {f"{report}-{name}": text for name, text in report_fragments(group, folder, report).items()}
+    special = {
+        "report-000-one-image-gan": lambda: one_image_table(of["report-000"]["gan"], 6, "one-image-gan"),
+        "report-000-one-image-ddpm": lambda: one_image_table(of["report-000"]["ddpm"], 5, "one-image-ddpm"),
+        "report-001-ring": lambda: ring_fragment(folder),
+        "report-001-strip": lambda: strip_fragment(of["report-001"]["ddpm"], folder, "strip"),
+        "report-001-augment": lambda: augment_fragment(of["report-001"]["gan"], folder, "augment"),
+        "report-001-curve": lambda: curve_fragment(of["report-001"]["gan"], folder, "curve"),
+        "report-001-corners": lambda: corners_fragment(of["report-001"]["gan"], folder, "report-001-corners"),
+        "report-002-claim": lambda: claim_fragment(runs[runs.name.str.startswith("report-002")]),
+        "report-004-layers": layers_fragment,
+    }
+    for name, make in special.items():
+        try:
+            fragments[name] = make()
+        except (KeyError, IndexError, RuntimeError, OSError, ValueError) as problem:  # no such run, or no such images
+            fragments[name] = f"Not made: {' '.join(str(problem).split())}.\n"
+    return fragments
+
+
+# %% [markdown]
+# To see it work, a tiny GAN in the place of report 000's and one in the place of report 001's:
+
+# %%
+home = tempfile.TemporaryDirectory()
+os.environ["GENLAB_RUNS"] = home.name
+configs = [GANConfig(name=name, width=8, epochs=20, n_samples=100) for name in ("report-000", "report-001")]
+tiny = collect_runs([Job("01_gan", {}, run_gan(config), 50, {"fid": 175.0}) for config in configs])
+folder = Path(home.name, "_generated")
+folder.mkdir()
+fragments = seed_fragments(tiny, folder)
+assert "| report-000 | 50 | 175.00 | — |" in fragments["report-000-published"]
+assert fragments["report-000-one-image-ddpm"].startswith("This profile has no such runs")
+for name in ("report-001-augment", "report-001-corners", "report-001-curve"):
+    assert "_generated/" in fragments[name], fragments[name]
+print(fragments["report-000-one-image-gan"])
+
+# %%
+augmented = GANConfig(augment=["translate", "tilt", "cutout"])
+plt.close("all")
+augment_fragment(pd.DataFrame([{"job": Job("01_gan", {}, Run(augmented), 1)}]), folder, "shown")
+plt.figure(figsize=(5, 3), layout="constrained")
+plt.imshow(plt.imread(folder / "shown.png"))
+plt.axis("off");
+
+# %%
+#| hide
+home.cleanup()
+del os.environ["GENLAB_RUNS"]
+
+# %% [markdown]
+# ## What to remember
+#
+# - A number from elsewhere stands beside ours only if it measures the same thing.
+# - A run on stand-in images proves that a row of a profile runs, and nothing else.
+#
+# ## Exercises
+#
+# 1. Add a row for a report of your own to a copy of `report/profiles/seeds.yaml`, with what it printed under `published`, and make the PDF with `SCALE=0.01`.
+# 2. Which of the five reports' numbers could one check without training anything? Which could not be checked at all, because something is not said?
