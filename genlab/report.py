@@ -18,6 +18,7 @@ __all__ = ['LABS', 'CONFIGS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSITY', 'MEA
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import math
 import re
@@ -38,7 +39,7 @@ import yaml
 from papermill import inspect_notebook
 
 from .collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
-from .data import ImageSet, load_dataset, show_grid, take, to_image
+from .data import load_dataset, show_grid, to_image
 from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from .fid import plot_nearest
 from .gan import GANConfig
@@ -156,17 +157,26 @@ def _share(n: float, scale: float, least: int) -> int:
     return min(int(n), max(least, round(n * scale)))
 
 
+@functools.cache
+def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
+    "Numbers of training and test images, or None if the data set cannot be had."
+    try:
+        return {split: len(load_dataset(dataset, split, size).images) for split in ("train", "test")}
+    except (RuntimeError, OSError, ValueError):
+        return None
+
+
 def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     "A row with fewer images, samples and steps; and the data set that could not be had, if there is a stand-in for it."
     wanted, instead_of = row.get("dataset", "digits"), None
-    try:
-        train, test = (load_dataset(wanted, split, row.get("size")).images for split in ("train", "test"))
-    except (RuntimeError, OSError, ValueError):
+    counts = _count_images(wanted, row.get("size"))
+    if counts is None:
         stand_in, size = STAND_INS.get(wanted, ("tinted_digits", 64))
         row, instead_of = row | {"dataset": stand_in, "size": row.get("size") or size, "metrics": ["fd_lenet", "class_kl", "fid"]}, wanted
-        train, test = (load_dataset(stand_in, split).images for split in ("train", "test"))
-    row |= {"subset": _share(len(take(ImageSet(train, None, []), row.get("subset")).images), scale, 256)}
-    row |= {"n_samples": _share(row.get("n_samples") or len(test), scale, 50)}
+        counts = _count_images(stand_in, row["size"])
+    n = row.get("subset") or 1.0
+    row |= {"subset": _share(n * counts["train"] if n <= 1 else min(n, counts["train"]), scale, 256)}
+    row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
         row |= {"steps": _share(row["steps"], scale, 10)}
     return row, instead_of
@@ -505,7 +515,8 @@ def samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         slug, panels = _slug(f"samples-{group.model.iloc[0]}-{label}"), []
-        for r in group.itertuples():
+        shown = np.linspace(0, len(group) - 1, min(len(group), 9)).round().astype(int)  # nine panels show a course as well as thirty
+        for r in group.iloc[shown].itertuples():
             name = f"{slug}-{r.epochs}"
             grid_figure(r.job.run.samples(r.epochs), folder / name, 7)
             panels.append(f"![after {r.epochs} epoch{'s' * (r.epochs > 1)}]({folder.name}/{name})\n")
@@ -682,6 +693,8 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     save_figure(show_grid(torch.cat(list(grids.values())), ncol=16, rows=list(grids)).figure, folder / "glance")
     header = ["model", "run", "epochs", "`fd_lenet`", "times floor", "precision", "recall", "training (min)", "1,000 samples (s)"]
     caption = f"The best evaluation of each model on {verbatim(r.dataset)}, $N$ = {r.metrics['n_samples']:,}, on {devices(runs)}."
+    if left_out := [KINDS[model] for model in KINDS if model not in best and (runs[runs.metrics.notna()].model == model).any()]:
+        caption += f" The {' and the '.join(left_out)} drew another number of samples, or has no such distance, and is left out."
     return markdown_table(rows, header, caption, "glance", "llrrrrrrr") + "\n" + figure(folder, "glance", "Samples of these models, not selected, and real images.", "glance")
 
 
@@ -700,11 +713,12 @@ def discussion_fragment(runs: pd.DataFrame) -> str:
         if len(costs) > 1:
             (low, fast), (high, slow) = costs[0], costs[-1]
             parts.append(f"The {KINDS[fast]} {what} fastest ({number(low)} {unit}), the {KINDS[slow]} slowest ({number(high)}).")
-    for metric, meaning in (("precision", "The most of its images lie where real ones lie"), ("recall", "The most of what real images show is drawn")):
+    for metric, meaning in (("precision", "the largest share of its images lies where real ones lie"), ("recall", "it draws the largest share of what real images show")):
         known = {model: v for model, r in best.items() if (v := value(r, "scores", metric, "value")) is not None}
         if len(known) > 1:
             winner = max(known, key=known.get)
-            parts.append(f"{meaning} by the {KINDS[winner]} ({metric} {number(known[winner])}; real images {number(value(best[winner], 'scores', metric, 'floor'))}).")
+            real = number(value(best[winner], "scores", metric, "floor"))
+            parts.append(f"{metric.capitalize()} is highest for the {KINDS[winner]} ({number(known[winner])}; real images {real}): {meaning}.")
     for model, r in best.items():
         if (copies := value(r, "scores", "memorisation", "value")) is not None and copies < 0.4:
             parts.append(f"The {KINDS[model]} is nearer to its training images than new images are ({number(copies)} instead of a half): some of its samples are copies.")

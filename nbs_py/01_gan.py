@@ -806,6 +806,12 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
     assert last["scores"]["fd_lenet"]["value"] > 0.25 * last["scores"]["fd_lenet"]["floor"], "far better than real would be a bug"
 
 # %% [markdown]
+# ### A better GAN
+#
+# What do the options buy? On MNIST, after 5 epochs with 10,000 samples and one seed, the plain DCGAN has an `fd_lenet` of 109.0 ± 1.1 (over samples; the floor is 0.86). Told the class, with a hinge loss, layer normalisation in $D$, a learning rate of 4e-4 and averaged weights (`-p conditional true -p loss hinge -p norm layer -p lr 4e-4 -p ema 0.99`), it has 16.0 ± 0.8, in the same time: 1,370 and 1,305 seconds on one core of an AMD EPYC. Both runs are among the results in `report/results`. The plain one also draws some classes too rarely: its divergence from the data's class histogram is 0.14 nats, that of the other, which is told what to draw, 0.004.
+#
+
+# %% [markdown]
 # ## What to watch for
 #
 # - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.

@@ -247,7 +247,9 @@ if dataset == "digits" and (subset, updates, seed) == (100, 1000, 0):  # the par
     assert gaps["both"] < 0.5 * gaps["plain"], "what is augmented is harder to know by heart"
 
 # %% [markdown]
-# So augmentation keeps the discriminator honest: it still treats the training images as it treats others, where the plain one knows them. It is not free. The augmented game is harder, and its samples improve more slowly; for as short a training as this the plain run can be ahead in distance, while its discriminator is already reciting. The gain comes later, when the plain run has nothing more to learn from: follow the curves with `-p updates 5000`.
+# So augmentation keeps the discriminator honest: it still treats the training images as it treats others, where the plain one knows them. It is not free. The augmented game is harder, and its samples can improve more slowly; for as short a training as this the plain run can be ahead in distance, while its discriminator is already reciting. Follow the curves with `-p updates 5000`.
+#
+# A thousand images of MNIST, three seeds each, equal updates, 10,000 samples (hinge loss, layer normalisation, `width` 16, batches of 64, a learning rate of 1e-3; in `report/results`): after 50 epochs `fd_lenet` is 213 without augmentation and 160 with it on both sides (means; standard deviations over seeds 13 and 10), after 300 epochs 82 and 65 (14 and 17; the floor is 0.86). At each of four epoch counts the augmented run was ahead with each seed; after 300 epochs, the difference of the means is as large as the spread of the seeds. In the last 50 of them the plain discriminator's output is 1.1 to 1.3 higher on its training images than on test images, the augmented one's 0.04 to 0.06.
 
 # %%
 plot_nearest(runs["both"].samples(runs["both"].config.epochs)[:16], dataset, train=data.images).set_title("augmented both: samples, and the two nearest of the training images", fontsize=10);

@@ -32,6 +32,7 @@ profile = "quick"  # a file in report/profiles
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import math
 import re
@@ -52,7 +53,7 @@ import yaml
 from papermill import inspect_notebook
 
 from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
-from genlab.data import ImageSet, load_dataset, show_grid, take, to_image
+from genlab.data import load_dataset, show_grid, to_image
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from genlab.fid import plot_nearest
 from genlab.gan import GANConfig
@@ -190,17 +191,26 @@ def _share(n: float, scale: float, least: int) -> int:
     return min(int(n), max(least, round(n * scale)))
 
 
+@functools.cache
+def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
+    "Numbers of training and test images, or None if the data set cannot be had."
+    try:
+        return {split: len(load_dataset(dataset, split, size).images) for split in ("train", "test")}
+    except (RuntimeError, OSError, ValueError):
+        return None
+
+
 def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     "A row with fewer images, samples and steps; and the data set that could not be had, if there is a stand-in for it."
     wanted, instead_of = row.get("dataset", "digits"), None
-    try:
-        train, test = (load_dataset(wanted, split, row.get("size")).images for split in ("train", "test"))
-    except (RuntimeError, OSError, ValueError):
+    counts = _count_images(wanted, row.get("size"))
+    if counts is None:
         stand_in, size = STAND_INS.get(wanted, ("tinted_digits", 64))
         row, instead_of = row | {"dataset": stand_in, "size": row.get("size") or size, "metrics": ["fd_lenet", "class_kl", "fid"]}, wanted
-        train, test = (load_dataset(stand_in, split).images for split in ("train", "test"))
-    row |= {"subset": _share(len(take(ImageSet(train, None, []), row.get("subset")).images), scale, 256)}
-    row |= {"n_samples": _share(row.get("n_samples") or len(test), scale, 50)}
+        counts = _count_images(stand_in, row["size"])
+    n = row.get("subset") or 1.0
+    row |= {"subset": _share(n * counts["train"] if n <= 1 else min(n, counts["train"]), scale, 256)}
+    row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
         row |= {"steps": _share(row["steps"], scale, 10)}
     return row, instead_of
@@ -663,7 +673,8 @@ def samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         slug, panels = _slug(f"samples-{group.model.iloc[0]}-{label}"), []
-        for r in group.itertuples():
+        shown = np.linspace(0, len(group) - 1, min(len(group), 9)).round().astype(int)  # nine panels show a course as well as thirty
+        for r in group.iloc[shown].itertuples():
             name = f"{slug}-{r.epochs}"
             grid_figure(r.job.run.samples(r.epochs), folder / name, 7)
             panels.append(f"![after {r.epochs} epoch{'s' * (r.epochs > 1)}]({folder.name}/{name})\n")
@@ -844,7 +855,6 @@ assert claim_fragment(made_up(30.0, 24.0)[:3]) == NONE, "no GAN after about 50 e
 assert "| vae | 5 | digits | test, 500 | 210.0 | −207.6 ± 0.8 | 1.8 | 8.4 | 8.160 | 30(3) |" in elbo_table(made_up(30.0, 24.0)[:1], "e")
 assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up(30.0, 24.0)[:1], "s")
 
-
 # %% [markdown]
 # ## At a glance, and what to make of it
 #
@@ -881,6 +891,8 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     save_figure(show_grid(torch.cat(list(grids.values())), ncol=16, rows=list(grids)).figure, folder / "glance")
     header = ["model", "run", "epochs", "`fd_lenet`", "times floor", "precision", "recall", "training (min)", "1,000 samples (s)"]
     caption = f"The best evaluation of each model on {verbatim(r.dataset)}, $N$ = {r.metrics['n_samples']:,}, on {devices(runs)}."
+    if left_out := [KINDS[model] for model in KINDS if model not in best and (runs[runs.metrics.notna()].model == model).any()]:
+        caption += f" The {' and the '.join(left_out)} drew another number of samples, or has no such distance, and is left out."
     return markdown_table(rows, header, caption, "glance", "llrrrrrrr") + "\n" + figure(folder, "glance", "Samples of these models, not selected, and real images.", "glance")
 
 
@@ -899,11 +911,12 @@ def discussion_fragment(runs: pd.DataFrame) -> str:
         if len(costs) > 1:
             (low, fast), (high, slow) = costs[0], costs[-1]
             parts.append(f"The {KINDS[fast]} {what} fastest ({number(low)} {unit}), the {KINDS[slow]} slowest ({number(high)}).")
-    for metric, meaning in (("precision", "The most of its images lie where real ones lie"), ("recall", "The most of what real images show is drawn")):
+    for metric, meaning in (("precision", "the largest share of its images lies where real ones lie"), ("recall", "it draws the largest share of what real images show")):
         known = {model: v for model, r in best.items() if (v := value(r, "scores", metric, "value")) is not None}
         if len(known) > 1:
             winner = max(known, key=known.get)
-            parts.append(f"{meaning} by the {KINDS[winner]} ({metric} {number(known[winner])}; real images {number(value(best[winner], 'scores', metric, 'floor'))}).")
+            real = number(value(best[winner], "scores", metric, "floor"))
+            parts.append(f"{metric.capitalize()} is highest for the {KINDS[winner]} ({number(known[winner])}; real images {real}): {meaning}.")
     for model, r in best.items():
         if (copies := value(r, "scores", "memorisation", "value")) is not None and copies < 0.4:
             parts.append(f"The {KINDS[model]} is nearer to its training images than new images are ({number(copies)} instead of a half): some of its samples are copies.")
@@ -950,7 +963,7 @@ print(one, other, sep="\n")
 assert "The GAN (our-gan, 20 epochs, 20.00) comes nearer to the test images than the VAE (our-vae, 5 epochs, 60.00): by a factor of 3.0" in one
 assert "The VAE (our-vae, 20 epochs, 12.00) comes nearer to the test images than the GAN (our-gan, 5 epochs, 62.00): by a factor of 5.2" in other
 assert "the distance of the GAN goes from 90.00 to 20.00; it has not been seen to stop falling" in one and "smallest at 5 (62.00): more training did not help" in other
-assert "is drawn by the GAN (recall 0.05" in one and "is drawn by the VAE (recall 0.08" in other
+assert "Recall is highest for the GAN (0.05;" in one and "Recall is highest for the VAE (0.08;" in other
 assert "cannot be told apart" in discussion_fragment(results_of((90.0, 50.0, 21.0), (80.0, 60.0, 20.0)))
 assert "The VAE trains fastest (2.50 minutes" in one and "draws images fastest (0.12 seconds for" not in one
 

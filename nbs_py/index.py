@@ -26,7 +26,7 @@
 #     make report      # sets everything up, trains the quick sweep on the CPU, builds report/report.pdf
 #     make test        # sets everything up, runs all tests
 #
-# They need Python 3.11 or newer, git and make, and no GPU. `make help` lists the rest: `make lab` opens the notebooks, `make report PROFILE=course` runs the MNIST course (for a GPU).
+# They need Python 3.11 or newer, git and make, and no GPU. `make help` lists the rest: `make lab` opens the notebooks, `make report PROFILE=course` runs the MNIST course (for a GPU), and `make report PROFILE=published` builds a report from results on MNIST that come with the project, without training.
 #
 # ## The notebooks
 #
@@ -44,6 +44,7 @@
 # | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars |
 # | [06_interpolation](nbs/06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number |
 # | [07_report](nbs/07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
+# | [07b_seeds](nbs/07b_seeds.ipynb) | `genlab.seeds` | the five reports again, with what they printed beside what is measured here |
 #
 # Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
@@ -60,11 +61,11 @@
 #
 # The cell tagged `parameters` near the top of a notebook lists what can be set. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
 #
-# Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `mnist`, `fashion_mnist`, `cifar10`, or `folder:PATH` with images of your own. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
+# Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `tinted_digits` (the same in colours), `mnist`, `fashion_mnist`, `cifar10`, `celeba`, `hf:REPO` (the Hugging Face Hub: bedrooms, ImageNet, ...), or `folder:PATH` with images of your own; [00_data](nbs/00_data.ipynb) has names and licences. Images that come one by one are converted once into a memory map, and training needs no more memory for millions than for thousands. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
 #
 # ## Sweeps and the report
 #
-# A profile (`report/profiles/*.yaml`) lists runs and epoch counts. `quick` is for a CPU, `course` for MNIST on a GPU, `seeds` repeats student reports. Behind `make report` are
+# A profile (`report/profiles/*.yaml`) lists runs and epoch counts. `quick` is for a CPU, `course` for MNIST on a GPU, `seeds` repeats the student reports, a section each, `published` needs no training. `make report PROFILE=seeds SCALE=0.01` executes a hundredth of a profile, to see that every row runs; where a data set cannot be had, stand-ins take its place and the report says so. Behind `make report` are
 #
 #     snakemake sweep -s report/Snakefile --cores 2 --config profile=quick    # executes the notebooks
 #     snakemake pdf -s report/Snakefile --cores 2 --config profile=quick      # tables, figures, PDF

@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, command
+from pypdf import PdfReader
 from safetensors.torch import load_file
 
 from genlab.report import uncertain
@@ -25,6 +28,7 @@ runs:
   - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
 """
+SECOND_ROW = "  - {notebook: 01_gan, name: second, epochs: [1], width: 8, latent: 16, n_samples: 20}\n"  # so that a row has one thread, as above
 FLAGS = (
     "-s report/Snakefile --cores 2 --keep-going --rerun-incomplete --nolock --rerun-triggers mtime params input "
     "--quiet rules host progress reason --config profile=mine"
@@ -91,6 +95,26 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
 
 
+def numbers_in(value):
+    "All floats in nested JSON."
+    if isinstance(value, dict | list):
+        return [x for v in (value.values() if isinstance(value, dict) else value) for x in numbers_in(v)]
+    return [value] if isinstance(value, float) else []
+
+
+def test_ten_numbers_of_the_pdf_stand_in_files_of_runs(swept, project):
+    "Numbers with an uncertainty, such as 0.812(17), three digits or more, picked at random from the PDF's text."
+    done = command("genlab_report", "mine", "--engine", "typst", cwd=project, GENLAB_RUNS=str(swept[0]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = "\n".join(page.extract_text() for page in PdfReader(project / "report/report.pdf").pages)
+    shown = {n for n in re.findall(r"(?<![\d.,])(\d[\d,]*(?:\.\d+)?)\(\d+\)", text) if len(re.sub(r"\D", "", n).lstrip("0")) >= 3}
+    known = [x for path in swept[0].rglob("*.json") for x in numbers_in(json.loads(path.read_text()))]
+    assert len(shown) >= 10
+    for number in random.Random(0).sample(sorted(shown), 10):
+        digits = len(number.partition(".")[2])
+        assert any(f"{x:,.{digits}f}" == number for x in known), f"{number} stands in the PDF and in no file of a run"
+
+
 def test_a_second_time_there_is_nothing_to_do(swept, project):
     runs, _ = swept
     (project / "report/profiles/mine.yaml").write_text(PROFILE.rsplit("  -", 1)[0])
@@ -112,7 +136,7 @@ def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path
 
 def test_killed_and_started_again(swept, project, tmp_path):
     "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over, with the same results."
-    (project / "report/profiles/mine.yaml").write_text("runs:" + PROFILE.split("runs:")[1].split("  - {notebook: 02")[0])
+    (project / "report/profiles/mine.yaml").write_text("runs:" + PROFILE.split("runs:")[1].split("  - {notebook: 02")[0] + SECOND_ROW)
     program = [str(Path(sys.executable).parent / "snakemake"), "sweep", *FLAGS.split()]
     first = subprocess.Popen(program, cwd=project, env=os.environ | {"GENLAB_RUNS": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(1200):

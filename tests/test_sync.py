@@ -80,6 +80,13 @@ def test_links_in_the_readme_resolve():
     assert links and not [link for link in links if not (ROOT / link).exists()]
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_links_between_notebooks_resolve(notebook):
+    text = "".join("".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "markdown")
+    base = ROOT if notebook.stem == "index" else notebook.parent  # the index is read as README.md
+    assert not [link for link in re.findall(r"\]\(([^)#:\s]+)\)", text) if not (base / link).exists()]
+
+
 def test_the_lock_names_no_index_and_has_hashes():
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock and "--index" not in lock
