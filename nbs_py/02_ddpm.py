@@ -920,6 +920,8 @@ columns = ["sampler", "steps", "evaluations", "n", "seconds"]
 pd.DataFrame([{k: row[k] for k in columns} | {"fd_lenet": row["scores"].get("fd_lenet", {}).get("value")} for row in compared]).round(2)
 
 # %% [markdown]
+# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this network, which is far from done: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.)
+#
 # ### By class
 #
 # A class-conditional model draws what it is told. Below, each column has one class and one latent; from row to row the guidance scale grows. At $s=0$ the label is ignored.
@@ -939,7 +941,7 @@ if guided:
 #
 # - Training is regression: pick a noise level, add noise, predict it. No opponent, no balance, a loss that falls.
 # - What is trained and how it is sampled are separate choices. The network does not know which sampler will ask it.
-# - A better integrator gets by with some 20 evaluations.
+# - A better integrator gets by with some 20 evaluations. Fresh noise on the way repairs errors of a network that is not trained to the end.
 # - More noise levels visited is not the same as better images: compare distances, with their floor.
 #
 # ## Exercises
