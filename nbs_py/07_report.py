@@ -271,11 +271,11 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     for job in jobs:
         config, (metrics, why) = job.run.config, _read(job)
         rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed, "epochs": job.epochs,
-                     "label": config.name, "job": job, "metrics": metrics, "why": why, "instead_of": job.instead_of})  # fmt: skip
+                     "label": config.name, "job": job, "metrics": metrics, "why": why, "instead_of": job.instead_of or ""})  # fmt: skip
     runs = pd.DataFrame(rows)
     fields = pd.DataFrame([{k: str(v) if isinstance(v, list) else v for k, v in job.run.config.model_dump().items()} for job in runs.job])
-    if fields.groupby("model").dataset.nunique().max() > 1 or runs.instead_of.notna().any():
-        runs["label"] += [f", {r.dataset}" + f" for {r.instead_of}" * (r.instead_of is not None) for r in runs.itertuples()]
+    if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
+        runs["label"] += [f", {r.dataset}" + f" for {r.instead_of}" * bool(r.instead_of) for r in runs.itertuples()]
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
         runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
@@ -1080,7 +1080,10 @@ def _sampler_sentence(after: str, compared: list[dict]) -> str:
 #| export
 def missing_fragment(runs: pd.DataFrame) -> str:
     missing = runs[runs.metrics.isna()]
-    lines = [f"- **{r.label}, {r.epochs} epoch{'s' * (r.epochs > 1)}** is missing: {verbatim(r.why)}" for r in missing.itertuples()]
+    lines = []
+    for (label, why), group in missing.groupby(["label", "why"], sort=False):
+        counts = ", ".join(map(str, group.epochs))
+        lines.append(f"- **{label}, {counts} epoch{'s' * (counts != '1')}** is missing: {verbatim(why)}")
     return "\n".join(lines) or "All runs of this profile are there."
 
 

@@ -84,7 +84,7 @@ from genlab.runs import Run
 # %%
 #| export
 def _as_printed(value: float | None) -> str:
-    return f"{value:.3e}".replace("-", "−") if value is not None and abs(value) >= 1e6 else number(value)
+    return "—" if value is None else f"{value:g}".replace("-", "−")
 
 
 OURS = {  # what a report printed: its heading, and the same of ours
@@ -111,6 +111,15 @@ def published_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", *heads, "`fd_lenet`", "floor", "$N$"], caption, label, "lr" + "r" * 20)
 
 
+def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
+    "Of each run, so many epoch counts at most: those for which the report printed something, the first, the last, and some between."
+    keep = []
+    for _, group in runs.groupby("label", sort=False):
+        step = max(1, -(-len(group) // most))
+        keep += [i for n, (i, r) in enumerate(group.iterrows()) if n % step == 0 or n == len(group) - 1 or r.job.published]
+    return runs.loc[keep]
+
+
 def stand_ins(runs: pd.DataFrame) -> str:
     "A sentence on the data sets that could not be had."
     missing = sorted({(wanted, r.dataset) for r in runs.itertuples() if (wanted := r.instead_of)})
@@ -122,8 +131,10 @@ made_up = {"scores": {"fd_lenet": {"value": 31.4, "sd": 0.8, "floor": 14.2, "flo
 jobs = [Job("01_gan", {}, None, planned, {"fid": fid, "minutes": 5.0}, "celeba") for planned, fid in ((5, 1.186e80), (50, -3.752e92))]
 table = pd.DataFrame([{"label": "dcgan", "dataset": "tinted_digits", "epochs": 5, "metrics": made_up, "job": job, "instead_of": "celeba"} for job in jobs])
 print(published_table(table, "a"))
-assert "| dcgan | 5 | 1.186e+80 | — | 5.00 | 1.5 | 31.4(8) | 14(2) | 64 |" in published_table(table, "a")
+assert "| dcgan | 5 | 1.186e+80 | — | 5 | 1.5 | 31.4(8) | 14(2) | 64 |" in published_table(table, "a")
 assert "| dcgan | 50 | −3.752e+92 |" in published_table(table, "a") and "at a fraction of these epochs" in published_table(table, "a")
+long = pd.DataFrame([{"label": "dcgan", "job": Job("01_gan", {}, None, n, {"fid": 74.0} if n == 7 else {})} for n in range(1, 31)])
+assert [job.planned for job in thinned(long).job] == [1, 6, 7, 11, 16, 21, 26, 30]
 assert stand_ins(table) == "**Stand-in images.** `celeba` could not be had; `tinted_digits` took its place, and numbers of such runs say nothing about `celeba`.\n\n"
 
 
@@ -233,12 +244,12 @@ assert all(total in text for total in ("387,201", "7,147,011", "294,113", "5,593
 def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str, str]:
     "The fragments of one report, by name; `runs` are its runs."
     gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
-    label = lambda name: f"{report}-{name}"
+    label, few = (lambda name: f"{report}-{name}"), thinned(runs)
     return {
         "stand-ins": stand_ins(runs),
-        "published": published_table(runs, label("published")),
+        "published": published_table(few, label("published")),
         "gan-losses": gan_losses_fragment(gan, folder) or NONE,
-        "gan-table": loss_table(gan, {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}, label("gan-table")),
+        "gan-table": loss_table(few[few.model == "gan"], {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}, label("gan-table")),
         "gan-samples": samples_fragment(gan, folder) or NONE,
         "ddpm-losses": ddpm_losses_fragment(ddpm, folder, label("losses-ddpm")),
         "ddpm-samples": samples_fragment(ddpm, folder) or NONE,
@@ -247,9 +258,9 @@ def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str,
         "vae-samples": samples_fragment(vae, folder) or NONE,
         "vae-pictures": vae_pictures_fragment(vae, folder),
         "elbo": elbo_table(vae, label("elbo")),
-        "distances": distance_table(runs, label("distances")),
+        "distances": distance_table(few, label("distances")),
         "classes": collapse_fragment(runs, folder, label("histogram")),
-        "times": time_table(runs, label("times")),
+        "times": time_table(few, label("times")),
     }
 
 
@@ -289,7 +300,7 @@ tiny = collect_runs([Job("01_gan", {}, run_gan(config), 50, {"fid": 175.0}) for 
 folder = Path(home.name, "_generated")
 folder.mkdir()
 fragments = seed_fragments(tiny, folder)
-assert "| report-000 | 50 | 175.00 | — |" in fragments["report-000-published"]
+assert "| report-000 | 50 | 175 | — |" in fragments["report-000-published"]
 assert fragments["report-000-one-image-ddpm"].startswith("This profile has no such runs")
 for name in ("report-001-augment", "report-001-corners", "report-001-curve"):
     assert "_generated/" in fragments[name], fragments[name]

@@ -20,10 +20,9 @@ from torchvision.datasets import MNIST
 
 import genlab.fid
 from genlab.data import derive_seed, epoch_batches, load_dataset
-from genlab.ddpm import ddim, dpmpp, karras_times
+from genlab.ddpm import Noise, ddim, dpmpp, karras_times, sde_dpmpp
 from genlab.diffusion import Diffusion, cosine_betas, linear_betas
 from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features, inception_score, kernel_distance, precision_recall
-from genlab.runs import latents
 
 
 @pytest.mark.parametrize("n", [400, 2000])
@@ -159,10 +158,11 @@ class Bent:
         return torch.tanh(0.7 * xt + 0.1)
 
 
-def walk(scheduler, model, shape, seed):
-    x = latents(shape[0], shape[1:], seed)
+def walk(scheduler, model, shape, seed, stochastic=False):
+    noise = Noise(shape, seed)
+    x = noise()
     for t in scheduler.timesteps:
-        x = scheduler.step(model(x, t), t, x).prev_sample
+        x = scheduler.step(model(x, t), t, x, **({"variance_noise": noise()} if stochastic else {})).prev_sample
     return x
 
 
@@ -176,12 +176,14 @@ def test_ddim_of_diffusers(betas, steps):
 
 
 @pytest.mark.parametrize("steps", [2, 5, 20, 50])
-def test_dpm_solver_of_diffusers(steps):
+@pytest.mark.parametrize("ours", [dpmpp, sde_dpmpp])
+def test_dpm_solvers_of_diffusers(ours, steps):
     betas = linear_betas(1000, last=0.017)  # ends at sigma = 74; ours begin at 80 at most
     model, shape = Bent(betas), (4, 1, 6, 6)
-    theirs = DPMSolverMultistepScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", use_karras_sigmas=True, final_sigmas_type="zero")
+    kind = {"algorithm_type": "sde-dpmsolver++" if ours is sde_dpmpp else "dpmsolver++", "use_karras_sigmas": True, "final_sigmas_type": "zero"}
+    theirs = DPMSolverMultistepScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", **kind)
     theirs.set_timesteps(steps)
     times = karras_times(model.diffusion, steps)[:-1]
-    ours = ((1 / model.diffusion.abar_at(torch.tensor(times)) - 1).sqrt()).tolist()
-    assert np.allclose(ours, theirs.sigmas[:-1], rtol=1e-4)
-    assert torch.allclose(dpmpp(model, shape, steps, 0).float(), walk(theirs, model, shape, 0), atol=1e-4)
+    sigmas = ((1 / model.diffusion.abar_at(torch.tensor(times)) - 1).sqrt()).tolist()
+    assert np.allclose(sigmas, theirs.sigmas[:-1], rtol=1e-4)
+    assert torch.allclose(ours(model, shape, steps, 0).float(), walk(theirs, model, shape, 0, ours is sde_dpmpp), atol=1e-4)
