@@ -22,6 +22,9 @@
 # %%
 #| default_exp seeds
 
+# %% tags=["parameters"]
+epochs = 20  # of the tiny GANs that show what is made of the reports' runs
+
 # %%
 #| export
 from pathlib import Path
@@ -295,7 +298,7 @@ def seed_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
 # %%
 home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
-configs = [GANConfig(name=name, width=8, epochs=20, n_samples=100) for name in ("report-000", "report-001")]
+configs = [GANConfig(name=name, width=8, epochs=epochs, n_samples=100) for name in ("report-000", "report-001")]
 tiny = collect_runs([Job("01_gan", {}, run_gan(config), 50, {"fid": 175.0}) for config in configs])
 folder = Path(home.name, "_generated")
 folder.mkdir()
