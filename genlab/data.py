@@ -178,19 +178,21 @@ def _convert(source: Source, size: int, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     grey, good_file = source.grey(), folder / "good.bin"
     shape = (1 if grey else 3, size, size)
+    bytes_each = math.prod(shape)
 
     def read(i: int) -> bytes | None:
         try:
-            return to_square(source.open(i), size, grey).tobytes()
+            with source.open(i) as image:
+                return to_square(image, size, grey).tobytes()
         except BROKEN:
             return None
 
     done = good_file.read_bytes() if good_file.exists() else b""
-    missing = source.n * math.prod(shape) - sum(done) * math.prod(shape)
+    missing = (source.n - sum(done)) * bytes_each
     if missing > (free := shutil.disk_usage(folder).free):
         raise OSError(f"they take {missing / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free; set GENLAB_CACHE to a folder with more")
     with open(folder / "images.bin", "ab") as pixels, open(good_file, "ab") as good, ThreadPoolExecutor() as pool:
-        pixels.truncate(sum(done) * math.prod(shape))
+        pixels.truncate(sum(done) * bytes_each)
         thousands = range(len(done), source.n, 1000)
         for first in progress(thousands, "converting images", "thousand"):
             images = list(pool.map(read, range(first, min(first + 1000, source.n))))

@@ -1450,7 +1450,8 @@ def _read_folder(folder: Path) -> torch.Tensor:
     images, skipped = {}, 0
     for path in progress(paths, f"reading {folder.name}", "image"):
         try:
-            images[path] = to_square(Image.open(path), None, grey=False)
+            with Image.open(path) as image:
+                images[path] = to_square(image, None, grey=False)
         except BROKEN:
             skipped += 1
             continue
