@@ -10,7 +10,7 @@ SNAKEMAKE_FLAGS = -s report/Snakefile --cores $(CORES) --keep-going --rerun-inco
 RUNS := $(or $(GENLAB_RUNS),$(if $(filter published,$(PROFILE)),report/results,runs$(if $(filter-out 1,$(SCALE)),/scale-$(SCALE))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab tex notebooks sync check lock
+.PHONY: help setup report test lab tex notebooks docs sync check lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,11 +49,18 @@ notebooks: setup ## execute the notebooks again and save their outputs
 	@runs=$$(mktemp -d); trap 'rm -rf "$$runs"' EXIT; GENLAB_RUNS=$$runs $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $(filter-out nbs/index.ipynb,$(NOTEBOOKS))
 	@$(MAKE) --no-print-directory sync
 
+docs: setup ## the course as a website, in _docs (needs Quarto)
+	@command -v quarto >/dev/null || { echo "The website is made with Quarto, and there is none here: see https://quarto.org/docs/get-started"; exit 1; }
+	@$(BIN)/nbdev_proc_nbs
+	@cd _proc && quarto render --no-cache
+	@rm -rf _docs && mv _proc/_docs _docs && echo "The website is in _docs/index.html"
+
 sync: setup ## after changing a notebook: export, clean, twins, README
 	@$(BIN)/nbdev_clean
 	@$(BIN)/nbdev_export
 	@$(BIN)/jupytext --quiet --from nbs//ipynb --to nbs_py//py:percent $(NOTEBOOKS)
 	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir . --output README nbs/index.ipynb
+	@sed -i.bak -e 's,](\([a-z0-9_/]*\.\(ipynb\|png\)\)),](nbs/\1),g' -e 's,](\.\./,](,' README.md && rm README.md.bak
 
 check: setup ## is everything in sync? does ruff find anything?
 	@$(BIN)/python -m pytest -q tests/test_sync.py

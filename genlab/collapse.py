@@ -41,7 +41,7 @@ def draw_points(centres: torch.Tensor, n: int) -> torch.Tensor:  # (n, 2)
     "Points of the mixture, all modes equally likely; uses torch's current seed."
     return centres[torch.randint(len(centres), (n,))] + SPREAD * torch.randn(n, 2)
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #f6a234cf
 def count_modes(points: torch.Tensor, centres: torch.Tensor) -> tuple[int, float]:
     "How many modes have a tenth of their share of good points at least, and the share of good points."
     distance, mode = torch.cdist(points, centres).min(1)
@@ -49,7 +49,7 @@ def count_modes(points: torch.Tensor, centres: torch.Tensor) -> tuple[int, float
     counts = torch.bincount(mode[good], minlength=len(centres))
     return int((counts >= 0.1 * len(points) / len(centres)).sum()), good.float().mean().item()
 
-# %% ../nbs/01b_mode_collapse.ipynb #b34aba26
+# %% ../nbs/01b_mode_collapse.ipynb #79837570
 HIDDEN = 64
 TOY = dict(latent=8, lr=1e-3, lr_d=3e-4, batch_size=128)
 CURES = {
@@ -61,7 +61,7 @@ CURES = {
     "unrolled": GANConfig(unroll=5, **TOY),
 }
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #b34aba26
 class Dense(nn.Module):
     "A dense layer for each seed: (seeds, B, inputs) to (seeds, B, outputs), initialised as nn.Linear."
 
@@ -80,7 +80,7 @@ def toy_network(seeds: int, inputs: int, outputs: int) -> nn.Sequential:
     layers = [Dense(seeds, inputs, HIDDEN), nn.ReLU(), Dense(seeds, HIDDEN, HIDDEN), nn.ReLU(), Dense(seeds, HIDDEN, outputs)]
     return nn.Sequential(nn.Unflatten(0, (seeds, -1)), *layers, nn.Flatten(0, 1))
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #0b969aae
 def train_toy(
     config: GANConfig,  # loss, unrolled steps, learning rates, ...; what is about images does not matter
     centres: torch.Tensor,  # of the data's modes (M, 2)
@@ -100,7 +100,7 @@ def train_toy(
             seen.append(G(z).detach().view(seeds, 2000, 2))
     return torch.stack(seen)
 
-# %% ../nbs/01b_mode_collapse.ipynb #0b969aae
+# %% ../nbs/01b_mode_collapse.ipynb #d37634e5
 def compare_cures(
     centres: torch.Tensor,  # of the data's modes (M, 2)
     updates: int = 1000,  # of the generator
@@ -116,7 +116,7 @@ def compare_cures(
         strips[kind] = points[:, 0].numpy()
     return pd.DataFrame(rows), strips
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #ce6fc792
 def plot_strips(strips: dict[str, np.ndarray], centres: torch.Tensor) -> plt.Figure:
     "Points of the generator over the course of training, a row a kind, with the data's modes as crosses."
     watch = len(next(iter(strips.values())))

@@ -103,7 +103,7 @@ def cache_dir(*parts: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-
+# %% ../nbs/00_data.ipynb #cdf1b34e
 def fetch(name: str, file: str) -> Path:
     "The path of a file of data set `name`, with its MD5 sum verified: cache, then `GENLAB_MIRROR`, then public mirrors."
     mirrors, md5 = DOWNLOADS[name][0], DOWNLOADS[name][1][file]
@@ -162,7 +162,7 @@ class Source(NamedTuple):
     labels: list[int] | None = None  # one an image
     classes: Sequence[str] = ()
 
-
+# %% ../nbs/00_data.ipynb #e753f513
 def to_square(image: Image.Image, size: int | None, grey: bool) -> np.ndarray:
     "uint8 (C, size, size), centre-cropped; at its own size if `size` is None. Raises what PIL raises on a broken file."
     if image.mode.startswith("I"):  # 16 bits: keep the upper eight
@@ -210,7 +210,7 @@ def _convert(source: Source, size: int, folder: Path) -> None:
     facts = {"shape": [int(good.sum()), *shape], "skipped": skipped, "classes": list(source.classes), "sha256": _sha256(file), "stamp": _stamp(file)}
     (folder / "facts.json").write_text(json.dumps(facts))
 
-
+# %% ../nbs/00_data.ipynb #0edcb013
 def _sha256(file: Path) -> str:
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -220,7 +220,7 @@ def _stamp(file: Path) -> list[int]:
     "Size and time of the last change: as long as they stay, the checksum need not be computed again."
     return [file.stat().st_size, file.stat().st_mtime_ns]
 
-# %% ../nbs/00_data.ipynb #0edcb013
+# %% ../nbs/00_data.ipynb #f4221a88
 def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]) -> ImageSet:
     "The images of a source, from the cache; converted first if they are not there. `key` identifies them."
     cached = cache_dir("converted") / hashlib.sha256(json.dumps([size, *key]).encode()).hexdigest()[:16]
@@ -242,7 +242,7 @@ def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]
     labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
     return ImageSet(torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"]))), labels, facts["classes"])
 
-
+# %% ../nbs/00_data.ipynb #8df4fc08
 def _intact(cached: Path) -> bool:
     file = cached / "images.bin"
     try:
@@ -264,7 +264,7 @@ def _image_files(top: Path) -> list[tuple[str, int, int]]:
                     files.append((entry.path, entry.stat().st_size, entry.stat().st_mtime_ns))
     return sorted(files)
 
-
+# %% ../nbs/00_data.ipynb #a9d6aed7
 def _folder_files(root: Path) -> dict[str, list[tuple[str, int, int]]]:
     "The image files of both splits. An error of one sentence if there is no folder or a split is empty."
     if not root.is_dir():
@@ -280,7 +280,7 @@ def _folder_files(root: Path) -> dict[str, list[tuple[str, int, int]]]:
             raise ValueError(f"dataset: no images ({kinds}) for the {split} split in {root}; without train/ and test/ it takes ten images at least.")
     return splits
 
-
+# %% ../nbs/00_data.ipynb #fef837ea
 def _is_grey(path: str) -> bool:
     "From the file's header; a broken file has no say."
     try:
@@ -289,7 +289,7 @@ def _is_grey(path: str) -> bool:
     except BROKEN:
         return True
 
-
+# %% ../nbs/00_data.ipynb #0940dd9b
 def _load_folder(root: Path, split: str, size: int) -> ImageSet:
     splits = _folder_files(root)
     files, every = [path for path, *_ in splits[split]], [path for files in splits.values() for path, *_ in files]
@@ -303,7 +303,7 @@ def _load_folder(root: Path, split: str, size: int) -> ImageSet:
 
     return _converted(str(root), [split, splits], size, source)
 
-# %% ../nbs/00_data.ipynb #a9d6aed7
+# %% ../nbs/00_data.ipynb #6a67c3f2
 def _reachable(host: str) -> bool:
     try:
         socket.create_connection((host, 443), timeout=3).close()
@@ -311,7 +311,7 @@ def _reachable(host: str) -> bool:
         return False
     return True
 
-
+# %% ../nbs/00_data.ipynb #61ca7634
 def _load_hf(repo: str, split: str, size: int) -> ImageSet:
     if not os.path.isabs(repo) and not os.environ.get("HTTPS_PROXY") and not _reachable("huggingface.co"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # then what is in its cache is found at once, without a minute of retries
@@ -342,7 +342,7 @@ def _load_hf(repo: str, split: str, size: int) -> ImageSet:
 
     return _converted(f"hf:{repo}", [split, data._fingerprint], size, source)
 
-
+# %% ../nbs/00_data.ipynb #b320466f
 def _load_celeba(split: str, size: int) -> ImageSet:
     def source() -> Source:
         try:
@@ -357,7 +357,7 @@ def _load_celeba(split: str, size: int) -> ImageSet:
 
     return _converted("celeba", ["celeba", split], size, source)
 
-# %% ../nbs/00_data.ipynb #fef837ea
+# %% ../nbs/00_data.ipynb #82993888
 DIGIT_NAMES = [str(d) for d in range(10)]
 FASHION_NAMES = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot".split()
 LOADERS = {  # a split to images at their own size
@@ -383,7 +383,7 @@ def check_dataset(name: str) -> str:
         raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)}, celeba, hf:REPO or folder:PATH.")
     return name
 
-
+# %% ../nbs/00_data.ipynb #4884fe6b
 def load_dataset(
     name: str,  # digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
     split: str = "train",  # train or test
@@ -413,7 +413,7 @@ def image_grid(
     images = images if images.dtype == torch.uint8 else to_image(images)
     return make_grid(images.cpu(), nrow=ncol, padding=pad, pad_value=255).permute(1, 2, 0).numpy()
 
-
+# %% ../nbs/00_data.ipynb #d7751d5d
 def show_grid(
     images: torch.Tensor,  # uint8, or float in [-1, 1]; (N, C, H, W)
     ncol: int = 8,  # images in a row
@@ -438,7 +438,7 @@ def derive_seed(*key: int) -> int:
     key = (len(key), *key)  # else (5,) and (5, 0) would give the same
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
-
+# %% ../nbs/00_data.ipynb #9ee3742e
 def epoch_batches(
     data: ImageSet,
     batch_size: int,  # images in a batch; the last one may hold fewer

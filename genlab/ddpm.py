@@ -204,7 +204,7 @@ def even_times(diffusion: Diffusion, steps: int) -> list[int]:
 
 
 def karras_times(diffusion: Diffusion, steps: int, rho: float = 7.0, largest: float = 80.0) -> list[float]:
-    "`steps` + 1 noise levels from sigma = `largest` or T to 1, then 0, evenly spaced in sigma^(1/rho) (Karras et al. 2022, eq. 5)."
+    "`steps` + 1 noise levels, evenly spaced in sigma^(1/rho) from sigma = `largest` (or that of T, if less) to that of 1; then 0 (Karras et al. 2022, eq. 5)."
     even_times(diffusion, steps)  # the same limits
     low, high = ((1 / diffusion.abar[[1, -1]] - 1).sqrt().clamp(max=largest) ** (1 / rho)).tolist()
     sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
@@ -386,7 +386,7 @@ def look_inside(
         pictures["guidance"] = torch.stack(guided).numpy()
     return pictures
 
-
+# %% ../nbs/02_ddpm.ipynb #a87db5fe
 def _denoising(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray:
     "Eight samples at eight stages of ancestral sampling, noise first: uint8 (8, 8, C, H, W)."
     labels = torch.arange(8) % len(data.classes) if config.conditional else None
@@ -396,12 +396,12 @@ def _denoising(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray
     ancestral(model, shape, steps, config.seed, lambda s, x, x0: way.append(x.cpu()))
     return torch.stack([to_image(way[round(k * steps / 7)]) for k in range(8)]).numpy()
 
-# %% ../nbs/02_ddpm.ipynb #a87db5fe
+# %% ../nbs/02_ddpm.ipynb #bc97f28b
 def plot_denoising(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "Columns are samples, rows noise levels, from pure noise at the top."
     return show_grid(torch.from_numpy(pictures["denoising"]).flatten(0, 1), ncol=8, ax=ax)
 
-
+# %% ../nbs/02_ddpm.ipynb #e964a128
 def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
     "One image at several noise levels: noisy, true noise, noise predicted before and after training."
     rows = {"$x_t$": "noisy", "true noise": "noise_true", "before training": "noise_before", "after training": "noise_after"}
@@ -415,7 +415,7 @@ def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
         ax.set_title(f"$t={round(share * T)}$", fontsize=9)
     return fig
 
-
+# %% ../nbs/02_ddpm.ipynb #f587c3c2
 def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | None = None) -> plt.Axes:
     "Mean squared error on test images at each noise level, before and after training."
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
@@ -425,7 +425,7 @@ def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | No
     ax.legend(frameon=False)
     return ax
 
-
+# %% ../nbs/02_ddpm.ipynb #c9014e21
 def plot_guidance(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "A column a class, a row a guidance scale."
     images = torch.from_numpy(pictures["guidance"])
@@ -470,18 +470,20 @@ def run_ddpm(config: DDPMConfig) -> Run:
             check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
             samples, evaluations, seconds, scores = _draw(net, config, test)
-            likelihood = bits_per_dim(net, config, test._replace(images=test.images[:2000], labels=None if test.labels is None else test.labels[:2000]))
-            run.finish(epochs, samples, look_inside(net, config, test), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
+            n = min(2000, len(samples))
+            some = test._replace(images=test.images[:n], labels=None if test.labels is None else test.labels[:n])
+            likelihood = bits_per_dim(net, config, some)
+            run.finish(epochs, samples, look_inside(net, config, some), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
         compare_samplers(run)
     return run
 
-
+# %% ../nbs/02_ddpm.ipynb #cea35093
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores
     "The samplers that `compare_samplers` has scored at the run's epoch count."
     path = run.epoch_folder(run.config.epochs) / "samplers.json"
     return json.loads(path.read_text()) if path.exists() else []
 
-
+# %% ../nbs/02_ddpm.ipynb #0c49471b
 def compare_samplers(run: Run) -> list[dict]:  # see scored_samplers
     "Score the samplers that the configuration compares, with the weights of its epoch count; each is scored once."
     config, table, net = run.config, scored_samplers(run), None

@@ -126,7 +126,7 @@ def _data_factor(x: torch.Tensor, stats: FeatureStats) -> torch.Tensor:
     centred = (x - stats.mean) / (stats.n - 1) ** 0.5
     return centred.T if len(x) <= x.shape[1] else torch.linalg.qr(centred, mode="r").R.T
 
-
+# %% ../nbs/05_fid.ipynb #b128739b
 def frechet_distance_of_features(
     x: torch.Tensor,  # features of one set, (N, D)
     y: torch.Tensor,  # of the other, (M, D)
@@ -166,7 +166,7 @@ class Extractor(NamedTuple):
             raise ValueError(f"The features of {self.name} hold NaN or infinity; look at the images they came from.")
         return features
 
-
+# %% ../nbs/05_fid.ipynb #cf62dac0
 def pixel_hash(images: torch.Tensor, also: str = "") -> str:
     "16 hex digits of the SHA-256 of uint8 images and a text; a memory map is read piece by piece."
     digest = hashlib.sha256(f"{tuple(images.shape)}{also}".encode())
@@ -232,7 +232,7 @@ def train_lenet(
         schedule.step()
     return net.eval()
 
-
+# %% ../nbs/05_fid.ipynb #69411bb9
 @torch.no_grad()
 def accuracy(net: LeNet, data: ImageSet) -> float:
     "The share of images whose class `net` gets right."
@@ -244,7 +244,7 @@ def save_lenet(net: LeNet, path: Path, **about) -> None:
     with atomic(path) as temporary:
         save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, temporary, {"about": json.dumps(about)})
 
-
+# %% ../nbs/05_fid.ipynb #dea4beb2
 def _train_lenet_once(dataset: str, size: int) -> Path:
     "The cached classifier of a data set that none is shipped for; its name holds a hash of the images it was trained on."
     train, test = (load_dataset(dataset, split, size) for split in ("train", "test"))
@@ -258,7 +258,7 @@ def _train_lenet_once(dataset: str, size: int) -> Path:
             save_lenet(net, path, dataset=dataset, size=size, accuracy=accuracy(net, test))
     return path
 
-
+# %% ../nbs/05_fid.ipynb #072a220b
 @functools.cache
 def load_lenet(dataset: str, size: int | None = None) -> tuple[LeNet, dict]:
     "The classifier for a data set at a size, and what is known about it (data set, size, test accuracy)."
@@ -312,7 +312,7 @@ class _Inception(nn.Module):
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         return self.net((x + 1) / 2)[0].flatten(1)
 
-
+# %% ../nbs/05_fid.ipynb #283ded8c
 @functools.cache
 def inception_extractor() -> Extractor:
     "The features of FID. RuntimeError, with the place to put them, if the weights cannot be had."
@@ -428,7 +428,7 @@ def precision_recall(
         recalled |= (d <= fake_radii[rows, None]).any(0)
     return precise / len(fake), recalled.double().mean().item()
 
-
+# %% ../nbs/05_fid.ipynb #7ce8ca03
 def density_coverage(
     fake: torch.Tensor,  # features of samples, float64 (N, D)
     real: torch.Tensor,  # of real images, (M, D)
@@ -443,13 +443,13 @@ def density_coverage(
         covered |= inside.any(0)
     return count / (k * len(fake)), covered.double().mean().item()
 
-# %% ../nbs/05_fid.ipynb #901c869d
+# %% ../nbs/05_fid.ipynb #14b00446
 def class_kl(labels: torch.Tensor, reference: torch.Tensor, classes: int) -> float:
     "KL(samples || reference) of two class histograms, in nats; infinite if a class of the samples is not in the reference."
     p, q = (torch.bincount(a, minlength=classes).double() / len(a) for a in (labels, reference))
     return torch.special.xlogy(p, p / q)[p > 0].sum().item()
 
-
+# %% ../nbs/05_fid.ipynb #de3d6abe
 def intra_class_distance(features: torch.Tensor, labels: torch.Tensor) -> float:
     "Mean Euclidean distance of two samples of the same class, averaged over the classes that have two at least."
     means = []
@@ -459,7 +459,7 @@ def intra_class_distance(features: torch.Tensor, labels: torch.Tensor) -> float:
             means.append(total.item() / (n * (n - 1)))
     return float(np.mean(means)) if means else float("nan")
 
-
+# %% ../nbs/05_fid.ipynb #901c869d
 def frechet_by_class(
     x: torch.Tensor,  # features of samples, (N, D)
     x_labels: torch.Tensor,  # int64 (N,)
@@ -481,7 +481,7 @@ def nearest(
     found = [d.topk(k, largest=False) for _, d in _squared_distances(x, y)]
     return torch.cat([f.values for f in found]).sqrt(), torch.cat([f.indices for f in found])
 
-
+# %% ../nbs/05_fid.ipynb #8c83afa4
 def memorisation(
     samples: torch.Tensor,  # features, float64 (N, D)
     train: torch.Tensor,  # of the images the model was trained on
@@ -514,7 +514,7 @@ class Views(NamedTuple):
     def labels(self, features: torch.Tensor) -> torch.Tensor:
         return self.logits(features).argmax(1)
 
-
+# %% ../nbs/05_fid.ipynb #7fb7f401
 def _frechet(views: Views) -> list[dict]:
     return [{"value": frechet_distance_of_features(views.samples, views.reference)}]
 
@@ -534,7 +534,7 @@ def _kernel(views: Views) -> list[dict]:
 def _score(views: Views) -> list[dict]:
     return [dict(zip(("value", "sd"), inception_score(views.logits(views.samples)), strict=True))]
 
-# %% ../nbs/05_fid.ipynb #7fb7f401
+# %% ../nbs/05_fid.ipynb #29665ee6
 def _binomial(share: float, n: int) -> dict:
     return {"value": share, "sd": (share * (1 - share) / n) ** 0.5}
 
@@ -548,7 +548,7 @@ def _density_coverage(views: Views) -> list[dict]:
     density, coverage = density_coverage(views.samples, views.reference)
     return [{"value": density}, _binomial(coverage, len(views.reference))]
 
-
+# %% ../nbs/05_fid.ipynb #ada0e86d
 def _by_class(views: Views) -> list[dict]:
     x, y = views.samples, views.reference
     classes = frechet_by_class(x, views.labels(x), y, views.labels(y), views.logits(y[:1]).shape[1])
@@ -563,7 +563,7 @@ def _class_kl(views: Views) -> list[dict]:
     histogram, expected = (torch.bincount(k, minlength=classes).tolist() for k in (labels, reference))
     return [{"value": class_kl(labels, reference, classes), "histogram": histogram, "expected": expected}]
 
-
+# %% ../nbs/05_fid.ipynb #1d8fdbfe
 def _intra_class(views: Views) -> list[dict]:
     return [{"value": intra_class_distance(views.samples, views.labels(views.samples))}]
 
@@ -624,7 +624,7 @@ def _real_features(kind: str, classifier: str, dataset: str, split: str, size: i
         images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(seed, 3)))[:n]]
     return cached_features(EXTRACTORS[kind](classifier, size), images)
 
-
+# %% ../nbs/05_fid.ipynb #500f0c6e
 FLOOR_DRAWS = 5
 NO_FLOOR = {"floor": None, "floor_sd": None, "n_floor": None}
 
@@ -640,7 +640,7 @@ def _floor_draws(measure: Measure, classifier: str, dataset: str, size: int, n: 
     head = EXTRACTORS[measure.extractor](classifier, size).head
     return [measure.function(Views(pool[pick], reference, None, head)) for pick in picks], n, n / len(pool)
 
-
+# %% ../nbs/05_fid.ipynb #b33f521d
 def floor(metric: str, dataset: str, size: int, n: int, seed: int = 0, classifier: str | None = None) -> dict:
     "What n real training images score against the test set: floor, floor_sd (over random draws), n_floor; None where there is none."
     measure = next(m for m in MEASURES if metric in m.metrics)
@@ -658,7 +658,7 @@ def floor(metric: str, dataset: str, size: int, n: int, seed: int = 0, classifie
         result["floor_classes"] = [float(np.mean([c["value"] for c in same])) for same in by_class]
     return result
 
-
+# %% ../nbs/05_fid.ipynb #e4ffb8be
 def check_metrics(dataset: str, size: int | None, metrics: tuple[str, ...]) -> int:  # number of test images
     "Have the extractors ready before a long training, so that what cannot be scored is said first. ValueError if so."
     images = load_dataset(dataset, "test", size).images
@@ -670,7 +670,7 @@ def check_metrics(dataset: str, size: int | None, metrics: tuple[str, ...]) -> i
         raise ValueError(f"dataset: {dataset} has {len(images)} test image, and a distribution needs two at least.")
     return len(images)
 
-# %% ../nbs/05_fid.ipynb #804fe7d5
+# %% ../nbs/05_fid.ipynb #47250214
 def _as_bytes(images: torch.Tensor, what: str) -> torch.Tensor:
     "Images as uint8. ValueError for anything but (N, 1 or 3, H, W) of uint8, or of floats in [-1, 1]."
     if images.ndim != 4 or images.shape[1] not in (1, 3):
@@ -682,7 +682,7 @@ def _as_bytes(images: torch.Tensor, what: str) -> torch.Tensor:
         raise ValueError(f"{what}: images are uint8, or floats from -1 (black) to 1; these are {images.dtype} from {low:g} to {high:g}.")
     return to_image(images)
 
-
+# %% ../nbs/05_fid.ipynb #85f6d4dc
 def _checked(samples: torch.Tensor, reference: torch.Tensor, metrics: Sequence[str]) -> list[Measure]:
     "The measures that give the metrics. ValueError, one sentence, if something about the images stands against it."
     known = [name for measure in MEASURES for name in measure.metrics]
@@ -698,7 +698,7 @@ def _checked(samples: torch.Tensor, reference: torch.Tensor, metrics: Sequence[s
         raise ValueError(f"evaluate: LeNet looks at square images, and these have {samples.shape[3]}x{samples.shape[2]} pixels.")
     return measures
 
-# %% ../nbs/05_fid.ipynb #5433abc0
+# %% ../nbs/05_fid.ipynb #804fe7d5
 def evaluate(
     samples: torch.Tensor,  # uint8 (N, C, H, W), or float in [-1, 1]
     reference: str | torch.Tensor,  # a data set, whose test split (at the samples' size) is compared with; or images like `samples`
@@ -741,7 +741,7 @@ def evaluate(
             scores[metric] = _finite({"sd": None} | score) | about | usual
     return {metric: scores[metric] for metric in metrics}
 
-
+# %% ../nbs/05_fid.ipynb #5433abc0
 def _finite(score: dict) -> dict:
     "A value that is no number is None, with a reason; a spread that is none is None."
     known = lambda x: x if x is not None and math.isfinite(x) else None
@@ -756,7 +756,7 @@ def _show(value: float | None, sd: float | None) -> str:
     digits = max(0, 1 - math.floor(math.log10(sd))) if sd else None
     return f"{value:.4g}" if digits is None else f"{value:.{digits}f} ± {sd:.{digits}f}"
 
-
+# %% ../nbs/05_fid.ipynb #4c82907f
 def score_table(
     results: Mapping[str, dict[str, dict]],  # what `evaluate` gave, by the name of what was scored
 ) -> pd.DataFrame:  # text: a row a name, a column a metric
@@ -812,7 +812,7 @@ def _read_folder(folder: Path) -> torch.Tensor:
         raise ValueError(f"{folder}: there are no images ({', '.join(IMG_EXTENSIONS)}) in it.")
     return _grey_if_grey(torch.from_numpy(np.stack(list(images.values()))))
 
-
+# %% ../nbs/05_fid.ipynb #d9194b60
 def load_images(path: Path) -> torch.Tensor:  # uint8, or float in [-1, 1]; (N, C, H, W)
     "The images of an npz file, of a folder of image files, or of a run (its last epoch count). ValueError if there are none."
     if path.is_dir():
@@ -831,19 +831,19 @@ def load_images(path: Path) -> torch.Tensor:  # uint8, or float in [-1, 1]; (N, 
     channels_last = images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3)
     return _grey_if_grey(images.permute(0, 3, 1, 2).contiguous() if channels_last else images)
 
-
+# %% ../nbs/05_fid.ipynb #41f5e113
 def _grey_if_grey(images: torch.Tensor) -> torch.Tensor:
     "One channel instead of three equal ones, as which many programs save grey images."
     same = images.ndim == 4 and images.shape[1] == 3 and bool((images[:, :1] == images[:, 1:]).all())
     return images[:, :1].contiguous() if same else images
 
-# %% ../nbs/05_fid.ipynb #d9194b60
+# %% ../nbs/05_fid.ipynb #9dc6deb6
 def _config(path: Path) -> dict:
     "config.json of the run that a folder belongs to, or nothing."
     found = [p for p in (folder / "config.json" for folder in (path, *list(path.absolute().parents)[:2])) if p.is_file()]
     return json.loads(found[0].read_text()) if found else {}
 
-
+# %% ../nbs/05_fid.ipynb #07f2dd61
 def main() -> None:
     "The command `genlab_metrics`: how far are images from other images?"
     names = [name for measure in MEASURES for name in measure.metrics]

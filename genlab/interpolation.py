@@ -87,7 +87,7 @@ class LatentSpace(NamedTuple):
     decode: Callable[[torch.Tensor], torch.Tensor]  # latents (B, *shape) -> images (B, C, H, W), float in [-1, 1]
     about: str  # which run, after how many epochs
 
-
+# %% ../nbs/06_interpolation.ipynb #229a5f90
 MODELS: dict[str, type[RunConfig]] = {"gan": GANConfig, "vae": VAEConfig, "ddpm": DDPMConfig}
 
 
@@ -145,14 +145,14 @@ def latent_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
     generate = net.decode if config.model == "vae" else lambda z: net(z, *told(z))
     return LatentSpace(config.model, (config.latent,), torch.no_grad()(lambda z: generate(z.to(device)).cpu()), about)
 
-
+# %% ../nbs/06_interpolation.ipynb #bbd23c08
 def denoiser(run: Run, epochs: int) -> Denoiser:
     "The network of a trained diffusion run, ready to be asked for noise. A conditional one is asked for no class."
     net = make_network(run.config, run.config.training_set())
     load_or_explain(run, epochs, net)
     return Denoiser(net.to(make_accelerator().device), run.config.model_copy(update={"guidance": 1.0, "precision": "no"}))
 
-
+# %% ../nbs/06_interpolation.ipynb #6baa123d
 def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:
     "Load weights into a network. ValueError if they are not there or belong to another."
     try:
@@ -167,7 +167,7 @@ def walk(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 11, how:
     "Images (n, C, H, W) in [-1, 1] on the way from latent a to latent b."
     return space.decode(how(a, b, torch.linspace(0, 1, n)))
 
-
+# %% ../nbs/06_interpolation.ipynb #c4e3102b
 def cross_fade(images: torch.Tensor) -> LatentSpace:
     "The space whose latents are uint8 images themselves: latent number i is image i. To compare with; walk it with `lerp`."
     return LatentSpace("cross-fade", tuple(images.shape[1:]), lambda x: x, "pixels of real images")
@@ -179,7 +179,7 @@ def ends(space: LatentSpace, data: ImageSet, i: int, seed: int = 0) -> torch.Ten
         return to_model(data.images[[2 * i % len(data.images), (2 * i + 1) % len(data.images)]])
     return latents(2, space.shape, seed, start=2 * i)
 
-
+# %% ../nbs/06_interpolation.ipynb #92b4a980
 def plot_walks(spaces: list[LatentSpace], data: ImageSet, seed: int = 0, n: int = 11, ax: plt.Axes | None = None) -> plt.Axes:
     "Two paths of each space, a row each."
     rows = []

@@ -7,12 +7,12 @@ __all__ = ['LABS', 'CONFIGS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSITY', 'MEA
            'plan', 'plan_labs', 'collect_runs', 'number', 'plus_minus', 'markdown_table', 'verbatim', 'dig',
            'loss_table', 'likelihood_table', 'sampler_table', 'elbo_table', 'source_table', 'uncertain',
            'distance_table', 'measure_table', 'class_table', 'devices', 'time_table', 'provenance_table', 'save_figure',
-           'grid_figure', 'gan_loss_figure', 'precision_recall_figure', 'bias_figure', 'distance_figure', 'figure',
-           'data_fragment', 'samples_fragment', 'gan_losses_fragment', 'ring_fragment', 'collapse_fragment',
-           'vae_losses_fragment', 'vae_pictures_fragment', 'claim_fragment', 'best_of_each', 'glance_fragment',
-           'discussion_fragment', 'smoothness_table', 'ddpm_losses_fragment', 'ddpm_pictures_fragment',
-           'missing_fragment', 'general_fragments', 'write_fragments', 'preprocess', 'run_pandoc', 'run_latex',
-           'run_typst', 'build_pdf', 'publish_run', 'main']
+           'grid_figure', 'gan_loss_figure', 'legend_above', 'precision_recall_figure', 'bias_figure',
+           'distance_figure', 'figure', 'data_fragment', 'samples_fragment', 'gan_losses_fragment', 'ring_fragment',
+           'collapse_fragment', 'vae_losses_fragment', 'vae_pictures_fragment', 'claim_fragment', 'best_of_each',
+           'glance_fragment', 'discussion_fragment', 'smoothness_table', 'ddpm_losses_fragment',
+           'ddpm_pictures_fragment', 'missing_fragment', 'general_fragments', 'write_fragments', 'preprocess',
+           'run_pandoc', 'run_latex', 'run_typst', 'build_pdf', 'publish_run', 'main']
 
 # %% ../nbs/07_report.ipynb #db7b297f
 import argparse
@@ -38,12 +38,13 @@ import typst
 import yaml
 from papermill import inspect_notebook
 
+from .augment import plot_gap
 from .collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
 from .data import load_dataset, show_grid, to_image
 from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from .fid import plot_nearest
 from .gan import GANConfig
-from .interpolation import LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
+from .interpolation import MODELS, LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
 from .runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root, runs_root
 from .vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
@@ -99,7 +100,7 @@ def plan(profile: Path, scale: float = 1.0) -> list[Job]:
         jobs |= planned
     return list(jobs.values())
 
-
+# %% ../nbs/07_report.ipynb #ddd1489b
 def plan_labs(profile: Path, scale: float = 1.0) -> dict[str, dict]:
     "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
     labs = _read_profile(profile).get("labs") or {}
@@ -111,7 +112,7 @@ def plan_labs(profile: Path, scale: float = 1.0) -> dict[str, dict]:
             parameters["updates"] = _share(parameters["updates"], scale, 50)
     return labs
 
-
+# %% ../nbs/07_report.ipynb #4a1cfb94
 def _read_profile(profile: Path) -> dict:
     if not profile.exists():
         known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
@@ -128,7 +129,7 @@ def _check_names(notebook: str, parameters: Iterable[str]) -> None:
         if key not in known:
             raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
 
-
+# %% ../nbs/07_report.ipynb #c1f44326
 def _plan_row(row: dict, scale: float) -> list[Job]:
     notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), row.pop("published", {})
     if notebook not in CONFIGS:
@@ -165,7 +166,7 @@ def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
     except (RuntimeError, OSError, ValueError):
         return None
 
-
+# %% ../nbs/07_report.ipynb #d760ca0b
 def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     "A row with fewer images, samples and steps; and the data set that could not be had, if there is a stand-in for it."
     wanted, instead_of = row.get("dataset", "digits"), None
@@ -178,7 +179,7 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     row |= {"subset": _share(n * counts["train"] if n <= 1 else min(n, counts["train"]), scale, 256)}
     row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
-        row |= {"steps": _share(row["steps"], scale, 10)}
+        row |= {"steps": _share(row["steps"], scale, 10), "T": _share(row.get("T", 1000), scale, 100)}
     return row, instead_of
 
 # %% ../nbs/07_report.ipynb #bad2ed80
@@ -192,14 +193,15 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     runs = pd.DataFrame(rows)
     fields = pd.DataFrame([{k: str(v) if isinstance(v, list) else v for k, v in job.run.config.model_dump().items()} for job in runs.job])
     if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
-        runs["label"] += [f", {r.dataset}" + f" for {r.instead_of}" * bool(r.instead_of) for r in runs.itertuples()]
+        short = lambda name: name.removeprefix("hf:").rpartition("/")[2]
+        runs["label"] += [f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of) for r in runs.itertuples()]
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
         runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
     runs.loc[runs.groupby("label").model.transform("nunique") > 1, "label"] += ", " + runs.model  # a label is one run's
     return runs
 
-
+# %% ../nbs/07_report.ipynb #c8401244
 def _read(job: Job) -> tuple[dict | None, str | None]:
     "The metrics of a job whose results are complete, or None and why."
     try:
@@ -235,7 +237,7 @@ def plus_minus(value: float | None, spread: float | None, digits: int = 2) -> st
     "A number with its spread."
     return "—" if value is None else f"{number(value, digits)} ± {number(spread, digits)}"
 
-
+# %% ../nbs/07_report.ipynb #66489f95
 def markdown_table(rows: list[list[str]], header: list[str], caption: str, label: str, align: str = "lrrrrrrr") -> str:
     "A pipe table with caption and label; `align` has an l (left) or r (right) for each column."
     widths = [min(30, max(len(str(line[i])) for line in [header, *rows])) for i in range(len(header))]  # pandoc takes dashes as relative widths
@@ -248,21 +250,21 @@ def verbatim(text: str) -> str:
     "Somebody's text, such as an error, as Markdown that shows it and obeys none of it."
     return "`" + " ".join(text.replace("`", "'").replace("|", "/").split()) + "`"
 
-
+# %% ../nbs/07_report.ipynb #2d52c208
 def dig(metrics: dict | None, *path: str):
     "A value deep in a run's metrics, or None if anything on the way is missing."
     for key in path:
         metrics = metrics.get(key) if isinstance(metrics, dict) else None
     return metrics
 
-# %% ../nbs/07_report.ipynb #66489f95
+# %% ../nbs/07_report.ipynb #46a7de1e
 def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
     "Losses at each epoch count: `columns` maps a column of the history to its heading."
     rows = [[r.label, r.epochs, *(number(dig(r.metrics, "losses", c), 3) for c in columns)] for r in runs.itertuples()]
     caption = "Losses, each the mean over the epoch that ends there."
     return markdown_table(rows, ["run", "epochs", *columns.values()], caption, label)
 
-
+# %% ../nbs/07_report.ipynb #f0bde70a
 def likelihood_table(runs: pd.DataFrame, label: str) -> str:
     "The variational bound of diffusion models on test images, and its three parts."
     rows = []
@@ -272,7 +274,7 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
     caption = "Variational bound on the negative log-likelihood of test images, in bits per dimension, with its standard error over the images, and its parts: $L_0$, the terms between, $L_T$."
     return markdown_table(rows, ["run", "epochs", "bits/dim", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", "images"], caption, label)
 
-
+# %% ../nbs/07_report.ipynb #6c02985a
 def sampler_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of all samplers that were compared."
     rows = []
@@ -285,7 +287,7 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
     header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
 
-
+# %% ../nbs/07_report.ipynb #68dd6f4f
 def elbo_table(runs: pd.DataFrame, label: str) -> str:
     "Losses and bounds of VAEs with what they were trained and evaluated on, and the Frechet distance of their samples."
     rows = []
@@ -301,7 +303,7 @@ def elbo_table(runs: pd.DataFrame, label: str) -> str:
     )
     return markdown_table(rows, ["run", "epochs", "trained on", "evaluated on", "loss", "ELBO", "gap", "KL", "bits/dim", "`fd_lenet`"], caption, label, "lrllrrrrrr")
 
-
+# %% ../nbs/07_report.ipynb #9be23f63
 def source_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of a VAE's samples, by where their codes come from."
     rows = []
@@ -315,7 +317,7 @@ def source_table(runs: pd.DataFrame, label: str) -> str:
     )
     return markdown_table(rows, ["run", "epochs", "$N$", "prior", "mixture", "posterior", "floor"], caption, label)
 
-
+# %% ../nbs/07_report.ipynb #2721178c
 def uncertain(value: float | None, sd: float | None) -> str:
     "A number with its standard deviation in units of the last digit: 0.81(2) is 0.81 ± 0.02."
     if value is None or value != value:
@@ -324,7 +326,7 @@ def uncertain(value: float | None, sd: float | None) -> str:
     units = round(sd * 10**digits) if sd else 0
     return number(value, digits) + (f"({units})" if units else "")
 
-
+# %% ../nbs/07_report.ipynb #67c21379
 def distance_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances with their floors and all that says what they mean."
     rows, extractors, why = [], set(), set()
@@ -343,17 +345,19 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
     caption += f"Extractor of {'; '.join(sorted(extractors)) or '—'}." + "".join(f" No {w}." for w in sorted(why))
     return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`", "floor"], caption, label)
 
-# %% ../nbs/07_report.ipynb #2d52c208
+# %% ../nbs/07_report.ipynb #0912e418
 MEASURES = {"KD": "kd_lenet", "score": "lenet_score", "KL": "class_kl", "intra-class": "intra_class", "copies": "memorisation"}
 DIVERSITY = {name: name for name in ("precision", "recall", "density", "coverage")}
 
 
 def measure_table(runs: pd.DataFrame, columns: dict[str, str], caption: str, label: str) -> str:
-    "Other measures (heading: metric) of all models and epoch counts, and of real images."
+    "Other measures (heading: metric) of the models and epoch counts that have any of them, and of real images."
     rows, real = [], {}
+    columns = {head: metric for head, metric in columns.items() if any(dig(m, "scores", metric) for m in runs.metrics)}
     for r in runs.itertuples():
         scores = [dig(r.metrics, "scores", metric) or {} for metric in columns.values()]
-        rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
+        if any(scores):
+            rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
         if n := max((score.get("n_floor") or 0 for score in scores), default=0):
             real[f"real, {r.dataset}, $N$ = {n:,}"] = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
     rows += [[name, "", *cells] for name, cells in real.items()]
@@ -366,7 +370,7 @@ MEASURES_CAPTION = (
     "Intra-class: mean distance within a class. Copies: probability that a sample is farther from the training set than a test image is; about 0.5 for new images, 0 for copies."
 )
 
-
+# %% ../nbs/07_report.ipynb #aa704ef5
 def class_table(runs: pd.DataFrame) -> str:
     "Frechet distance within each class, for the last epoch count of each run; a table a data set."
     parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
@@ -383,7 +387,7 @@ def class_table(runs: pd.DataFrame) -> str:
             parts.append(markdown_table(rows, ["run", "epochs", *map(str, range(len(rows[0]) - 2))], caption, f"classes-{_slug(dataset)}", "l" + "r" * 30))
     return "\n".join(parts) or NONE
 
-# %% ../nbs/07_report.ipynb #46a7de1e
+# %% ../nbs/07_report.ipynb #29f6bc70
 def devices(runs: pd.DataFrame) -> str:
     "What the runs were trained on."
     return "; ".join(sorted({device for m in runs.metrics if (device := dig(m, "device"))})) or "—"
@@ -402,7 +406,7 @@ def time_table(runs: pd.DataFrame, label: str) -> str:
     caption = f"Training time in all, training speed, time of a plain epoch and of one that ends with samples and their scores, and time to draw 1,000 samples with so many evaluations of the network for each, on {devices(runs)}."
     return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "epoch (s)", "evaluating (s)", "1,000 samples (s)", "evaluations"], caption, label)
 
-
+# %% ../nbs/07_report.ipynb #361c3d8d
 def provenance_table(runs: pd.DataFrame, label: str) -> str:
     "Which folder, seed and commit each run is."
     rows = []
@@ -425,7 +429,7 @@ def save_figure(fig: plt.Figure, path: Path) -> None:
             fig.savefig(temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata={"CreationDate": None} if suffix == ".pdf" else None)
     plt.close(fig)
 
-
+# %% ../nbs/07_report.ipynb #f67d20aa
 def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
     "The first side x side images as a square without margins."
     fig, ax = plt.subplots(figsize=(3, 3), layout="constrained")
@@ -436,11 +440,20 @@ def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
 def gan_loss_figure(history: list[dict], path: Path) -> None:
     "Losses and verdicts of a GAN side by side."
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
-    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss (nats)", axes[0])
+    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss", axes[0])
     plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
     save_figure(fig, path)
 
+# %% ../nbs/07_report.ipynb #0abdca21
+def legend_above(ax: plt.Axes) -> None:
+    "A legend over the axes, where long labels take no width from them."
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        ncols = max(1, 80 // (6 + max(map(len, labels))))
+        ax.figure.set_figheight(ax.figure.get_figheight() + 0.13 * -(-len(labels) // ncols))
+        ax.figure.legend(handles, labels, frameon=False, fontsize=7, loc="outside upper center", ncols=ncols)
 
+# %% ../nbs/07_report.ipynb #b39eae34
 def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
     "Precision against recall, a line a run with its epoch counts; a star for real images."
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
@@ -453,11 +466,10 @@ def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
                 ax.annotate(str(epochs), (recall["value"], precision["value"]), (3, 3), textcoords="offset points", fontsize=7, color=line.get_color())
             ax.plot(known[-1][1]["floor"], known[-1][2]["floor"], "*", color="0.3", markersize=9)
     ax.set(xlabel="recall", ylabel="precision")
-    if ax.lines:
-        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_above(ax)
     save_figure(fig, path)
 
-
+# %% ../nbs/07_report.ipynb #dc491776
 def bias_figure(runs: pd.DataFrame, path: Path) -> None:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -468,11 +480,12 @@ def bias_figure(runs: pd.DataFrame, path: Path) -> None:
             (dots,) = ax.plot(x, score["distances"], ".", label=f"{r.label}, {r.epochs} epochs")
             ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
     ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
-    if ax.lines:
-        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    if not ax.lines:
+        ax.text(0.5, 0.5, "no run was asked for fd_lenet_infinity", ha="center", va="center", transform=ax.transAxes)
+    legend_above(ax)
     save_figure(fig, path)
 
-
+# %% ../nbs/07_report.ipynb #68963053
 def distance_figure(runs: pd.DataFrame, path: Path) -> None:
     "fd_lenet against epochs, a line a run, with the floor dashed."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -482,10 +495,10 @@ def distance_figure(runs: pd.DataFrame, path: Path) -> None:
         ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
     ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
     counts = sorted(set(runs.epochs))
-    ax.set_xticks(counts, map(str, counts))
+    ticks = functools.reduce(lambda kept, n: kept if kept and n < 1.4 * kept[-1] else [*kept, n], counts, [])  # those with room for a number
+    ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
-    if ax.lines:
-        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_above(ax)
     save_figure(fig, path)
 
 # %% ../nbs/07_report.ipynb #9ffab2d8
@@ -528,7 +541,7 @@ def samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
         parts.append("\n".join([f"::: {{#fig-{slug} layout-ncol={min(5, len(panels))}}}", *panels, caption, ":::\n"]))
     return "\n".join(parts)
 
-
+# %% ../nbs/07_report.ipynb #d2fb543c
 def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: samples and their nearest training images."
     parts = []
@@ -564,7 +577,7 @@ def ring_fragment(folder: Path) -> str:
     strips_figure = figure(folder, "ring", "Points of the generator in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
     return strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
 
-
+# %% ../nbs/07_report.ipynb #b222e4c2
 def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:
     "Histograms of classes of each run at its last epoch count, by data set."
     parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
@@ -578,24 +591,22 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
             parts.append(figure(folder, slug, caption, slug, f"{25 * len(some)}%"))
     return "\n".join(parts) or NONE
 
-
+# %% ../nbs/07_report.ipynb #d69cdbc6
 def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "How much better discriminators know training images than others."
-    fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv")
-        if "d_held_out" in history:
-            gap = (history.d_x - history.d_held_out).rolling(max(1, len(history) // 20), min_periods=1, center=True).mean()
-            ax.plot(history.epoch, gap, label=label)
-    if not ax.lines:
-        plt.close(fig)
+    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
+    histories = {r.label: pd.read_csv(r.job.run.folder / "history.csv") for r in done.itertuples()}
+    histories = {label: history for label, history in histories.items() if "d_held_out" in history}
+    if not histories:
         return NONE
-    ax.set(xlabel="epoch", ylabel="$D$(training) - $D$(test)", xscale="log")
-    ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
+    plot_gap(histories, ax)
+    ax.set_xscale("log")
+    legend_above(ax)
     save_figure(fig, folder / "gap")
     return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero: it knows training images by heart.", "gap", "80%")
 
-# %% ../nbs/07_report.ipynb #b222e4c2
+# %% ../nbs/07_report.ipynb #15775316
 def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "The two terms of each VAE's loss."
     parts = []
@@ -609,7 +620,7 @@ def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
         parts.append(figure(folder, slug, f"{label}: the two terms of the loss, reconstruction (left) and KL (right). Faint: single batches; solid: running mean.", slug))
     return "\n".join(parts) or NONE
 
-
+# %% ../nbs/07_report.ipynb #ea22af02
 def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: reconstructions, samples by source, codes and their use, the plane of two numbers."
     parts = []
@@ -636,7 +647,7 @@ def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
             parts.append(figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
     return "\n".join(parts) or NONE
 
-
+# %% ../nbs/07_report.ipynb #2b14d1ef
 def claim_fragment(runs: pd.DataFrame) -> str:
     "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: each data set's VAEs and GANs, at epoch counts that differ from these by a factor of two at most."
     rows, lines = [], []
@@ -675,7 +686,7 @@ def best_of_each(runs: pd.DataFrame) -> dict[str, tuple]:
     rows = [r for r in rows if r.metrics["n_samples"] == counts[0]]
     return {model: min((r for r in rows if r.model == model), key=score) for model in KINDS if any(r.model == model for r in rows)}
 
-
+# %% ../nbs/07_report.ipynb #f7a6d17d
 def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "One table and one figure: the best evaluation of each model."
     best, rows, grids = best_of_each(runs), [], {}
@@ -697,7 +708,7 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
         caption += f" The {' and the '.join(left_out)} drew another number of samples, or has no such distance, and is left out."
     return markdown_table(rows, header, caption, "glance", "llrrrrrrr") + "\n" + figure(folder, "glance", "Samples of these models, not selected, and real images.", "glance")
 
-
+# %% ../nbs/07_report.ipynb #b0a3835b
 def discussion_fragment(runs: pd.DataFrame) -> str:
     "Sentences that compare the models; the numbers decide what they say."
     best = best_of_each(runs)
@@ -724,7 +735,7 @@ def discussion_fragment(runs: pd.DataFrame) -> str:
             parts.append(f"The {KINDS[model]} is nearer to its training images than new images are ({number(copies)} instead of a half): some of its samples are copies.")
     return "\n\n".join(parts) + "\n" if parts else NONE
 
-
+# %% ../nbs/07_report.ipynb #8ffa9dc0
 def _distance_sentence(near, far) -> str:
     "Which of two evaluations is nearer to the data."
     (a, sd_a), (b, sd_b) = ((fd["value"], fd.get("sd") or 0.0) for r in (near, far) for fd in [r.metrics["scores"]["fd_lenet"]])
@@ -748,7 +759,7 @@ def _training_sentence(runs: pd.DataFrame, best) -> str:
 # %% ../nbs/07_report.ipynb #2cf0c871
 def _spaces(runs: pd.DataFrame) -> list[LatentSpace]:
     "The latent spaces of the first data set: of each model the first run whose weights are on disk, at its last epoch count."
-    spaces, first = [], runs[(runs.dataset == runs.dataset.iloc[0]) & runs.metrics.notna()]
+    spaces, first = [], runs[(runs.dataset == runs.dataset.iloc[0]) & runs.metrics.notna() & runs.model.isin(MODELS)]
     for _, group in first.groupby("model", sort=False):
         there = [r for r in group.itertuples() if (r.job.folder / "weights.safetensors").exists()]
         there = [r for r in there if r.label == there[0].label]
@@ -756,7 +767,7 @@ def _spaces(runs: pd.DataFrame) -> list[LatentSpace]:
             spaces.append(latent_space(there[-1].job.run, there[-1].epochs))
     return spaces
 
-
+# %% ../nbs/07_report.ipynb #d8314903
 def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
     spaces, config = _spaces(runs), runs.job.iloc[0].run.config
@@ -779,7 +790,7 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
         parts.append(smoothness_table({s.name: smoothness(s, test, config.dataset, config.size) for s in all_spaces}, config.dataset))
     return "\n".join(parts)
 
-
+# %% ../nbs/07_report.ipynb #6d3da9fa
 def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
     "What `genlab.interpolation.smoothness` found for each space."
     shown = lambda measures: [plus_minus(m["value"], m["se"], 0 if key == "ppl" else 2) for key, m in measures.items()]
@@ -790,7 +801,7 @@ def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
     )
     return markdown_table(rows, ["space", "path length", "distance", "detour", "largest step", "class changes", "to data", "paths"], caption, "smoothness", "l" + 7 * "r")
 
-# %% ../nbs/07_report.ipynb #d8314903
+# %% ../nbs/07_report.ipynb #b9c72517
 def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-ddpm") -> str:
     "Loss curves, one figure for all runs."
     done = [group.job.iloc[0].run for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
@@ -803,7 +814,7 @@ def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-d
     save_figure(fig, folder / name)
     return figure(folder, name, "Losses of the diffusion models. Faint: single batches; solid: running mean.", name)
 
-
+# %% ../nbs/07_report.ipynb #dd22434e
 def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: how images emerge, what noise is predicted, errors by level, guidance."
     parts = []
@@ -823,7 +834,7 @@ def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
             parts.append(figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
     return "\n".join(parts) or NONE
 
-
+# %% ../nbs/07_report.ipynb #c2b6066c
 def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For each network whose samplers were compared: distance against evaluations, and what that says in words."
     parts = []
@@ -836,20 +847,21 @@ def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
             parts += [figure(folder, slug, caption, slug, "65%"), _sampler_sentence(after, compared)]
     return "\n".join(parts) or NONE
 
-
+# %% ../nbs/07_report.ipynb #6db41882
 def _sampler_sentence(after: str, compared: list[dict]) -> str:
     fd = lambda row: row["scores"]["fd_lenet"]["value"]
     longest = max((row for row in compared if row["sampler"] == "ancestral"), key=lambda row: row["steps"], default=None)
     short = min((row for row in compared if row["evaluations"] <= 20), key=fd, default=None)
     if not longest or not short or longest is short:
         return ""
+    change = fd(short) / fd(longest) - 1
     return (
         f"For {after}, the best sampler with at most 20 evaluations is {short['sampler']} ({short['evaluations']} evaluations): {number(fd(short))}, "
-        f"against {number(fd(longest))} of ancestral sampling with {longest['steps']}, {number(100 * (fd(short) / fd(longest) - 1), 0)} percent more "
+        f"against {number(fd(longest))} of ancestral sampling with {longest['steps']}, {number(100 * abs(change), 0)} percent {'more' if change > 0 else 'less'} "
         f"in {number(100 * short['seconds'] / longest['seconds'], 0)} percent of the time.\n"
-    ).replace("−", "minus ")
+    )
 
-# %% ../nbs/07_report.ipynb #6d3da9fa
+# %% ../nbs/07_report.ipynb #e5dc3b63
 def missing_fragment(runs: pd.DataFrame) -> str:
     missing = runs[runs.metrics.isna()]
     lines = []
@@ -858,7 +870,7 @@ def missing_fragment(runs: pd.DataFrame) -> str:
         lines.append(f"- **{label}, {counts} epoch{'s' * (counts != '1')}** is missing: {verbatim(why)}")
     return "\n".join(lines) or "All runs of this profile are there."
 
-
+# %% ../nbs/07_report.ipynb #e8e844f5
 def _variables(profile: str, runs: pd.DataFrame) -> dict:
     "What the report's sentences use, as text. A number that is not there is a dash."
     done = runs[runs.metrics.notna()]
@@ -885,7 +897,7 @@ def _variables(profile: str, runs: pd.DataFrame) -> dict:
         },
     }
 
-# %% ../nbs/07_report.ipynb #b9c72517
+# %% ../nbs/07_report.ipynb #a7693130
 def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
@@ -928,7 +940,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "missing": missing_fragment(runs),
     }
 
-
+# %% ../nbs/07_report.ipynb #716a4616
 def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callable[[pd.DataFrame, Path], dict[str, str]] = general_fragments) -> None:
     "Write all tables and figures into `folder`, and _variables.yml beside it."
     folder.mkdir(parents=True, exist_ok=True)
@@ -970,7 +982,7 @@ PANDOC = (
     "-M reference-section-title=References --fail-if-warnings"
 )
 
-
+# %% ../nbs/07_report.ipynb #f59dcdcb
 def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
     "Convert the Markdown file `source` to `output`, both relative to `folder`; ValueError tells what is wrong with it."
     command = [pypandoc.get_pandoc_path(), str(source), "-o", str(output), "-t", engine, *PANDOC.split(), *LOOKS[engine].split()]
@@ -978,7 +990,7 @@ def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
     if done.returncode:
         raise ValueError(re.sub(r"\[WARNING\] |Failing because.*", "", done.stderr).strip())
 
-
+# %% ../nbs/07_report.ipynb #9973255a
 def run_latex(folder: Path, build: Path) -> None:
     "Typeset report.tex in `build` (relative to `folder`). RuntimeError with LaTeX's first errors if it fails."
     command = ["latexmk", "-norc", "-g", "-lualatex", "-interaction=nonstopmode", f"-outdir={build}", str(build / "report.tex")]
@@ -989,7 +1001,7 @@ def run_latex(folder: Path, build: Path) -> None:
         errors = re.findall(r"^! .*(?:\n.*){2}", log, flags=re.M)[:3]
         raise RuntimeError("\n".join(["LaTeX could not typeset the report:", *errors, f"See {folder / build / 'report.log'}."]))
 
-
+# %% ../nbs/07_report.ipynb #e331e551
 def run_typst(folder: Path, build: Path) -> None:
     "Typeset report.typ in `build` (relative to `folder`). RuntimeError if it fails."
     try:

@@ -97,7 +97,7 @@ class RunConfig(BaseModel):
         "8 hex digits that identify the run: the same configuration has the same on every machine."
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
-
+# %% ../nbs/00_runs.ipynb #6fb37cf6
 def _sentence(error: dict) -> str:
     if error["type"] == "value_error":  # one of our own, complete as it is
         return str(error["ctx"]["error"])
@@ -143,7 +143,8 @@ def device_name(device: torch.device | str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{model}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{model}, {threads} thread{'s' * (threads > 1)}"
 
 # %% ../nbs/00_runs.ipynb #c96f2a7a
 class EMA:
@@ -209,7 +210,7 @@ def save_state(path: Path, state: dict) -> None:
     with atomic(path) as temporary:
         save_file(tensors, temporary, header)
 
-
+# %% ../nbs/00_runs.ipynb #61085905
 def load_state(path: Path) -> dict:
     "What `save_state` wrote. SafetensorError if the file is damaged, FileNotFoundError if there is none."
 
@@ -234,7 +235,7 @@ def runs_root() -> Path:
     "Where runs are kept: `GENLAB_RUNS`, or `runs/` in the project."
     return Path(os.environ.get("GENLAB_RUNS") or project_root() / "runs").absolute()
 
-
+# %% ../nbs/00_runs.ipynb #754b3394
 class Run:
     "A training run on disk, found again by its configuration. Everything it writes is whole or not there."
 
@@ -275,7 +276,7 @@ class Run:
         "The epoch counts that are done."
         return sorted(int(p.parent.name[6:]) for p in self.folder.glob("epoch-*/metrics.json"))
 
-# %% ../nbs/00_runs.ipynb #754b3394
+# %% ../nbs/00_runs.ipynb #8c0cc7ec
 @patch
 def _restore(self: Run, last: int, parts: dict) -> None:
     "Load the newest good checkpoint of at most `last` updates into `parts`; without one, start at step 0."
@@ -299,7 +300,7 @@ def _restore(self: Run, last: int, parts: dict) -> None:
             self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
             return
 
-
+# %% ../nbs/00_runs.ipynb #6c9b3d30
 @patch
 def _save(self: Run, parts: dict) -> None:
     "Write a checkpoint and history.csv, unless the disk has one that is as far."
@@ -390,7 +391,7 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
     with atomic(self.epoch_folder(epochs) / "weights.safetensors") as path:
         save_file(tensors, path, {"training": json.dumps(self.training)})
 
-
+# %% ../nbs/00_runs.ipynb #af4609ca
 @patch
 def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
     "Load what `keep_weights` wrote into `model`; False if there is nothing, or nothing readable."
@@ -403,7 +404,7 @@ def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
         return False
     return True
 
-# %% ../nbs/00_runs.ipynb #af4609ca
+# %% ../nbs/00_runs.ipynb #4e1bae56
 def git_commit() -> str | None:
     "The commit that the project has checked out, with -dirty if files differ from it; None without git."
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
@@ -412,7 +413,7 @@ def git_commit() -> str | None:
     except OSError:
         return None
 
-
+# %% ../nbs/00_runs.ipynb #e8e37a6e
 @patch
 def finish(
     self: Run,
@@ -452,7 +453,7 @@ def pending(self: Run) -> list[int]:
 
     return [epochs for epochs in asked if not done(self.metrics(epochs))]
 
-
+# %% ../nbs/00_runs.ipynb #0abb25a8
 @patch
 def samples(self: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "The samples of an evaluated epoch count."

@@ -59,7 +59,7 @@ OURS = {  # what a report printed: its heading, and the same of ours
     "minutes": ("minutes", lambda r: number(s / 60, 1) if (s := dig(r.metrics, "train_seconds")) is not None else "—"),
 }
 
-
+# %% ../nbs/07b_seeds.ipynb #f5727fd6
 def published_table(runs: pd.DataFrame, label: str) -> str:
     "What a report printed beside what is measured here, a row for each run and epoch count."
     kinds = [kind for kind in OURS if kind == "fid" or any(kind in job.published for job in runs.job)]
@@ -75,7 +75,7 @@ def published_table(runs: pd.DataFrame, label: str) -> str:
     caption += f"A dash: not printed, or not to be had. `fd_lenet` has no counterpart in the report. Times on {devices(runs)}."
     return markdown_table(rows, ["run", "epochs", *heads, "`fd_lenet`", "floor", "$N$"], caption, label, "lr" + "r" * 20)
 
-
+# %% ../nbs/07b_seeds.ipynb #cd6a847e
 def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
     "Of each run, so many epoch counts at most: those for which the report printed something, the first, the last, and some between."
     keep = []
@@ -84,7 +84,7 @@ def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
         keep += [i for n, (i, r) in enumerate(group.iterrows()) if n % step == 0 or n == len(group) - 1 or r.job.published]
     return runs.loc[keep]
 
-
+# %% ../nbs/07b_seeds.ipynb #5090b5a0
 def stand_ins(runs: pd.DataFrame) -> str:
     "A sentence on the data sets that could not be had."
     missing = sorted({(wanted, r.dataset) for r in runs.itertuples() if (wanted := r.instead_of)})
@@ -118,7 +118,7 @@ def strip_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     save_figure(show_grid(strip, ncol=len(times)).figure, folder / label)
     return figure(folder, label, f"The noising of `{config.dataset}`, at $t$ = {', '.join(map(str, times))}.", label, "80%")
 
-
+# %% ../nbs/07b_seeds.ipynb #fa7982f6
 def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     "What each augmentation of a GAN's policy does to eight of its images."
     config = runs.job.iloc[0].run.config
@@ -129,7 +129,7 @@ def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     save_figure(show_grid(rows, ncol=8, rows=["real", *kinds, "all"]).figure, folder / label)
     return figure(folder, label, f"Eight images of `{config.dataset}`, and what augmentation makes of them.", label, "60%")
 
-
+# %% ../nbs/07b_seeds.ipynb #2cc505d2
 def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     "A grid of images between four latents of a GAN."
     last = runs[runs.metrics.notna()].tail(1)
@@ -183,7 +183,7 @@ def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str,
         "times": time_table(few, label("times")),
     }
 
-
+# %% ../nbs/07b_seeds.ipynb #a2cf77a3
 def seed_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/seeds.qmd, by name: those of each report, and the special ones."
     fragments, of = {"data": data_fragment(runs, folder), "missing": missing_fragment(runs), "provenance": provenance_table(runs, "provenance")}, {}

@@ -73,7 +73,7 @@ def zero(layer: nn.Module) -> nn.Module:
         nn.init.zeros_(parameter)
     return layer
 
-
+# %% ../nbs/03_unet.ipynb #632a540d
 class ResBlock(nn.Module):
     "A residual block (B, c_in, H, W) to (B, c_out, H, W), modulated by an embedding (B, emb) (Dhariwal and Nichol 2021, section 3)."
 

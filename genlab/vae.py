@@ -81,7 +81,7 @@ def bernoulli(x: torch.Tensor, m: torch.Tensor, log_scale: torch.Tensor | None =
     m, v = m.clamp(1e-6 - 1, 1 - 1e-6), (1 + x) / 2
     return v * torch.log1p(m) + (1 - v) * torch.log1p(-m) - math.log(2)
 
-
+# %% ../nbs/04_vae.ipynb #b481818a
 def logistic(x: torch.Tensor, m: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
     "log probability of the byte that x in [-1, 1] stands for, under a logistic around m (Kingma et al. 2016, appendix; Salimans et al. 2017, eq. 2)."
     half, scale = 1 / 255, log_scale.exp()
@@ -169,7 +169,7 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.net(x)
 
-
+# %% ../nbs/04_vae.ipynb #58c2e07f
 def residual(channels: int, size: int, latent: int, width: int) -> tuple[nn.Module, nn.Module]:
     "Our encoder and decoder: as report 002's, with residual blocks."
     w, deep = width, (2 * width, size // 4, size // 4)
@@ -341,7 +341,7 @@ def vae_pictures(vae: VAE, seed: int, train: ImageSet, test: ImageSet) -> dict[s
         pictures["plane"] = decode_codes(vae, torch.cartesian_prod(-steps, steps).flip(1))  # z_2 falls from row to row, z_1 rises along it
     return {key: value.numpy() for key, value in pictures.items()}
 
-
+# %% ../nbs/04_vae.ipynb #0177079e
 def plot_reconstructions(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "Test images, and below each what comes back (decoded from the mean of q)."
     images = torch.from_numpy(np.concatenate([pictures["originals"], pictures["reconstructions"]]))
@@ -353,7 +353,7 @@ def plot_sources(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) ->
     images = torch.from_numpy(np.concatenate([pictures[source] for source in ("prior", "mixture", "posterior")]))
     return show_grid(images, ncol=16, ax=ax, rows=["prior", "mixture", "posterior"])
 
-
+# %% ../nbs/04_vae.ipynb #4eb13471
 def plot_codes(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "Means of q for test images, in colours by class; of more than two numbers the two directions of largest variance."
     ax = ax or plt.subplots(figsize=(4.2, 3.2), layout="constrained")[1]
@@ -366,24 +366,25 @@ def plot_codes(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> p
         ax.figure.colorbar(dots, ax=ax, label="class", ticks=range(int(pictures["labels"].max()) + 1))
     else:
         ax.scatter(*codes.T, s=4)
-    ax.set(xlabel="$z_1$" if plane else "first principal axis of $z$", ylabel="$z_2$" if plane else "second")
+    ax.set(xlabel="$z_1$" if plane else "first principal axis of $z$", ylabel="$z_2$" if plane else "second principal axis")
     ax.set_aspect("equal", "datalim")
     return ax
 
-
+# %% ../nbs/04_vae.ipynb #4a9ad649
 def plot_plane(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "The images of a two-dimensional latent space, evenly spaced in the prior's quantiles."
     ax = show_grid(torch.from_numpy(pictures["plane"]), ncol=15, ax=ax)
-    ax.set(xlabel="$z_1$, from $-1.96$ to $1.96$", ylabel="$z_2$")
+    ax.set(xlabel="$z_1$, from $-1.96$ to $1.96$", ylabel="$z_2$, the same")
     return ax
 
-
+# %% ../nbs/04_vae.ipynb #67d70ae1
 def plot_units(likelihood: dict, ax: plt.Axes | None = None) -> plt.Axes:
     "KL of each latent number, largest first; those near zero are not used (dead units)."
     ax = ax or plt.subplots(figsize=(4.2, 2.4), layout="constrained")[1]
     units = sorted(likelihood["kl_units"], reverse=True)
     ax.bar(range(1, len(units) + 1), units)
     ax.set(xlabel="latent number, sorted", ylabel="KL (nats)")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 
 # %% ../nbs/04_vae.ipynb #591b6506
@@ -394,7 +395,7 @@ def compare_sources(vae: VAE, config: VAEConfig, n: int, train: ImageSet) -> dic
     images = {source: decode_codes(vae, draw_codes(vae, n, config.seed, source, train)) for source in ("mixture", "posterior")}
     return {source: evaluate(drawn, config.dataset, ["fd_lenet"])["fd_lenet"] for source, drawn in images.items()}
 
-
+# %% ../nbs/04_vae.ipynb #fe7a1b30
 NO_ELBO = dict.fromkeys(("elbo", "se", "reconstruction", "gap", "bits_per_dim"))  # a VAE-GAN is not trained for it
 
 

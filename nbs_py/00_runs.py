@@ -17,12 +17,24 @@
 #
 # > A training run on disk: its configuration, history, checkpoint and results, so that nothing is lost and nothing is trained twice
 #
-# The five student reports behind this course were made by training a model for 1, 5, 20 and 50 epochs - four times from the start - and pasting screenshots into a document. Much of their trouble was bookkeeping: which picture belongs to which setting, what was the seed, and the notebook that crashed at epoch 43.
+# The student reports behind this course were made by hand: report 000 looked at its GAN after 1, 5, 20 and 50 epochs, and pasted pictures into a document. Much of the trouble of such work is bookkeeping: which picture belongs to which setting, what was the seed, and what now, if the notebook crashes at epoch 43?
 #
 # Here the bookkeeping is done once. A **run** is a model, a data set, hyperparameters and a seed, but *not* a number of epochs. It has a folder. Asking for 5 epochs and then for 20 continues where the first stopped, and the result is the same, bit for bit on the CPU, as training 20 at once. That also holds after a crash at any moment.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/00_runs.ipynb)
 
 # %%
 #| default_exp runs
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 epochs = 3  # how long the small example at the end trains
@@ -74,7 +86,7 @@ from genlab.data import show_grid, to_image, to_model
 # %% [markdown]
 # ## What defines a run
 #
-# A configuration is a pydantic model: one field a line, checked on construction, so that `batch_size=0` fails in the first second and not after the data set was loaded. Every model of the course extends `RunConfig` with its own hyperparameters.
+# A configuration is a class with one typed field a line. It extends pydantic's `BaseModel`, which checks the values on construction, so that `batch_size=0` fails in the first second and not after the data set was loaded. Every model of the course extends `RunConfig` with its own hyperparameters.
 #
 # The last four fields say how far to train and how to look at the result. They are not part of the run's identity, so they are left out of the hash that names its folder.
 
@@ -136,6 +148,11 @@ class RunConfig(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 
+# %% [markdown]
+# What pydantic says about a wrong value fills several lines; one sentence is enough.
+
+# %%
+#| export
 def _sentence(error: dict) -> str:
     if error["type"] == "value_error":  # one of our own, complete as it is
         return str(error["ctx"]["error"])
@@ -166,7 +183,7 @@ for wrong, sentence in [
 # %% [markdown]
 # ## Randomness
 #
-# Training is random: initial weights, latents, dropout. To resume *exactly*, a program can store the state of every random generator in its checkpoint, and many do. There is a simpler way: reseed before each update with a number derived from `(seed, step)`. Then there is no state to store, and update 1,234 uses the same random numbers whether training came there in one go or in five.
+# Training is random: initial weights, dropout, and *latents*, the random numbers that a generator makes an image of. To resume *exactly*, a program can store the state of every random generator in its checkpoint, and many do. There is a simpler way: reseed before each update with a number derived from `(seed, step)`. Then there is no state to store, and update 1,234 uses the same random numbers whether training came there in one go or in five.
 
 # %%
 #| export
@@ -206,7 +223,7 @@ assert abs(z.mean()) < 0.03 and abs(z.std() - 1) < 0.03  # 10,000 numbers: stand
 # %% [markdown]
 # ## Device and precision
 #
-# Hugging Face Accelerate picks the device, moves networks there and, with `precision="bf16"`, wraps their forward pass in bfloat16 autocast. The training loop stays as it is.
+# Hugging Face Accelerate picks the device, moves networks there and, with `precision="bf16"`, wraps their forward pass in bfloat16 autocast (16-bit numbers where they suffice, which is faster on a GPU). The training loop stays as it is.
 
 # %%
 #| export
@@ -225,7 +242,8 @@ def device_name(device: torch.device | str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{model}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{model}, {threads} thread{'s' * (threads > 1)}"
 
 
 # %%
@@ -237,7 +255,7 @@ make_accelerator().device, device_name("cpu")
 # %% [markdown]
 # ## A moving average of the weights
 #
-# The weights at the end of training are one noisy snapshot. An exponential moving average over the last updates, $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$, is often a much better model. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: in update $n=1,2,\dots$ it is $\min(d, \frac{n}{9+n})$.
+# The weights at the end of training are one noisy snapshot. An exponential moving average of the weights $\theta$, updated by $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$ with a decay $d$ just below one, is often a much better model. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: in update $n=1,2,\dots$ it is $\min(d, \frac{n}{9+n})$.
 #
 # Batch normalisation's running means belong to the weights and are averaged with them.
 
@@ -280,7 +298,7 @@ for step in range(100):
     track.append(ema.model.weight.item())
 still_to_go = math.prod(min(0.9, n / (9 + n)) for n in range(21, 41))  # updates 21 to 40
 assert track[19] == 0 and math.isclose(1 - track[39], still_to_go, rel_tol=1e-4)
-pd.Series(track).plot(figsize=(5, 2), xlabel="update", ylabel="weight", title="the average follows a step of the weight");
+pd.Series(track).plot(figsize=(5, 2), xlabel="update", ylabel="averaged weight", title="the average follows a step of the weight");
 
 
 # %% [markdown]
@@ -344,6 +362,11 @@ def save_state(path: Path, state: dict) -> None:
         save_file(tensors, temporary, header)
 
 
+# %% [markdown]
+# Reading goes the other way: wherever the skeleton names a tensor, it is put back.
+
+# %%
+#| export
 def load_state(path: Path) -> dict:
     "What `save_state` wrote. SafetensorError if the file is damaged, FileNotFoundError if there is none."
 
@@ -390,7 +413,7 @@ with tempfile.TemporaryDirectory() as folder:
 #             pictures.npz                  what else its figures are drawn from, where a model has more to show
 #             metrics.json                  what they are worth; written last: if it is there, the epoch is done
 #
-# `Run.batches` is the one piece of machinery. It is a generator that stands where the data loader stands in an ordinary loop. It restores the newest checkpoint, yields the batches that are still missing, seeds each update, saves every 30 seconds and at the end, and shows progress: a bar in a terminal, one line an epoch (at most one every two seconds) in a notebook or a log. What is done with a batch is written in plain sight in the notebook of each model.
+# `Run.batches`, below, is the one piece of machinery. It stands where the data loader stands in an ordinary loop: it restores the newest checkpoint, yields the batches that are still missing, seeds each update, saves every 30 seconds and at the end, and shows progress: a bar in a terminal, one line an epoch (at most one every two seconds) in a notebook or a log. What is done with a batch is written in plain sight in the notebook of each model.
 
 # %%
 #| export
@@ -405,6 +428,11 @@ def runs_root() -> Path:
     return Path(os.environ.get("GENLAB_RUNS") or project_root() / "runs").absolute()
 
 
+# %% [markdown]
+# A `Run` is little more than a configuration, the folder that follows from it, and how far training has come. What is on disk is read when it is needed.
+
+# %%
+#| export
 class Run:
     "A training run on disk, found again by its configuration. Everything it writes is whole or not there."
 
@@ -447,7 +475,7 @@ class Run:
 
 
 # %% [markdown]
-# **Going on.** The newest readable checkpoint is used, unless it is *beyond* what is asked for (5 epochs of a run that has reached 20, with nothing kept at 5): then training starts from the beginning, in memory, and leaves the checkpoint alone.
+# **Going on.** The newest readable checkpoint is used, unless it is *beyond* what is asked for (5 epochs of a run that has reached 20, with nothing kept at 5): then training starts from the beginning, in memory, and leaves the checkpoint alone. (The decorator `@patch` makes a function a method of the class of its `self`, so that a class can grow over several cells.)
 
 # %%
 #| export
@@ -475,6 +503,11 @@ def _restore(self: Run, last: int, parts: dict) -> None:
             return
 
 
+# %% [markdown]
+# A new checkpoint is written beside the old one, then the old one is renamed to be the one before, then the new one takes its place. Whenever the program is killed, there is a whole one.
+
+# %%
+#| export
 @patch
 def _save(self: Run, parts: dict) -> None:
     "Write a checkpoint and history.csv, unless the disk has one that is as far."
@@ -493,7 +526,7 @@ def _save(self: Run, parts: dict) -> None:
 
 
 # %% [markdown]
-# **The loop.** Everything random in an update happens after `seed_everything(seed, 1, step)`, so an update is a function of the state before it and its number. That is all there is to exact resumption.
+# **The loop.** Everything random in an update happens after `seed_everything(seed, 1, step)`, so an update is a function of the state before it and its number. That is all there is to exact resumption. (The 1 sets updates apart from the initial weights, which are drawn after `seed_everything(seed, 0)`.)
 
 # %%
 #| export
@@ -581,6 +614,11 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
         save_file(tensors, path, {"training": json.dumps(self.training)})
 
 
+# %% [markdown]
+# A training function asks for them first: an epoch count that was reached before needs no training.
+
+# %%
+#| export
 @patch
 def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
     "Load what `keep_weights` wrote into `model`; False if there is nothing, or nothing readable."
@@ -594,6 +632,9 @@ def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
     return True
 
 
+# %% [markdown]
+# By which version of the code was it made?
+
 # %%
 #| export
 def git_commit() -> str | None:
@@ -605,6 +646,11 @@ def git_commit() -> str | None:
         return None
 
 
+# %% [markdown]
+# And what came out: all samples for later measurements, a picture of the first 64 for a quick look, and one file with everything that is known.
+
+# %%
+#| export
 @patch
 def finish(
     self: Run,
@@ -650,6 +696,11 @@ def pending(self: Run) -> list[int]:
     return [epochs for epochs in asked if not done(self.metrics(epochs))]
 
 
+# %% [markdown]
+# Reading back what `finish` kept:
+
+# %%
+#| export
 @patch
 def samples(self: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "The samples of an evaluated epoch count."
@@ -690,7 +741,7 @@ def plot_history(
 # %% [markdown]
 # ## A small run
 #
-# To see it work without a large model: a linear autoencoder that squeezes each digit through eight numbers. Note the shape of the training function, for it is the same in every notebook: make the parts, loop over `run.batches`, keep the weights.
+# To see all of this work without a large model, we train a linear *autoencoder*: one layer makes eight numbers of a digit, a second one makes the digit again, as well as it can. (Noise is added to the input, so that updates are random, too.) Note the shape of the training function, for it is the same in every notebook: make the parts, loop over `run.batches`, keep the weights.
 
 # %%
 class ToyConfig(RunConfig):
@@ -788,4 +839,86 @@ del os.environ["GENLAB_RUNS"]
 # 1. Change the seed of the toy run. Which files appear, and which are left as they were?
 # 2. Remove the line `seed_everything(...)` from a copy of `batches` and repeat the interruption test. Which assertion fails, and from which update on do the histories differ?
 # 3. Why would saving the optimizer's learning rate but not its moment estimates give a resumed run that *looks* fine? Plot the loss around the interruption.
-# 4. On a GPU the resumed weights are close but not always equal to the bit. Find out which operations are responsible (`torch.use_deterministic_algorithms`).
+# 4. On a GPU the resumed weights of a convolutional network (`train_gan` of [01_gan](01_gan.ipynb), say; the toy trains on the CPU) are close but not always equal to the bit. Find out which operations are responsible (`torch.use_deterministic_algorithms`).
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. Another seed</summary>
+#
+#     home = tempfile.TemporaryDirectory()
+#     os.environ["GENLAB_RUNS"] = home.name
+#     for seed in (0, 1):
+#         train_toy(ToyConfig(epochs=1, seed=seed))
+#         for file in sorted(Path(home.name).rglob("*.*")):
+#             print(file.relative_to(home.name), file.stat().st_mtime_ns)
+#
+# The seed is part of what defines a run, so it changes the hash and with it the folder. A second folder `digits/toy/default-...` appears, with files of the same names: `config.json`, `checkpoint.safetensors`, `history.csv` and `epoch-0001/weights.safetensors`. All files of the first run are left as they were, to the nanosecond of their last change. (There is no `metrics.json`, for `train_toy` does not call `finish`.)
+#
+# </details>
+#
+# <details><summary>2. Without a seed for each update</summary>
+#
+# A copy of `batches` without the line, in the place of the original for as long as the test takes:
+#
+#     import inspect
+#
+#     source = inspect.getsource(Run.batches).replace("@patch", "").replace("seed_everything(self.config.seed, 1, self.step)", "pass")
+#     exec(source)
+#     home, original, Run.batches = tempfile.TemporaryDirectory(), Run.batches, batches
+#     os.environ["GENLAB_RUNS"] = home.name + "/straight"
+#     run, net = train_toy(ToyConfig(epochs=3))
+#     os.environ["GENLAB_RUNS"], Run.checkpoint_seconds = home.name + "/interrupted", 0
+#     train_toy(ToyConfig(epochs=1))
+#     with pytest.raises(KeyboardInterrupt):
+#         train_toy(ToyConfig(epochs=3), stop_at=13)
+#     again, net2 = train_toy(ToyConfig(epochs=3))
+#     Run.checkpoint_seconds, Run.batches = 30, original
+#     print([torch.equal(a, b) for a, b in zip(net.parameters(), net2.parameters())])
+#     print([a["step"] for a, b in zip(run.history, again.history) if a != b])
+#
+# The first assertion fails, that on the weights, and the two on the history would, too. The histories differ from update 11 on, the first one of the second session (updates count from 0, an epoch has 11). The order of the images is not to blame, for it has its own generator. The noise is: after a restart it begins where it began at the start of the run, so update 11 gets the noise of update 0. The losses differ by less than 0.001 here. Nobody would see that in a plot, and that is why the test compares bits.
+#
+# </details>
+#
+# <details><summary>3. Half of an optimizer</summary>
+#
+#     class Forgetful(torch.optim.Adam):
+#         def state_dict(self):
+#             return super().state_dict() | {"state": {}}  # the learning rate, but no moments
+#
+#
+#     home, histories, adam = tempfile.TemporaryDirectory(), {}, torch.optim.Adam
+#     for kind in (adam, Forgetful):
+#         os.environ["GENLAB_RUNS"], torch.optim.Adam = f"{home.name}/{kind.__name__}", kind
+#         train_toy(ToyConfig(epochs=50))
+#         histories[kind.__name__] = train_toy(ToyConfig(epochs=55))[0].history
+#     torch.optim.Adam = adam
+#     for name, history in histories.items():
+#         plt.plot([row["step"] for row in history[530:]], [row["loss"] for row in history[530:]], ".-", label=name)
+#     plt.legend();
+#
+# No error, no warning, a loss near the old one: it looks fine. But Adam starts anew. With empty moments its bias correction gives $\hat m=g$ and $\hat v=g^2$ in the first update, so that *every* weight moves by the whole learning rate, $\eta\,g/(|g|+\epsilon)\approx\eta\,\mathrm{sign}(g)$. Late in training the gradients of different batches mostly cancel in $m$, so that $|\hat m|\ll\sqrt{\hat v}$ and the steps had become much smaller than $\eta$. Here the loss goes from about 0.057 to 0.168 in the second update after the interruption and needs some 20 updates to come back, two epochs of 11. Four epochs later, nothing is left to be seen: the last epoch's mean is 0.055 with and without. In a history with one point an epoch the jump is a small bump. The weights are others all the same.
+#
+# </details>
+#
+# <details><summary>4. To the bit on a GPU</summary>
+#
+# To resume exactly, the same update must give the same bits when it is made again. So train twice from the same seed and compare:
+#
+#     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before the GPU is first used
+#     from genlab.gan import GANConfig, train_gan
+#
+#
+#     def train_once():
+#         with tempfile.TemporaryDirectory() as os.environ["GENLAB_RUNS"]:
+#             return train_gan(Run(GANConfig(epochs=2, width=8, augment=["tilt"])), 2).state_dict()
+#
+#
+#     torch.use_deterministic_algorithms(True, warn_only=True)
+#     first, second = train_once(), train_once()
+#     print([key for key in first if not torch.equal(first[key], second[key])])
+#
+# On the CPU the list is empty. On a GPU run it with and without the two lines that ask for determinism, and with and without `augment`. The cause is always the same: a sum whose parts arrive in an order that nobody fixed (atomic additions), and $(a+b)+c\ne a+(b+c)$ in floating point. PyTorch's documentation of `use_deterministic_algorithms` lists where that can happen. In this course these are the convolutions and transposed convolutions, for which cuDNN may choose such an algorithm (with the flag it chooses another one; `torch.backends.cudnn.deterministic = True` does that for cuDNN alone, so you can tell them apart), and the gradient of `grid_sample`, in the augmentations `tilt` and `translate`. The latter has no deterministic version: the flag warns, or without `warn_only=True` stops. Matrix products by cuBLAS need the environment variable.
+#
+# </details>

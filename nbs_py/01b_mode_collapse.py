@@ -12,17 +12,27 @@
 #     name: python3
 # ---
 
-# %%
-
 # %% [markdown]
 # # Mode collapse
 #
 # > Eight points on a ring, and a generator that finds only some of them: collapse made to happen, its cures on the same seeds, and how to see it in images
 #
-# A generator that always draws the same perfect seven fools a discriminator for a while. Data with several *modes*, regions where images are frequent, invite that: the generator may keep to a few of them. That is **mode collapse**, and report 001 names two cures, the Wasserstein GAN and the Unrolled GAN. It did not try them. We do, first where one can see everything: in two dimensions.
+# A generator that always draws the same perfect seven fools a discriminator for a while. Data with several *modes*, regions where images are frequent, invite that: the generator may keep to a few of them. That is **mode collapse**. Report 001, one of the student reports behind this course, names two cures, the Wasserstein GAN and the unrolled GAN ([01_gan](01_gan.ipynb) explains both), and did not try them. We do, first where one can see everything: in two dimensions.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/01b_mode_collapse.ipynb)
 
 # %%
 #| default_exp collapse
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 seeds = 5  # trainings of each kind
@@ -53,7 +63,7 @@ from genlab.gan import discriminator_loss, generator_loss, minmax_loss, run_gan
 # %% [markdown]
 # ## Eight modes, twenty-five modes
 #
-# The ring of 8 is from [Metz et al. (2017)](https://arxiv.org/abs/1611.02163), the grid of 25 from [Dumoulin et al. (2017)](https://arxiv.org/abs/1606.00704). Each mode is a narrow Gaussian. A sample is *good* if it lies within three standard deviations of a centre (98.9 % of a two-dimensional Gaussian do). A mode is *found* if it has at least a tenth of its fair share of good samples; a stray sample that passes by does not count.
+# The ring of 8 is from [Metz et al. (2017)](https://arxiv.org/abs/1611.02163), the grid of 25 from [Dumoulin et al. (2017)](https://arxiv.org/abs/1606.00704). Each mode is a narrow Gaussian. A sample is *good* if it lies within three standard deviations of a centre (98.9 % of a two-dimensional Gaussian do). A mode is *found* if the good samples around it are at least a tenth of its fair share of all samples; a few stray ones do not count.
 
 # %%
 #| export
@@ -77,6 +87,11 @@ def draw_points(centres: torch.Tensor, n: int) -> torch.Tensor:  # (n, 2)
     return centres[torch.randint(len(centres), (n,))] + SPREAD * torch.randn(n, 2)
 
 
+# %% [markdown]
+# How many of these modes has a generator found?
+
+# %%
+#| export
 def count_modes(points: torch.Tensor, centres: torch.Tensor) -> tuple[int, float]:
     "How many modes have a tenth of their share of good points at least, and the share of good points."
     distance, mode = torch.cdist(points, centres).min(1)
@@ -97,9 +112,7 @@ assert torch.allclose(ring().norm(dim=1), torch.tensor(2.0)) and square_grid().m
 # %% [markdown]
 # ## Small networks, the same update
 #
-# Both networks have two hidden layers. What trains them is `update_gan` of [01_gan](01_gan.ipynb), the same function that trains on images, so a cure is just a configuration. All kinds get the same number of generator updates, from the same initial weights.
-#
-# One run proves little, so we train five, from five seeds. They live side by side in one network, whose layers have one weight matrix for each seed. Nothing couples them: a loss that is averaged over all of them has, for one seed's weights, that seed's gradient divided by five, and Adam does not mind the scale of a gradient.
+# Both networks have two hidden layers. What trains them is `update_gan` of [01_gan](01_gan.ipynb), the same function that trains on images, so a cure is just a configuration. All kinds of GAN get the same number of generator updates, from the same initial weights.
 
 # %%
 #| export
@@ -115,6 +128,11 @@ CURES = {
 }
 
 
+# %% [markdown]
+# One run proves little, so we train five, from five seeds. They live side by side in one network, whose layers have one weight matrix for each seed. Nothing couples them: a loss that is averaged over all of them has, for one seed's weights, that seed's gradient divided by five, and Adam does not mind the scale of a gradient.
+
+# %%
+#| export
 class Dense(nn.Module):
     "A dense layer for each seed: (seeds, B, inputs) to (seeds, B, outputs), initialised as nn.Linear."
 
@@ -134,6 +152,11 @@ def toy_network(seeds: int, inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Unflatten(0, (seeds, -1)), *layers, nn.Flatten(0, 1))
 
 
+# %% [markdown]
+# The training loop. Points from the same latents are kept on the way, so that one sees where the generator goes.
+
+# %%
+#| export
 def train_toy(
     config: GANConfig,  # loss, unrolled steps, learning rates, ...; what is about images does not matter
     centres: torch.Tensor,  # of the data's modes (M, 2)
@@ -157,7 +180,7 @@ def train_toy(
 # %% [markdown]
 # ## Collapse, and its cures
 #
-# The plain GANs' discriminator learns at 0.3 times the generator's rate: too slow to keep up with where the generator goes. The critic of the WGAN-GP learns as fast as the generator, and five times as often, which its penalty makes safe. To be fair, the table has the plain GAN with a discriminator of that rate, too.
+# The plain GANs' discriminator learns at 0.3 times the generator's rate: too slow to keep up with where the generator goes. The critic of the WGAN-GP learns as fast as the generator, and five times as often, which its penalty makes safe. To be fair, the table below has the plain GAN with a discriminator as fast as its generator, too.
 
 # %%
 #| export
@@ -177,6 +200,11 @@ def compare_cures(
     return pd.DataFrame(rows), strips
 
 
+# %% [markdown]
+# And the points on the way, as pictures:
+
+# %%
+#| export
 def plot_strips(strips: dict[str, np.ndarray], centres: torch.Tensor) -> plt.Figure:
     "Points of the generator over the course of training, a row a kind, with the data's modes as crosses."
     watch = len(next(iter(strips.values())))
@@ -217,6 +245,9 @@ def load_ring() -> tuple[pd.DataFrame, dict[str, np.ndarray]] | None:
     return pd.DataFrame(json.loads(kept.pop("table").item())), kept
 
 
+# %% [markdown]
+# Now all kinds on the ring. `modes` has the number of modes found with each seed, `good` the mean share of good samples, `sd` the spread of that share over the seeds.
+
 # %%
 table, strips = compare_cures(ring(), updates, seeds)
 keep_ring(table, strips)
@@ -228,7 +259,7 @@ table.round(2)
 plot_strips(strips, ring()).suptitle("the first seed: points after each sixth of the training", fontsize=9);
 
 # %% [markdown]
-# The plain generators run from mode to mode, all points together, and the discriminator runs after them; Metz et al. saw the same. The unrolled generator knows what would come of crowding, and spreads from the start. So does the Wasserstein generator, whose critic gives it a direction everywhere. A faster discriminator helps the plain GAN on some seeds and not on others, which is what makes such numbers treacherous: look at more than one.
+# The plain generators (min-max, non-saturating, hinge) run from mode to mode, all points together, and the discriminator runs after them; Metz et al. saw the same. The unrolled generator knows what would come of crowding, and spreads from the start. So does the Wasserstein generator, whose critic gives it a direction everywhere. A faster discriminator helps the plain GAN on some seeds and not on others, so a single seed can mislead.
 
 # %%
 found = dict(zip(table.kind, table.modes, strict=True))
@@ -241,7 +272,7 @@ assert torch.equal(*again), "the seed decides everything"
 # %% [markdown]
 # ## Where the saturating loss dies
 #
-# What does the discriminator tell a generator that is far off? Here the fakes sit in one spot, away from the ring, and a discriminator is trained against them. It soon knows them. The pictures show its verdict and, as arrows, where each of the two generator losses would move a point (minus the slope; all arrows to one scale). With $D\approx0$ at the fakes, min-max has nothing to say there; the non-saturating loss still does.
+# What does the discriminator tell a generator that is far off? Here the fakes sit in one spot, away from the ring, and a discriminator is trained against them. It soon knows them. The pictures show its verdict and, as arrows, where each of the two generator losses of [01_gan](01_gan.ipynb) would move a point (minus the slope; all arrows to one scale). Red points are the fakes. With $D\approx0$ there, the min-max loss hardly moves them; the non-saturating loss does.
 
 # %%
 torch.manual_seed(0)
@@ -275,7 +306,7 @@ fig.colorbar(shown, ax=axes, label="$D$", boundaries=np.linspace(0, 1, 50));
 # %% [markdown]
 # ## Collapse in images
 #
-# In images modes cannot be counted by eye, but classes can: a classifier sorts the samples, and we compare the histogram with that of the test images. Its Kullback-Leibler divergence (`class_kl` of [05_fid](05_fid.ipynb)) is zero if all classes are as frequent as they should be. A generator can also collapse *within* a class; recall sees that.
+# In images modes cannot be counted by eye, but classes can: a classifier sorts the samples, and we compare the histogram with that of the test images. Its Kullback-Leibler divergence (`class_kl` of [05_fid](05_fid.ipynb)) is zero if all classes are as frequent as they should be. A generator can also collapse *within* a class. *Recall* sees that: the share of test images that have samples near them.
 #
 # Small and quickly trained DCGANs on digits, with the losses of [01_gan](01_gan.ipynb):
 
@@ -327,7 +358,7 @@ pd.DataFrame([
 assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, "4 are more than a tenth of 35, 0 are not"
 
 # %% [markdown]
-# Under the min-max loss the discriminator has won within a few epochs: its loss in the log is next to zero, and so is the generator's slope. What it draws falls mostly into two classes, to the classifier; to the eye it is nothing at all.
+# Under the min-max loss the discriminator has won within a few epochs: its loss in the log is next to zero, and so is the generator's slope. The classifier puts most of what that generator draws into two classes; to the eye it is nothing at all.
 
 # %% [markdown]
 # ## What to remember
@@ -343,3 +374,99 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 # 3. Set `penalty` of the WGAN-GP to 0.001. What happens to the losses, and why?
 # 4. Start the plain GAN from the unrolled GAN's final weights. Do the modes stay?
 # 5. Report 004 says that its GAN collapsed when layers were added. Try `papermill nbs/01_gan.ipynb out.ipynb -p network report-004 -p extra_layers 3`, with `-p dropout 0.4` and without, from three seeds each.
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. Twenty-five modes</summary>
+#
+#     wide, looks = compare_cures(square_grid(), 1500)
+#     plot_strips(looks, square_grid())
+#     wide.round(2)
+#
+# Read `all found` and `good` together. A generator that just smears its points over the whole square of side 5 has $\pi\cdot0.15^2=7\,\%$ good ones, the share of the area that lies within three standard deviations of a centre. With a tenth of its fair share asked for, such a one finds no mode; with a little more density at the centres it finds all. So 25 modes with a small share of good samples means "spread out, not yet sharp", and the pictures show whether points still gather. Few modes with a large share is collapse proper. And if a kind lacks one or two modes, look at how the number changes over the last pictures before you say that it cannot: 1,500 updates may be few for 25 modes. Compare the kinds by how many of the five seeds found all, and do not let the best seed decide.
+#
+# </details>
+#
+# <details><summary>2. How far to look ahead</summary>
+#
+#     import time
+#
+#     rows = []
+#     for k in (1, 2, 5, 10):
+#         start = time.perf_counter()
+#         points = train_toy(GANConfig(unroll=k, **TOY), ring(), 1000, 5)[-1]
+#         rows.append({"steps": k, "seconds": time.perf_counter() - start, "modes": [count_modes(p, ring())[0] for p in points]})
+#     found = pd.DataFrame(rows)
+#     plt.plot(found.seconds, found.modes.map(np.mean), "o-")
+#     found
+#
+# With 1,000 updates and five seeds on the ring, one step found 1, 0, 0, 0 and 1 modes, no better than the plain GAN (0, 1, 0, 1, 2), two steps 1, 6, 0, 1 and 0, and five steps 8, 7, 8, 8 and 8. Time grows in proportion: on one thread, 1,000 updates took 4.9 seconds of CPU time without unrolling and 10, 16, 34 and 61 seconds with 1, 2, 5 and 10 steps (measured over 60 updates; we did not train to the end with 10). Each step looked ahead costs a little more than a whole plain update, for the gradient goes through it twice, forward to make the step and back to differentiate it.
+#
+# </details>
+#
+# <details><summary>3. A weak penalty</summary>
+#
+# What the critic believes the distance to be, $f(x)-f(G(z))$, is the difference of the two logged verdicts. We listen in on `update_gan`:
+#
+#     usual = update_gan
+#
+#
+#     def update_gan(*args, **more):
+#         losses = usual(*args, **more)
+#         gaps.append((losses["d_x"] - losses["d_g_z1"]).item())
+#         return losses
+#
+#
+#     for penalty in (0.1, 0.001):
+#         gaps = []
+#         points = train_toy(CURES["WGAN-GP"].model_copy(update={"penalty": penalty}), ring(), 1000, 5)[-1]
+#         print(penalty, np.mean(gaps[:500]), np.mean(gaps[-500:]), [count_modes(p, ring())[0] for p in points])
+#     update_gan = usual
+#
+# Let $W$ be the earth mover's distance, and let the critic be $s$ times the best one of slope 1. Its loss is $-sW+\lambda(s-1)^2$. Setting the derivative $-W+2\lambda(s-1)$ to zero gives
+#
+# $$s=1+\frac{W}{2\lambda},\qquad f(x)-f(G(z))=sW=W+\frac{W^2}{2\lambda},\qquad \text{loss}=-W-\frac{W^2}{4\lambda}.$$
+#
+# So the penalty does not hold the slope at 1; it lets the critic overshoot by $W/2\lambda$. With $\lambda=0.1$ and $W=1$ that is a slope of 6, with $\lambda=0.001$ one of 501, and the losses grow by nearly the same factor: they are no longer a distance. Measured on the ring, means over five seeds: with 0.1 the gap falls from 4.8 (first 100 updates of the generator) to 0.8 (last 100), and all seeds find all 8 modes. With 0.001 it *rises*, from 20 to 180, and the modes found are 1, 0, 0, 0 and 0. The scale of the slope alone would do no harm, since Adam takes it out of the generator's gradient. But the critic, whose weights grow by no more than its learning rate in an update, is never done growing: it is far from its best, and its direction is not that in which probability should be carried.
+#
+# </details>
+#
+# <details><summary>4. From good weights</summary>
+#
+#     def optimizers(config):
+#         return [torch.optim.Adam(net.parameters(), lr, betas=(config.beta1, 0.999)) for net, lr in ((G, config.lr), (D, config.lr_d))]
+#
+#
+#     def go_on(config, opts, updates):
+#         for _ in range(updates):
+#             update_gan(G, D, *opts, draw_points(ring(), 5 * config.batch_size), None, config)
+#         points = G(torch.randn(5 * 2000, config.latent)).detach().view(5, 2000, 2)
+#         return [count_modes(p, ring())[0] for p in points]
+#
+#
+#     seed_everything(0, 0)
+#     G, D = toy_network(5, 8, 2), nn.Sequential(toy_network(5, 2, 1), nn.Flatten(0))
+#     print(go_on(CURES["unrolled"], optimizers(CURES["unrolled"]), 1000))
+#     plain = CURES["non-saturating"]
+#     opts = optimizers(plain)  # fresh ones
+#     print([go_on(plain, opts, 200) for _ in range(10)])
+#
+# They stay. The unrolled GAN left us with 8, 6, 8, 8 and 8 modes, and the plain one, which by itself finds next to none, had all eight with all five seeds after 800 updates and kept them through 2,000. The samples even became sharper: the share of good ones rose from 0.22 to 0.44 to 0.75 to 0.89. With the faster discriminator it was the same. Here, then, collapse is not where the plain game *ends*, it is where it gets to from a bad start. A plausible reason: near the data the points are spread out, the discriminator's slope is small, and there is no one place for all of them to run to. What to try next: how early may the unrolled training be stopped? And does it hold for 20,000 updates, or with a higher learning rate of the generator?
+#
+# </details>
+#
+# <details><summary>5. Report 004's collapse</summary>
+#
+# Six trainings, and three with `extra_layers` 0 to compare with. Ask for metrics that can tell what happens, and look at the grids.
+#
+#     for seed in 0 1 2; do for rate in 0.0 0.4; do
+#         papermill nbs/01_gan.ipynb deep-$seed-$rate.ipynb -p network report-004 -p extra_layers 3 -p dropout $rate -p seed $seed \
+#             -y "metrics: [fd_lenet, class_kl, recall, intra_class]"
+#     done; done
+#
+# That takes long on a CPU; use a GPU or fewer epochs ([01_gan](01_gan.ipynb) has a table for one seed and 25 epochs). "Collapse" can mean two things. In *mode collapse* the samples are digits, but few kinds: `class_kl` is large, `intra_class` small (samples of a class alike), recall small, and the losses look as always. If the *discriminator has won*, `Loss_D` is near 0, the samples are no digits, and `fd_lenet` stays where it was after the first epoch. The report's claim holds if the deep networks fail in one of these ways with all or most seeds where the shallow ones do not; one seed of three is no evidence.
+#
+# A hint at a cause: these networks have no normalisation. Glorot's initialisation keeps the variance through a *linear* layer with as many inputs as outputs; a leaky ReLU of slope 0.2 multiplies the mean square by $\frac12(1+0.2^2)=0.52$. Three more layers leave $0.52^3=0.14$ of it, that is $0.37$ of the standard deviation, forward and, by the same argument, of the gradient on its way back. (At the start, for images of 16x16, the generator's features before its last layer have a standard deviation of 0.028 without more layers and of 0.012 with three.) If that is the reason, a gain helps: `nn.init.xavier_uniform_(module.weight, nn.init.calculate_gain("leaky_relu", 0.2))` in `init_glorot`.
+#
+# </details>

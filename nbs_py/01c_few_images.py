@@ -12,17 +12,27 @@
 #     name: python3
 # ---
 
-# %%
-
 # %% [markdown]
 # # Few images
 #
-# > A GAN with a hundred training images: how the discriminator learns them by heart, and augmentations that it cannot see through
+# > A GAN with a hundred training images: how the discriminator learns them by heart, and how augmentation keeps it from that
 #
-# A GAN wants many images. With few, the discriminator has an easier way to win than to learn what digits look like: it remembers the training images. From then on everything else is fake to it, however good, and what it tells the generator is worth nothing. The usual remedy for few images is *augmentation*: flip, shift and tint them, so that none looks the same twice. Report 001 found that its GAN did not train without. This notebook shows what to augment, and what goes wrong if one augments the wrong thing.
+# A GAN wants many images. With few, the discriminator has an easier way to win than to learn what digits look like: it remembers the training images. From then on everything else is fake to it, however good, and what it tells the generator is worth nothing. The usual remedy for few images is *augmentation*: flip, shift and tint them, so that none looks the same twice. Report 001, one of the student reports behind this course, found that its GAN did not train without. This notebook, which goes on from [01_gan](01_gan.ipynb), shows what to augment, and what goes wrong if one augments the wrong thing.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/01c_few_images.ipynb)
 
 # %%
 #| default_exp augment
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
@@ -40,21 +50,20 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
 # %%
 #| hide
-import matplotlib.pyplot as plt
-import pandas as pd
-
 from genlab.data import load_dataset, show_grid, take, to_model
 from genlab.fid import plot_nearest
 
 # %% [markdown]
 # ## Six augmentations
 #
-# Each takes a batch of images in [-1, 1] and draws its random numbers for every image anew. And each is *differentiable*: if $x$ is a generated image, the discriminator's verdict on the augmented $T(x)$ has a gradient that reaches back through $T$ to the generator. We will need that. So a shift is not a copy of pixels but a resampling, by `grid_sample`, which PyTorch can differentiate.
+# Each takes a batch of images in [-1, 1] and draws its random numbers for every image anew. And each is *differentiable*: if $x$ is a generated image, the discriminator's verdict on the augmented $T(x)$ has a gradient that reaches back through $T$ to the generator. We will need that. So images are turned and shifted by `grid_sample`, which PyTorch can differentiate, and not by an image library.
 #
 # - `flip`: mirror half of the images. (Not for digits: a mirrored 2 is no 2.)
 # - `colour`: brightness, contrast and, in colour images, saturation.
@@ -82,6 +91,11 @@ def _resample(x: torch.Tensor, angle: torch.Tensor, shift_x: torch.Tensor, shift
     return F.grid_sample(x + 1, grid, align_corners=False) - 1  # outside is 0, so black is moved there
 
 
+# %% [markdown]
+# Flips, brightness, saturation and contrast are arithmetic. Saturation multiplies a colour's distance from the grey of its pixel by a random factor, contrast a pixel's distance from the mean of its image.
+
+# %%
+#| export
 def _flip(x: torch.Tensor) -> torch.Tensor:
     return torch.where(_uniform(x, 0, 1) < 0.5, x.flip(3), x)
 
@@ -94,6 +108,11 @@ def _colour(x: torch.Tensor) -> torch.Tensor:
     return mean + (x - mean) * _uniform(x, 0.5, 1.5)
 
 
+# %% [markdown]
+# A colour is a vector of three numbers, and grey colours lie on the axis $(1,1,1)$. To turn a colour around that axis, keep its grey part and turn the rest (Rodrigues' formula).
+
+# %%
+#| export
 def _hue(x: torch.Tensor) -> torch.Tensor:
     if x.shape[1] != 3:
         return x
@@ -103,6 +122,11 @@ def _hue(x: torch.Tensor) -> torch.Tensor:
     return grey + (x - grey) * angle.cos() + across * angle.sin()  # Rodrigues' rotation
 
 
+# %% [markdown]
+# Turning and shifting are `_resample` with another angle or shift for each image.
+
+# %%
+#| export
 def _tilt(x: torch.Tensor) -> torch.Tensor:
     zero = torch.zeros(len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
     return _resample(x, _uniform(x, -math.pi / 12, math.pi / 12), zero, zero)
@@ -114,6 +138,11 @@ def _translate(x: torch.Tensor) -> torch.Tensor:
     return _resample(x, torch.zeros_like(dx), dx, dy)
 
 
+# %% [markdown]
+# The hole is made with `where`: pixels in it get no gradient, the others keep theirs.
+
+# %%
+#| export
 def _cutout(x: torch.Tensor) -> torch.Tensor:
     side = x.shape[-1]
     along = torch.arange(side, device=x.device)
@@ -122,6 +151,11 @@ def _cutout(x: torch.Tensor) -> torch.Tensor:
     return torch.where(inside(left) & inside(top).transpose(2, 3), 0.0, x)
 
 
+# %% [markdown]
+# A *policy* is a list of their names.
+
+# %%
+#| export
 AUGMENTATIONS = {"flip": _flip, "colour": _colour, "hue": _hue, "tilt": _tilt, "translate": _translate, "cutout": _cutout}
 
 
@@ -182,7 +216,7 @@ show_grid(torch.cat([some, *(augment_images(some, [name]) for name in AUGMENTATI
 #
 # **The real images only.** Then the discriminator's "real" means $T(x)$, and the best generator makes images with the distribution of $T(x)$: tilted, with holes in them. It learns the augmentation. That is no failure of training; it is what the game asks for.
 #
-# **Both, and through.** Let the discriminator see $T(x)$ and $T(G(z))$. Now the game is between the distributions of $T(x)$ and $T(G(z))$, and if a distribution of images can be recovered from that of its augmented versions, because no other one gives the same, the two agree only if those of $x$ and $G(z)$ do. The generator learns to make plain images, and needs the gradient through $T$ for it.
+# **Both, and through.** Let the discriminator see $T(x)$ and $T(G(z))$. Now the game is between the distributions of $T(x)$ and $T(G(z))$. Suppose that $T$ never makes two different distributions of images the same. Then these two agree only if those of $x$ and $G(z)$ do, and the generator learns to make plain images. For that it needs the gradient through $T$.
 #
 # Three runs with the same images and the same number of updates:
 
@@ -205,21 +239,30 @@ for kind, run in runs.items():
     show_grid(run.samples(run.config.epochs)[:32], ncol=16, title=f"{kind}, after {run.config.epochs} epochs of {per_epoch} updates")
 show_grid(data.images[:32], ncol=16, title=f"32 of the {subset} real images");
 
+
 # %% [markdown]
-# Look at the second grid: the augmentation is in the samples, digits lean and sit off centre. Now the distances on the way, and what the discriminator thinks of real images that it has learned from and of others, from the test set. Where the first goes to one and the second does not, it has learned by heart. (Where real images are augmented, both are shown to it augmented.)
+# Look at the second grid: the augmentation is in the samples, digits lean and sit off centre. Now the distances on the way, and the discriminator's mean verdict on real images that it learns from, minus that on images of the test set. Where this difference grows, it learns by heart. (Where real images are augmented, both kinds are shown to it augmented.)
+
+# %%
+#| export
+def plot_gap(histories: dict[str, pd.DataFrame], ax: plt.Axes) -> None:
+    "The discriminator's mean verdict on training images minus that on test images: a running mean, a line a history."
+    for label, history in histories.items():
+        gap = (history.d_x - history.d_held_out).rolling(max(1, len(history) // 20), min_periods=1, center=True).mean()
+        ax.plot(history.epoch, gap, label=label)
+    ax.axhline(0, color="0.6", linestyle="--", linewidth=0.8)
+    ax.set(xlabel="epoch", ylabel="$D$(training) - $D$(test)")
+
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
 for kind, run in runs.items():
     fd = [run.metrics(e)["scores"]["fd_lenet"]["value"] for e in run.evaluated()]
     axes[0].plot(run.evaluated(), fd, ".-", label=kind)
-    history = pd.read_csv(run.folder / "history.csv")
-    gap = (history.d_x - history.d_held_out).rolling(max(1, len(history) // 20), min_periods=1, center=True).mean()
-    axes[1].plot(history.epoch, gap, label=kind)
 axes[0].axhline(run.metrics(run.evaluated()[-1])["scores"]["fd_lenet"]["floor"], color="0.6", linestyle="--", linewidth=0.8)
 axes[0].set(xlabel="epoch", ylabel="fd_lenet", yscale="log", title="distance to the test set; dashed: the floor")
-axes[1].set(xlabel="epoch", ylabel="$D$(training) - $D$(test)", title="what $D$ knows by heart")
-axes[1].axhline(0, color="0.6", linestyle="--", linewidth=0.8)
+plot_gap({kind: pd.read_csv(run.folder / "history.csv") for kind, run in runs.items()}, axes[1])
+axes[1].set_title("what $D$ knows by heart")
 axes[0].legend(frameon=False);
 
 
@@ -237,7 +280,7 @@ def row(kind, run):
 pd.DataFrame([row(*item) for item in runs.items()]).round(2)
 
 # %% [markdown]
-# *Copies* is the probability that a sample is farther from the training images than a test image is: 0.5 for new images, 0 for copies. An epoch that ends with an evaluation takes longer, by the samples and their score; report 001 evaluated every tenth epoch for that reason.
+# *Copies* is the probability that a sample is farther from the training images than a test image is: 0 for copies, 0.5 for new images as good as the test images, and more for images unlike any real ones. An epoch that ends with an evaluation takes longer, by the samples and their score; report 001 evaluated every tenth epoch for that reason.
 
 # %%
 final = {kind: run.metrics(run.config.epochs)["scores"]["fd_lenet"]["value"] for kind, run in runs.items()}
@@ -247,9 +290,16 @@ if dataset == "digits" and (subset, updates, seed) == (100, 1000, 0):  # the par
     assert gaps["both"] < 0.5 * gaps["plain"], "what is augmented is harder to know by heart"
 
 # %% [markdown]
-# So augmentation keeps the discriminator honest: it still treats the training images as it treats others, where the plain one knows them. It is not free. The augmented game is harder, and its samples can improve more slowly; for as short a training as this the plain run can be ahead in distance, while its discriminator is already reciting. Follow the curves with `-p updates 5000`.
+# So augmentation keeps the discriminator honest: it still treats the training images as it treats others, where the plain one knows them. It is not free. The augmented game is harder, and its samples can improve more slowly; for as short a training as this the plain run can be ahead in distance, although its discriminator already knows the training images by heart. `-p updates 5000` shows how it goes on.
 #
-# A thousand images of MNIST, three seeds each, equal updates, 10,000 samples (hinge loss, layer normalisation, `width` 16, batches of 64, a learning rate of 1e-3; in `report/results`): after 50 epochs `fd_lenet` is 213 without augmentation and 160 with it on both sides (means; standard deviations over seeds 13 and 10), after 300 epochs 82 and 65 (14 and 17; the floor is 0.86). At each of four epoch counts the augmented run was ahead with each seed; after 300 epochs, the difference of the means is as large as the spread of the seeds. In the last 50 of them the plain discriminator's output is 1.1 to 1.3 higher on its training images than on test images, the augmented one's 0.04 to 0.06.
+# On a thousand images of MNIST the same was tried with three seeds, and equally many updates with and without augmentation (hinge loss, layer normalisation, `width` 16, batches of 64, a learning rate of 1e-3, averaged weights with `ema` 0.995; in `report/results`). The table has `fd_lenet` of 10,000 samples, mean ± standard deviation over the seeds; the floor is 0.86:
+#
+# | epochs | plain | both augmented |
+# |---|---|---|
+# | 50 | 213 ± 13 | 160 ± 10 |
+# | 300 | 82 ± 14 | 65 ± 17 |
+#
+# At each of four epoch counts the augmented run was ahead with each seed; after 300 epochs, the difference of the means is as large as the spread of the seeds. In the last 50 of them the plain discriminator's output is 1.1 to 1.3 higher on its training images than on test images, the augmented one's 0.04 to 0.06.
 
 # %%
 plot_nearest(runs["both"].samples(runs["both"].config.epochs)[:16], dataset, train=data.images).set_title("augmented both: samples, and the two nearest of the training images", fontsize=10);
@@ -267,3 +317,74 @@ plot_nearest(runs["both"].samples(runs["both"].config.epochs)[:16], dataset, tra
 # 2. Run with `-p subset 1000`. Does augmentation still help, and is it worth its time?
 # 3. Detach the augmented fakes' gradient (augment outside the graph). What does the generator learn now?
 # 4. Replace the three runs by three seeds each. Is the difference larger than the spread?
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. Mirrored digits</summary>
+#
+#     flipped = run_gan(GANConfig(name="flipped", augment=[*policy, "flip"], **common))
+#     show_grid(flipped.samples(flipped.config.epochs)[:32], ncol=16)
+#
+#
+#     def mirrored(images):  # share that is nearer to a mirrored training image than to one as it is
+#         near = lambda real: torch.cdist(images.flatten(1).float(), real.flatten(1).float()).amin(1)
+#         return (near(data.images.flip(3)) < near(data.images)).float().mean().item()
+#
+#
+#     test = load_dataset(dataset, "test").images
+#     print([mirrored(images) for images in (test, *(run.samples(run.config.epochs) for run in (runs["both"], flipped)))])
+#
+# Yes. With the notebook's parameters (one run), 29 % of the samples are nearer to a mirrored training image, against 17 % of those of the run without `flip` and 11 % of the test images (a 0 or an 8 can fall on either side). In the grid stand mirrored 3s and 7s, and shapes that are neither a digit nor one in a mirror. `fd_lenet` is 270 instead of 113.
+#
+# Why they may: write $\tilde x$ for the mirrored $x$. Leave the other augmentations aside. If half of all images are mirrored, the discriminator sees real ones with the density $\frac12(p(x)+p(\tilde x))$ and fakes with $\frac12(p_g(x)+p_g(\tilde x))$. It cannot tell $x$ from $\tilde x$, so it only can demand $p_g(x)+p_g(\tilde x)=p(x)+p(\tilde x)$. That holds for $p_g(x)=p(x)$, for $p_g(x)=p(\tilde x)$, where all is mirrored, and for everything between. The distribution of $T(x)$ does not determine that of $x$. It would if any other share than one half were mirrored: with a quarter, $q(x)=\frac34p(x)+\frac14p(\tilde x)$ can be solved for $p(x)=\frac12(3q(x)-q(\tilde x))$. That is why [Karras et al. (2020)](https://arxiv.org/abs/2006.06676) apply each augmentation with a probability below one: then it need not leak.
+#
+# </details>
+#
+# <details><summary>2. A thousand images</summary>
+#
+# With equal updates, an epoch is ten times as long, so take a tenth of the epochs; the notebook does that by itself. What decides: `fd_lenet` of `plain` and `both` at equal updates *and* at equal seconds (the table has the time of an epoch), and the gap $D(\text{training})-D(\text{test})$. If the plain run's gap stays near zero, it does not know its images by heart, and augmentation has nothing to cure and only makes the game harder.
+#
+# The text above has the answer for a thousand images of MNIST and longer trainings: there the augmented runs were ahead with each seed.
+#
+# </details>
+#
+# <details><summary>3. Without the gradient through T</summary>
+#
+#     import genlab.gan
+#
+#
+#     def detached(x, policy):  # no gradient at all
+#         return augment_images(x, policy).detach()
+#
+#
+#     def straight(x, policy):  # the values of T(x), but the gradient as if T were not there
+#         return x + (augment_images(x, policy) - x).detach()
+#
+#
+#     for change in (detached, straight):
+#         genlab.gan.augment_images = change
+#         run = run_gan(GANConfig(name=change.__name__, augment=policy, **common))
+#         print(change.__name__, [run.metrics(e)["scores"]["fd_lenet"]["value"] for e in run.evaluated()])
+#     genlab.gan.augment_images = augment_images
+#
+# Detached, it learns nothing. The generator's only gradient comes through the augmented fakes. `loss_G.backward()` raises no error, since the loss still depends on the discriminator's weights; but `G`'s gradients are `None`, Adam passes over them, and $G$ keeps its initial weights. (Its samples change a little all the same, because batch normalisation's running means move.)
+#
+# One can also keep a gradient and lie about it (`straight`): the discriminator's slope at $T(x)$ is handed to $x$ as it is. It is then in the wrong place. Where $T$ has shifted an image by a pixel, the generator is told to change the pixel beside the one that is meant. With the notebook's parameters (one run) `fd_lenet` was 923 after 100 epochs and 1415 after 500, where the true gradient came to 113; all samples were one and the same pattern of dots.
+#
+# A third variant is the discriminator's step with augmented and the generator's with plain fakes. Then $D$ is asked about images such as it has never seen, and need not know anything about them; Zhao et al. (2020) report that this fails, too.
+#
+# </details>
+#
+# <details><summary>4. Three seeds</summary>
+#
+#     table = pd.DataFrame([
+#         {kind: run_gan(config.model_copy(update={"seed": s})).metrics(config.epochs)["scores"]["fd_lenet"]["value"] for kind, config in kinds.items()}
+#         for s in (0, 1, 2)
+#     ])
+#     difference = table["both"] - table["plain"]
+#     print(table.round(0), table.std(), difference.mean(), difference.std() / 3**0.5)
+#
+# The seed also draws the hundred images and the initial weights, so runs of the same seed belong together: look at their differences, whose spread is smaller than that of the values if a lucky set of images is lucky for all. With three pairs a difference is significant at 5 % if its mean is more than 4.3 standard errors away from zero (Student's $t$ with two degrees of freedom), and not 2.
+#
+# </details>

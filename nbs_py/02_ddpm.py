@@ -22,9 +22,21 @@
 # Where a GAN plays two networks against each other, this is plain regression: one network, one squared error, and a loss that goes down. The theory is worked out and checked in [02_ddpm_theory](02_ddpm_theory.ipynb); the network is opened up in [03_unet](03_unet.ipynb). Here it is trained and made to draw - in 20 steps instead of a thousand.
 #
 # Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50`.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/02_ddpm.ipynb)
 
 # %%
 #| default_exp ddpm
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH
@@ -50,7 +62,7 @@ seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
 channels_last = False  # keep channels innermost in memory
 compile = False  # compile the network with torch.compile
-sampler = "dpmpp"  # ancestral, ddim, dpmpp or heun
+sampler = "dpmpp"  # ancestral, ddim, dpmpp, heun or sde_dpmpp
 steps = 20  # of the sampler
 guidance = 1.0  # scale of classifier-free guidance; needs conditional
 n_samples = None  # images to draw and score; None: as many as there are test images
@@ -91,7 +103,7 @@ from genlab.runs import latents, plot_history
 # %% [markdown]
 # ## What defines a diffusion run
 #
-# Half of the settings describe the network ([03_unet](03_unet.ipynb)) and the noise ([02_ddpm_theory](02_ddpm_theory.ipynb)). The last four say how samples are drawn. They can be changed afterwards without training anything again, so they are not part of the run's identity.
+# Half of the settings describe the network ([03_unet](03_unet.ipynb)) and the noise ([02_ddpm_theory](02_ddpm_theory.ipynb)). The last four say how samples are drawn. They can be changed afterwards without training anything again, so they are not part of the run's identity. (Reports 001 and 003 are two of the student reports that [this course](index.ipynb) grew out of.)
 
 # %%
 #| export
@@ -181,7 +193,7 @@ for wrong, sentence in [
 #
 # $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\varepsilon,\qquad\varepsilon\sim\mathcal N(0,I).$$
 #
-# The network is given $x_t$ and $t$ and says what is in there. It may be asked for the noise $\varepsilon$, for the clean image $x_0$, or for $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$, the mixture that stays a sensible question at both ends: at $t=0$ it asks for the noise, at $t=T$ for the image ([Salimans and Ho 2022](https://arxiv.org/abs/2202.00512)). Each can be computed from each, given $x_t$. What differs is how much an error counts: an error of $\varepsilon$ at high noise is a huge error of $x_0$.
+# The network is given $x_t$ and $t$ and says what is in there. It may be asked for the noise $\varepsilon$, for the clean image $x_0$, or for $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$, the mixture that stays a sensible question at both ends: at $t=0$ it asks for the noise, at $t=T$ for the image, with a minus sign ([Salimans and Ho 2022](https://arxiv.org/abs/2202.00512)). Each can be computed from each, given $x_t$. What differs is how much an error counts: an error of $\varepsilon$ at high noise is a huge error of $x_0$.
 
 # %%
 #| export
@@ -191,7 +203,7 @@ def make_diffusion(config: DDPMConfig) -> Diffusion:
 
 
 # %% [markdown]
-# Training draws a noise level for each image at random and takes the mean squared error. That weighs noise levels in some way; with another weight, the network would spend its capacity elsewhere. **Min-SNR** ([Hang et al. 2023](https://arxiv.org/abs/2303.09556)) measures errors in $x_0$ and weighs them with $\min(\mathrm{SNR},\gamma)$, $\mathrm{SNR}=\bar\alpha_t/(1-\bar\alpha_t)$: nearly clean images, where the task is trivial and the weight of the plain loss enormous, count no more than those with $\mathrm{SNR}=\gamma$. Written as a factor for the loss of each target:
+# Training draws a noise level for each image at random and takes the mean squared error. That weighs noise levels in some way; with another weight, the network would spend its capacity elsewhere. **Min-SNR** ([Hang et al. 2023](https://arxiv.org/abs/2303.09556)) measures errors in $x_0$ and weighs them with $\min(\mathrm{SNR},\gamma)$, $\mathrm{SNR}=\bar\alpha_t/(1-\bar\alpha_t)$: nearly clean images, where the task is trivial and the plain losses of $\varepsilon$ and $v$ weigh an error of $x_0$ enormously, count no more than those with $\mathrm{SNR}=\gamma$. Written as a factor for the loss of each target:
 
 # %%
 #| export
@@ -248,7 +260,7 @@ def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
 
 
 # %% [markdown]
-# Now the loop, which is all there is to training a diffusion model. For each batch: draw noise levels and noise, mix, ask, compare. In a class-conditional run one label in ten is replaced by "none", so that the network also learns to do without; that is what guidance needs below.
+# Now the loop, which is all there is to training a diffusion model. For each batch: draw noise levels and noise, mix, ask, compare. In a class-conditional run one label in ten is replaced by "none", so that the network also learns to do without; that is what guidance needs below. Samples come from a moving average of the weights (`EMA`); `run.batches` keeps the state of the training on disk ([00_runs](00_runs.ipynb)).
 
 # %%
 #| export
@@ -288,7 +300,7 @@ def train_ddpm(run: Run, epochs: int) -> nn.Module:
 #
 # All samplers below ask one thing of a model: the clean image it believes in, $\hat x_0$, given $x_t$ and $t$. So we wrap network, noise schedule and target into a `Denoiser` that answers exactly that. It clips $\hat x_0$ to $[-1,1]$, as pixels are, which keeps errors of early steps from adding up.
 #
-# With **classifier-free guidance** ([Ho and Salimans 2022](https://arxiv.org/abs/2207.12598)) it asks twice, with the label and without, and exaggerates the difference by a scale $s$: $\hat x_0=\hat x_0^{\text{none}}+s\,(\hat x_0^{y}-\hat x_0^{\text{none}})$. At $s=1$ that is the plain conditional model; above, samples become more typical of their class, and less varied.
+# With **classifier-free guidance** ([Ho and Salimans 2022](https://arxiv.org/abs/2207.12598)) it asks twice, with the label and without, and exaggerates the difference by a scale $s$: $\hat x_0=\hat x_0^{\text{none}}+s\,(\hat x_0^{y}-\hat x_0^{\text{none}})$. (The code does it with the network's output, of which $\hat x_0$ is a linear function for a given $x_t$, so that is the same.) At $s=1$ that is the plain conditional model; above, samples become more typical of their class, and less varied.
 
 # %%
 #| export
@@ -329,7 +341,7 @@ class Denoiser:
 
 
 # %% [markdown]
-# Random numbers come from one stream per sample, so that sample 7 is the same in a batch of ten and in a batch of a thousand. The first draw of a stream is the latent `latents(...)` gives, the same for all samplers (and for the GAN); what stochastic samplers need later follows.
+# Random numbers come from one stream per sample, so that sample 7 is the same in a batch of ten and in a batch of a thousand. The first draw of a stream is the sample's *latent*, the noise it starts from. It is what `latents` of [00_runs](00_runs.ipynb) gives, the same for all samplers (and for the GAN); what stochastic samplers need later follows.
 
 # %%
 #| export
@@ -358,7 +370,7 @@ assert torch.equal(rest(), first[3:]) and torch.equal(rest(), second[3:])
 # %% [markdown]
 # ### Which noise levels to visit
 #
-# A sampler visits some of the levels, from $T$ down, and ends at 0. Evenly spaced ones are the obvious choice. The other that is in use packs them densely where there is little noise and details are made: evenly in $\sigma^{1/7}$, with $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$ the noise relative to the signal ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), eq. 5). Their levels lie between the trained ones, which is no problem for a network that takes $t$ as a number. They begin at $\sigma=80$ at most, where an image is noise but for one part in 6,400; the cosine schedule goes on to $\sigma=20{,}000$, and steps spent there are lost (in a first version of this notebook five steps of `heun` were, and its digits were mush).
+# A sampler visits some of the levels, from $T$ down, and ends at 0. Evenly spaced ones are the obvious choice. The other that is in use packs them densely where there is little noise and details are made: evenly in $\sigma^{1/7}$, with $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$ the noise relative to the signal ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), eq. 5). These levels lie between the trained ones, which is no problem for a network that takes $t$ as a number. They begin at $\sigma=80$ at most, where the noise has 6,400 times the variance of the image; the cosine schedule goes on to $\sigma=20{,}000$, and steps spent there are lost (in a first version of this notebook five steps of the sampler `heun` were, and its digits were mush).
 
 # %%
 #| export
@@ -370,7 +382,7 @@ def even_times(diffusion: Diffusion, steps: int) -> list[int]:
 
 
 def karras_times(diffusion: Diffusion, steps: int, rho: float = 7.0, largest: float = 80.0) -> list[float]:
-    "`steps` + 1 noise levels from sigma = `largest` or T to 1, then 0, evenly spaced in sigma^(1/rho) (Karras et al. 2022, eq. 5)."
+    "`steps` + 1 noise levels, evenly spaced in sigma^(1/rho) from sigma = `largest` (or that of T, if less) to that of 1; then 0 (Karras et al. 2022, eq. 5)."
     even_times(diffusion, steps)  # the same limits
     low, high = ((1 / diffusion.abar[[1, -1]] - 1).sqrt().clamp(max=largest) ** (1 / rho)).tolist()
     sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
@@ -382,7 +394,7 @@ assert even_times(diffusion, T) == list(range(T, -1, -1))
 assert even_times(make_diffusion(DDPMConfig()), 4) == [1000, 750, 500, 250, 0]
 few = min(20, T)
 times = karras_times(diffusion, few)
-assert len(times) == few + 1 and times[0] > 0.95 * T and abs(times[-2] - 1) < 1e-6 and all(a > b for a, b in pairwise(times))
+assert len(times) == few + 1 and times[0] > 0.9 * T and abs(times[-2] - 1) < 1e-6 and all(a > b for a, b in pairwise(times))
 with pytest.raises(ValueError, match="steps: 1001 is not between 1 and the T = 1000"):
     even_times(Diffusion(linear_betas()), 1001)
 fig, ax = plt.subplots(figsize=(6, 1.7), layout="constrained")
@@ -396,7 +408,7 @@ ax.set(xlabel="noise level $t$", yticks=[0, 1], yticklabels=["even", "Karras"], 
 #
 # Each is one function with the same signature. `callback(s, x, x0)` is called after every step with the level reached, the image there and the clean image believed in; pictures of the way are made with it.
 #
-# **Ancestral sampling** is the model's definition run backwards: draw $x_s$ from the posterior $q(x_s\mid x_t,\hat x_0)$ of eqs. (9)-(11). With $T$ steps it is the DDPM of Ho et al.; with fewer, the same on a subset of the levels ([Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672), section 4). The last step has variance zero, so no noise is added at the end.
+# **Ancestral sampling** is the model's definition, step by step: draw $x_s$ from the posterior $q(x_s\mid x_t,\hat x_0)$, eqs. (9)-(11) of the theory notebook. With $T$ steps it is the DDPM of Ho et al.; with fewer, the same on a subset of the levels ([Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672), section 4). The last step has variance zero, so no noise is added at the end.
 
 # %%
 #| export
@@ -441,7 +453,7 @@ def ddim(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, eta
 
 
 # %% [markdown]
-# **DPM-Solver++(2M)** ([Lu et al. 2022](https://arxiv.org/abs/2211.01095)) follows the same equation with a better integrator. In the variable $\lambda=\log(\sqrt{\bar\alpha}/\sqrt{1-\bar\alpha})$ the exact solution over a step $h=\lambda_s-\lambda_t$ is $x_s=\frac{\sigma_s}{\sigma_t}x_t+\sigma_s\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0\,d\lambda$, now with $\sigma=\sqrt{1-\bar\alpha}$. DDIM takes $\hat x_0$ as constant; this one takes it as a line through the last two values, which costs nothing: one evaluation a step, second order. The last step is first order, since $\lambda$ is infinite at its end.
+# **DPM-Solver++(2M)** ([Lu et al. 2022](https://arxiv.org/abs/2211.01095)) follows the same equation with a better integrator. In the variable $\lambda=\log(\sqrt{\bar\alpha}/\sqrt{1-\bar\alpha})$ the exact solution over a step $h=\lambda_s-\lambda_t$ is $x_s=\frac{\sigma_s}{\sigma_t}x_t+\sigma_s\int_{\lambda_t}^{\lambda_s}e^{\lambda}\,\hat x_0\,d\lambda$, now with $\sigma=\sqrt{1-\bar\alpha}$. DDIM takes $\hat x_0$ as constant over the step and is of *first order*: half the step, half the error. This one takes it as a line through the last two values, which costs nothing: one evaluation a step, and *second order*: half the step, a quarter of the error. The last step is first order, since $\lambda$ is infinite at its end.
 
 # %%
 #| export
@@ -490,7 +502,7 @@ def heun(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0) -> 
 
 
 # %% [markdown]
-# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong; a deterministic solver carries the error on, fresh noise washes it out.
+# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well; an SDE is a differential equation with fresh noise in it) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong; a deterministic solver carries the error on, fresh noise washes it out.
 
 # %%
 #| export
@@ -513,7 +525,7 @@ SAMPLERS: dict[str, Callable] = {"ancestral": ancestral, "ddim": ddim, "dpmpp": 
 # %% [markdown]
 # ### Do they solve the equation?
 #
-# On a real network one can only look at pictures. So we first let them sample from something whose exact denoiser is known: a Gaussian mixture on the line. The deterministic ones must converge to the flow's solution, and at the promised rate: halving the step divides DDIM's error by 2, that of the second-order methods by 4.
+# On a real network one can only look at pictures. So we first let them sample from something whose exact denoiser is known: a Gaussian mixture on the line. The deterministic ones must converge to the flow's solution, and at the promised rate: first order for DDIM, second for the other two.
 
 # %%
 class Exact:
@@ -643,7 +655,7 @@ def bits_per_dim(
 
 
 # %% [markdown]
-# A check against the theory, with a "network" that is exact: for images whose pixels are coins, $+1$ or $-1$ with equal odds, $E[x_0\mid x_t]=\tanh(\sqrt{\bar\alpha}\,x_t/(1-\bar\alpha))$. No code can be shorter than one bit per pixel, and the middle terms come to just that: the posterior has found out every coin at $t=1$. What $L_0$ adds on top is the price of a decoder that is a normal density: it knows the coin exactly, but some of the density falls outside the bin.
+# A check against the theory, with a "network" that is exact: for images whose pixels are coins, $+1$ or $-1$ with equal odds, $E[x_0\mid x_t]=\tanh(\sqrt{\bar\alpha}\,x_t/(1-\bar\alpha))$. No code can be shorter than one bit per pixel, and the middle terms come to just that: by $t=1$ every coin is known. What $L_0$ adds on top is the price of a decoder that is a normal density: its mean is the coin exactly, but some of the density falls outside the bin.
 
 # %%
 class Coin(nn.Module):
@@ -709,6 +721,11 @@ def look_inside(
     return pictures
 
 
+# %% [markdown]
+# The first of these pictures, digits on their way out of the noise, by ancestral sampling:
+
+# %%
+#| export
 def _denoising(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray:
     "Eight samples at eight stages of ancestral sampling, noise first: uint8 (8, 8, C, H, W)."
     labels = torch.arange(8) % len(data.classes) if config.conditional else None
@@ -720,7 +737,7 @@ def _denoising(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray
 
 
 # %% [markdown]
-# And how they are drawn:
+# And how they are drawn. The way from noise to digits:
 
 # %%
 #| export
@@ -729,6 +746,11 @@ def plot_denoising(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) 
     return show_grid(torch.from_numpy(pictures["denoising"]).flatten(0, 1), ncol=8, ax=ax)
 
 
+# %% [markdown]
+# Noise is drawn in greys from -2.5 to 2.5, the same for all rows, so that what is predicted can be compared with what is true:
+
+# %%
+#| export
 def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
     "One image at several noise levels: noisy, true noise, noise predicted before and after training."
     rows = {"$x_t$": "noisy", "true noise": "noise_true", "before training": "noise_before", "after training": "noise_after"}
@@ -743,6 +765,11 @@ def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
     return fig
 
 
+# %% [markdown]
+# The error at each level, on a logarithmic axis:
+
+# %%
+#| export
 def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | None = None) -> plt.Axes:
     "Mean squared error on test images at each noise level, before and after training."
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
@@ -753,6 +780,11 @@ def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | No
     return ax
 
 
+# %% [markdown]
+# And the effect of guidance:
+
+# %%
+#| export
 def plot_guidance(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "A column a class, a row a guidance scale."
     images = torch.from_numpy(pictures["guidance"])
@@ -787,7 +819,7 @@ def plot_samplers(
 # %% [markdown]
 # ## All of it together
 #
-# Train, sample, score, look, for each epoch count that was asked for and is not on disk yet. Then score the other samplers, at the last epoch count, each from the same latents; what has been scored stays in `samplers.json`.
+# Train, sample, score, look, for each epoch count that was asked for and is not on disk yet. Then score the other samplers, at the last epoch count, each from the same latents.
 
 # %%
 #| export
@@ -806,18 +838,30 @@ def run_ddpm(config: DDPMConfig) -> Run:
             check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
             samples, evaluations, seconds, scores = _draw(net, config, test)
-            likelihood = bits_per_dim(net, config, test._replace(images=test.images[:2000], labels=None if test.labels is None else test.labels[:2000]))
-            run.finish(epochs, samples, look_inside(net, config, test), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
+            n = min(2000, len(samples))
+            some = test._replace(images=test.images[:n], labels=None if test.labels is None else test.labels[:n])
+            likelihood = bits_per_dim(net, config, some)
+            run.finish(epochs, samples, look_inside(net, config, some), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
         compare_samplers(run)
     return run
 
 
+# %% [markdown]
+# What has been scored stays in `samplers.json`.
+
+# %%
+#| export
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores
     "The samplers that `compare_samplers` has scored at the run's epoch count."
     path = run.epoch_folder(run.config.epochs) / "samplers.json"
     return json.loads(path.read_text()) if path.exists() else []
 
 
+# %% [markdown]
+# Only what is not there yet is drawn and scored:
+
+# %%
+#| export
 def compare_samplers(run: Run) -> list[dict]:  # see scored_samplers
     "Score the samplers that the configuration compares, with the weights of its epoch count; each is scored once."
     config, table, net = run.config, scored_samplers(run), None
@@ -920,7 +964,7 @@ columns = ["sampler", "steps", "evaluations", "n", "seconds"]
 pd.DataFrame([{k: row[k] for k in columns} | {"fd_lenet": row["scores"].get("fd_lenet", {}).get("value")} for row in compared]).round(2)
 
 # %% [markdown]
-# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this network, which is far from done: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.)
+# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this network, which is far from done: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.) Longer training helps more than any sampler: the same network in bfloat16, asked for 10,000 samples by SDE-DPM-Solver++ with 20 evaluations, has 65.3 ± 1.0 after 1 epoch, 15.1 ± 0.5 after 5 and 7.6 ± 0.3 after 10 (one run; the floor is 0.86).
 #
 # ### By class
 #
@@ -952,3 +996,122 @@ if guided:
 # 4. `even_times` for `dpmpp` instead of `karras_times`: at which number of steps does the choice matter?
 # 5. Guidance makes samples more typical. Score a conditional model at $s=1,2,4$ with `fd_lenet`. Which scale is best, and why is the largest not?
 # 6. The variance of the reverse steps was fixed. Derive the best one for a given network ([Bao et al. 2022](https://arxiv.org/abs/2201.06503)) and see what it does to bits/dim.
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. The choice of Ho et al.</summary>
+#
+# Both parameters belong to the run's identity, so it gets a folder of its own and nothing is overwritten. From within the notebook:
+#
+#     ho = run_ddpm(config.model_copy(update={"target": "eps", "schedule": "linear", "name": "ho", "compare": []}))
+#     for r in (run, ho):
+#         for e in r.evaluated():
+#             fd, bits = r.metrics(e)["scores"]["fd_lenet"], r.metrics(e)["likelihood"]
+#             print(f"{r.config.target} {r.config.schedule} {e}: fd_lenet {fd['value']:.1f} +- {fd['sd']:.1f}, bits/dim {bits['bits_per_dim']:.2f} +- {bits['se']:.2f}")
+#     show_grid(ho.samples(epochs)[:32], ncol=16);
+#
+# Do not compare the losses. The same mistake is $\lVert\hat\varepsilon-\varepsilon\rVert^2=\bar\alpha_t\lVert\hat v-v\rVert^2$ in the two units, and the linear schedule has more levels with much noise, where $\bar\alpha_t$ is tiny and the noise is easy to tell: the eps loss is small there whatever the network knows about digits. Compare `fd_lenet` at equal epochs and differences with the standard deviations, and before you believe a small one, take more seeds. On `digits` after 10 epochs (one run each, seed 0, 500 samples, 20 steps of `dpmpp`) it was 86.4 ± 9.9 for `v` with cosine and 122.9 ± 9.4 for `eps` with linear, although the printed losses were 0.11 to 0.18 for the first and 0.02 to 0.09 for the second in the last four epochs. Bits/dim could not tell them apart: 3.29 ± 0.20 and 3.23 ± 0.18.
+#
+# To tell target from schedule, run the other two combinations as well.
+#
+# </details>
+#
+# <details><summary>2. Without the average</summary>
+#
+#     plain = run_ddpm(config.model_copy(update={"ema": 0.0, "name": "no-average", "compare": []}))
+#     for e in plain.evaluated():
+#         show_grid(plain.samples(e)[:32], ncol=16, title=f"{e} epochs, last weights")
+#         print(e, [round(r.metrics(e)["scores"]["fd_lenet"]["value"], 1) for r in (run, plain)])
+#     losses = [pd.read_csv(r.folder / "history.csv").loss for r in (run, plain)]
+#     print("largest difference of the losses:", (losses[0] - losses[1]).abs().max())
+#
+# The loss curve cannot tell: it is that of the weights being trained, and the average only watches them and never feeds back. Both runs have the same seed, hence the same curve (the largest difference printed was 0). The difference is in the samples. Adam's last update fits the last batch; the average cancels that jitter, and a sampler, which applies the network many times over, is sensitive to it. How much it does depends on when you look. The average starts with a short memory: after $n$ updates its decay is at most $n/(9+n)$, so it reaches back over about the last tenth of the training, three updates after the first epoch of `digits`; samples of both can hardly differ then. Later, but while training is still quick, the network may improve faster than its weights jitter, and the average lags behind. After 10 epochs on `digits` (one run each) `fd_lenet` was 69.5 ± 5.0 without the average and 86.4 ± 9.9 with it, so no gain yet. Look at 30 epochs and more, and at several seeds, before you decide.
+#
+# </details>
+#
+# <details><summary>3. Which remember their latent?</summary>
+#
+# Change everything but the latent and see what is left. For DDIM, take twice as many steps. For ancestral sampling, draw other noise on the way; in the notebook the samplers look `Noise` up when they are called, so it can be exchanged.
+#
+#     net, usual, ends = train_ddpm(run, epochs), Noise, {"ddim": [], "ancestral": []}
+#
+#     def other(shape, seed, start=0):
+#         "The latents of this seed, and then the noise of the next."
+#         noises = [usual(shape, seed, start)] + [usual(shape, seed + 1, start)] * T
+#         return lambda: noises.pop(0)()
+#
+#     for kind, k, Noise in [("ddim", 50, usual), ("ddim", 100, usual), ("ancestral", 50, usual), ("ancestral", 50, other)]:
+#         way = []
+#         SAMPLERS[kind](Denoiser(net, config), (8, *data.images.shape[1:]), k, seed, lambda s, x, x0: way.append(x.cpu()))
+#         show_grid(to_image(torch.cat(way[k // 10 - 1 :: k // 10])), ncol=8, title=f"{kind}, {k} steps")
+#         ends[kind].append(way[-1])
+#     Noise = usual
+#     for kind, (a, b) in ends.items():
+#         print(kind, "same latent {:.3f}, another one {:.3f}".format(*((a - x).square().mean().sqrt() for x in (b, b.roll(1, 0)))))
+#
+# DDIM remembers. Its image is a function of the latent, and more steps only follow the same path more exactly. In ancestral sampling the latent's own share of $x_s$ is $\sqrt{\bar\alpha_T/\bar\alpha_s}\,\frac{1-\bar\alpha_s}{1-\bar\alpha_T}$ (multiply the factors of $x_t$ in (10), it telescopes), which is next to nothing as soon as $\bar\alpha_s$ is much larger than $\bar\alpha_T$. What is left of it is only what the first $\hat x_0$ have made of it. In DDIM that share is $\sqrt{(1-\bar\alpha_s)/(1-\bar\alpha_T)}$, nearly 1 for most of the way. On `digits` after 10 epochs (eight images) the root mean square difference of DDIM's images in 50 and in 100 steps was 0.005, that of images from different latents 0.45. With ancestral sampling it was 0.46 for the same latents and 0.47 for different ones: nothing is remembered that one could see.
+#
+# </details>
+#
+# <details><summary>4. Even levels for dpmpp</summary>
+#
+# In the notebook `dpmpp` looks `karras_times` up when it is called, so it can be exchanged. First where the answer is known, each against its own limit of 1,000 steps; then on the network:
+#
+#     karras, net = karras_times, train_ddpm(run, epochs)
+#     for karras_times in (karras, even_times):
+#         limit = dpmpp(smooth, (200, 1), 1000, 0)
+#         print([round((dpmpp(smooth, (200, 1), k, 0) - limit).abs().mean().item(), 4) for k in (5, 10, 20, 40, 80)])
+#         for k in (5, 10, 20):
+#             samples, _ = sample_ddpm(net, config.with_sampler(f"dpmpp:{k}"), test, len(test.images), seed)
+#             print(k, round(evaluate(samples, dataset, ["fd_lenet"], train=data.images)["fd_lenet"]["value"], 1))
+#     karras_times = karras
+#
+# On the mixture the even levels are better at every number of steps: at 10, 20 and 40 their mean errors were 0.037, 0.010 and 0.001, those of Karras's levels 0.148, 0.030 and 0.006. On `digits` after 10 epochs (one run, 500 samples) it was the other way round where steps are few: 122 at 5 steps and 98 at 10 with even levels, 97 and 65 with Karras's. At 20 steps, 95 and 86, they could no longer be told apart: such distances have standard deviations of 5 to 10 here. The levels explain the first half. Of Karras's about a third are above $\sigma=10$, where the mixture is one blur, a sixth below 0.1, where its bumps (of spread 0.3 and 0.5) are already smooth, and half in between; of the even ones with the cosine 88% are in between, where everything is decided. Digits have sharp edges, and so presumably details at small $\sigma$ that the mixture lacks. Karras's levels were made for images; no choice of levels is best for all data.
+#
+# </details>
+#
+# <details><summary>5. Which scale is best?</summary>
+#
+# `fd_lenet` sees one distance in which lost variety and lost quality are added up; precision and recall ([05_fid](05_fid.ipynb)) tell them apart.
+#
+#     net = train_ddpm(guided, guided.config.epochs)
+#     for s in (1.0, 2.0, 4.0):
+#         samples, _ = sample_ddpm(net, guided.config.model_copy(update={"guidance": s}), test, len(test.images), seed)
+#         scores = evaluate(samples, dataset, ["fd_lenet", "precision", "recall"], train=data.images)
+#         print(s, {metric: round(score["value"], 3) for metric, score in scores.items()})
+#
+# On `digits` after 10 epochs (one run, 500 samples a scale) `fd_lenet` was 38.8 ± 7.7 at $s=1$, 42.9 at 2 and 167.8 at 4: the first two are too close to call, the last is far off. Precision was 0.67, 0.78 and 0.69, recall 0.89, 0.73 and 0.28. So at $s=2$ more samples lie where real images are (precision), and fewer of the real images have a sample near them (recall); in the distance the two about cancel. At $s=4$ most of the variety is gone.
+#
+# The largest scale is not the best because it draws from another distribution. $\hat x_0^{\text{none}}+s(\hat x_0^y-\hat x_0^{\text{none}})$ stands, level by level, for a density like $q(x_t)\,q(y\mid x_t)^s$: images of which a classifier is surer and surer. Their mean moves away from the class's boundaries, their spread shrinks, and both are what a Frechet distance measures. (And the steps leave the range where the network was trained; clipping to $[-1,1]$ then makes flat black and white.) A little guidance may still lower the distance, where it takes away samples between the classes that an imperfect network draws and the data do not have.
+#
+# </details>
+#
+# <details><summary>6. The best variance for a given network</summary>
+#
+# Given $x_0$, the posterior's mean and the model's differ by $c_t(x_0-\hat x_0)$ with $c_t=\frac{\sqrt{\bar\alpha_{t-1}}\beta_t}{1-\bar\alpha_t}$, by (10). With one variance $\sigma_t^2$ for all pixels and images, the mean of $L_{t-1}$ per pixel is
+#
+# $$ \frac12\Big(\log\frac{\sigma_t^2}{\tilde\beta_t}+\frac{\tilde\beta_t+c_t^2\,\mathbb E(x_0-\hat x_0)^2}{\sigma_t^2}-1\Big),\qquad\text{least at}\quad\sigma_t^2=\tilde\beta_t+c_t^2\,\mathbb E(x_0-\hat x_0)^2, $$
+#
+# the mean being over pixels, images and noise. There it is $\frac12\log(\sigma_t^2/\tilde\beta_t)$. (At $t=1$, where $\tilde\beta_1=0$ and $c_1=1$, the mean of $-\log p_\theta(x_0\mid x_1)$, as a density, is least at the same $\sigma_1^2=\mathbb E(x_0-\hat x_0)^2$.) So all that is needed is the network's squared error at each level; measure it on *training* images, at some levels, and interpolate:
+#
+#     net = train_ddpm(run, epochs)
+#     model = Denoiser(net, config, data.labels[:500] if conditional else None)
+#     x0, mse = to_model(data.images[:500]).expand(-1, channels or -1, -1, -1).to(model.device), []
+#     levels = torch.unique(torch.logspace(0, np.log10(T), 60).round().long())
+#     for t in levels:
+#         mse.append((model(model.diffusion.q_sample(x0, t, torch.randn_like(x0)), t) - x0).square().mean().item())
+#     mse = torch.from_numpy(np.exp(np.interp(np.arange(T + 1), levels, np.log(mse))))
+#
+#     def best_variance(self, t):
+#         of_x0, _, between = self._coefficients(torch.as_tensor(t))
+#         return between + of_x0**2 * mse[t]
+#
+#     usual = Diffusion.variance
+#     for Diffusion.variance in (usual, best_variance):
+#         print({key: round(value, 3) for key, value in bits_per_dim(net, config, test).items()})
+#     Diffusion.variance = usual
+#
+# On `digits` after 10 epochs (one run, the 500 test images, the same draws in both) the bound fell from 3.29 to 3.14 bits/dim. Nearly all of it was in the middle terms (2.08 to 1.96), little in $L_0$ (1.20 to 1.18). The network is the same and so are its samples: the samplers of this notebook do not ask for this variance. One could go further with a variance for each pixel or one that the network predicts.
+#
+# </details>

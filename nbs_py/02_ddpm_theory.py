@@ -21,10 +21,22 @@
 #
 # A **diffusion model** ([Sohl-Dickstein et al. 2015](https://arxiv.org/abs/1503.03585), [Ho et al. 2020](https://arxiv.org/abs/2006.11239)) does this with images. It mixes them with noise in a thousand small steps, learns to undo one small step, and makes new images by starting from noise and undoing a thousand. The network comes in [02_ddpm](02_ddpm.ipynb). Here is everything around it: what is known before anything is learnt.
 #
-# Equations (1) to (12) are numbered as in report 001, which follows [Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672). Each is derived, written as a few lines of code in float64, and tested against something that does not use it: a simulation, or adding up over a fine grid. One of the twelve does not pass.
+# Equations (1) to (12) are numbered as in report 001, one of the student reports that [this course](index.ipynb) grew out of; it follows [Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672), and its order is not ours. Each is derived, written as a few lines of code in float64, and tested against something that does not use it: a simulation, or adding up over a fine grid. One of the twelve does not pass.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/02_ddpm_theory.ipynb)
 
 # %%
 #| default_exp diffusion
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # whose images drown in noise below
@@ -74,7 +86,7 @@ def draw(*shape, key=0):
 # %% [markdown]
 # ## Adding noise
 #
-# An image $x_0$ becomes a sequence of ever noisier ones. Each depends only on the one before it,
+# An image $x_0$ becomes a sequence of ever noisier ones, $x_1,\dots,x_T$. Write $q$ for the probability densities of this process. Each image depends only on the one before it,
 #
 # $$ q(x_1,\dots,x_T\mid x_0)=\prod_{t=1}^T q(x_t\mid x_{t-1}), \tag{1} $$
 #
@@ -108,7 +120,7 @@ def linear_betas(
 #
 # $$ q(x_t\mid x_0)=\mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\;(1-\bar\alpha_t)I\big),\qquad \bar\alpha_t=\prod_{s=1}^t\alpha_s. \tag{8} $$
 #
-# That is all a `Diffusion` needs to hold: three tables that follow from the betas. They stay in float64; what is looked up is cast to the image's type at the very end.
+# That is all a `Diffusion` needs to hold: the betas and three tables that follow from them, $\alpha_t$, $\bar\alpha_t$ and, for later, $\log\frac{\bar\alpha_t}{1-\bar\alpha_t}$, the logarithm of a signal-to-noise ratio (`log_snr`). They stay in float64; what is looked up is cast to the image's type at the very end.
 
 # %%
 #| export
@@ -150,7 +162,7 @@ for wrong, sentence in [
 
 
 # %% [markdown]
-# `abar_at` looks a time up. It also answers for times between two steps, which some samplers ask for; why the logarithm of the signal-to-noise ratio is what gets interpolated comes [below](#Schedules).
+# `abar_at` looks a time up. It also answers for times between two steps, which some samplers ask for; why the logarithm of the signal-to-noise ratio is what gets interpolated comes [below](#Schedules). (`@patch` makes a function a method of the class that stands behind `self`, so that a class can grow from cell to cell.)
 
 # %%
 #| export
@@ -260,7 +272,7 @@ with pytest.raises(TypeError, match="got torch.uint8"):
 # %% [markdown]
 # ### The noising strip
 #
-# The same four images at growing $t$, each with one noise throughout. Above the columns stand $\bar\alpha_t$ and the **signal-to-noise ratio** $\mathrm{SNR}(t)=\bar\alpha_t/(1-\bar\alpha_t)$, the factor by which a variance of 1 in the data outweighs the noise.
+# The same four images at growing $t$, each with one noise throughout. Above the columns stand $\bar\alpha_t$ and the **signal-to-noise ratio** $\mathrm{SNR}(t)=\bar\alpha_t/(1-\bar\alpha_t)$, the variance of the shrunk image over that of the noise, for data of variance 1.
 
 # %%
 images = to_model(load_dataset(dataset).images[[5, 8, 1, 2]])
@@ -283,7 +295,7 @@ for i, t in enumerate(times):
 #
 # ## Schedules
 #
-# With the linear betas the last fifth of the strip is all but pure noise, so those steps teach a network little. [Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672) choose $\bar\alpha_t$ first, as a squared cosine which falls more evenly, and take the betas from it:
+# With the linear betas the last fifth of the steps is all but pure noise, and teaches a network little. [Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672) choose $\bar\alpha_t$ first, as a squared cosine which falls more evenly, and take the betas from it:
 #
 # $$ \bar\alpha_t=\frac{f(t)}{f(0)},\qquad f(t)=\cos^2\!\Big(\frac{t/T+s}{1+s}\cdot\frac\pi2\Big),\qquad \beta_t=1-\frac{\bar\alpha_t}{\bar\alpha_{t-1}}. $$
 #
@@ -362,7 +374,7 @@ assert Diffusion([0.5]).t_at(0.3) == 1 and Diffusion([0.5]).abar_at(1.0) == 0.5
 # %% [markdown]
 # ### How much is left at the end?
 #
-# Sampling will start from $\mathcal N(0,I)$ in place of $q(x_T\mid x_0)$. How wrong is that? The Kullback-Leiber divergence of the two, which will return as $L_T$ in equation (7), bounds the number of bits that a pixel of $x_T$ can still tell about $x_0$. The worst case is a black or white pixel, $x_0=\pm1$:
+# Sampling will start from $\mathcal N(0,I)$ in place of $q(x_T\mid x_0)$. How wrong is that? How far a density $q$ is from another, $p$, is measured by the **Kullback-Leibler divergence** $D_{\mathrm{KL}}(q\Vert p)=\mathbb E_{x\sim q}[\log q(x)-\log p(x)]$. It is 0 if they are equal and positive otherwise; with natural logarithms its unit is the *nat*, and divided by $\log2$ it counts bits. For our two it will return as $L_T$ in equation (7), and bounds the number of bits that a pixel of $x_T$ can still tell about $x_0$. The worst case is a black or white pixel, $x_0=\pm1$:
 
 # %%
 prior = Normal(zero, one)
@@ -389,15 +401,15 @@ assert shifted[0] < 1 and (shifted[1:] == linear.abar[2:]).all()
 #
 # ## The way back
 #
-# If we knew $q(x_{t-1}\mid x_t)$, we could start from noise and walk back to an image. It is one distribution for every $x_t$, and it depends on all the data. A model replaces it by a normal distribution,
+# If we knew $q(x_{t-1}\mid x_t)$, we could start from noise and walk back to an image. It is another distribution for each $x_t$, and it depends on all the data. A model replaces it by a normal distribution,
 #
 # $$ p_\theta(x_{t-1}\mid x_t)=\mathcal N\big(\mu_\theta(x_t,t),\;\Sigma_\theta(x_t,t)\big), \tag{3} $$
 #
-# with a mean that a network computes. Why should a normal distribution be enough, with data of any shape whatever? By Bayes
+# with a mean that a network with the weights $\theta$ computes. Why should a normal distribution be enough, with data of any shape whatever? By Bayes
 #
 # $$ \log q(x_{t-1}\mid x_t)=-\frac{\lVert x_t-\sqrt{\alpha_t}\,x_{t-1}\rVert^2}{2\beta_t}+\log q(x_{t-1})+\text{const}. $$
 #
-# The first term is a parabola in $x_{t-1}$, so narrow for small $\beta_t$ that only values within a few $\sqrt{\beta_t}$ of $x_t$ matter. On so short a way $\log q(x_{t-1})$ is nearly a straight line, and a parabola plus a line is a parabola: a normal density of variance about $\beta_t$, its centre moved along the slope of the log-density. The larger the step, the more of the data's shape comes through.
+# Here $q(x_{t-1})$ is the density of all images noised for $t-1$ steps, whatever their $x_0$. The first term is a parabola in $x_{t-1}$, so narrow for small $\beta_t$ that only values within a few $\sqrt{\beta_t}$ of $x_t$ matter. On so short a way $\log q(x_{t-1})$ is nearly a straight line, and a parabola plus a line is a parabola: a normal density of variance about $\beta_t$, its centre moved along the slope of the log-density. The larger the step, the more of the data's shape comes through.
 #
 # ### A density whose answers are known
 #
@@ -510,7 +522,7 @@ close(moments(x, p)[1], d.beta[t])  # exactly beta if the data are N(0, 1)
 # %% [markdown]
 # ## One step back, if the image is known
 #
-# $q(x_{t-1}\mid x_t)$ needs all the data, but $q(x_{t-1}\mid x_t,x_0)$ does not. It has a closed form, and everything below is built from it. By Bayes, for pixel by pixel,
+# $q(x_{t-1}\mid x_t)$ needs all the data, but $q(x_{t-1}\mid x_t,x_0)$ does not. It is called the **posterior**, has a closed form, and everything below is built from it. By Bayes, pixel by pixel,
 #
 # $$ q(x_{t-1}\mid x_t,x_0)\propto q(x_t\mid x_{t-1})\,q(x_{t-1}\mid x_0)\propto\exp\Big[-\frac{(x_t-\sqrt{\alpha_t}\,x_{t-1})^2}{2\beta_t}-\frac{(x_{t-1}-\sqrt{\bar\alpha_{t-1}}\,x_0)^2}{2(1-\bar\alpha_{t-1})}\Big]. $$
 #
@@ -613,7 +625,7 @@ ax.legend(frameon=False, fontsize=8);
 # | `v` $=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ | $x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ | both ends |
 # | `mu` $=\tilde\mu_t(x_t,x_0)$ | solve (10) for $x_0$ | |
 #
-# `eps` is Ho et al.'s choice. `v` is from [Salimans and Ho 2022](https://arxiv.org/abs/2202.00512): read $\sqrt{\bar\alpha_t}=\cos\varphi$ and $\sqrt{1-\bar\alpha_t}=\sin\varphi$, then $(x_t,v)$ is $(x_0,\varepsilon)$ turned by the angle $\varphi$, and turning back never divides by anything small.
+# "Good at" says where an error of the output does not grow on the way to $x_0$ and $\varepsilon$. `eps` is Ho et al.'s choice. `v` is from [Salimans and Ho 2022](https://arxiv.org/abs/2202.00512): read $\sqrt{\bar\alpha_t}=\cos\varphi$ and $\sqrt{1-\bar\alpha_t}=\sin\varphi$, then $(x_t,v)$ is $(x_0,\varepsilon)$ turned by the angle $\varphi$, and turning back never divides by anything small.
 
 # %%
 #| export
@@ -805,7 +817,7 @@ for worse in errors[1:]:
 # %% [markdown]
 # ### The same, seen as a slope
 #
-# A second reading of the denoiser. The **score** of $x_t$ is the slope of its log-density, $\nabla\log q(x_t)$; on [the way back](#The-way-back) it was what moved the centre of the step. From $q(x_t)=\int q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0$,
+# A second reading of the denoiser. The **score** of $x_t$ is the slope of its log-density, $\nabla\log q(x_t)$ (derivatives are with respect to $x_t$); on [the way back](#The-way-back) it was what moved the centre of the step. From $q(x_t)=\int q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0$, with $\nabla q=q\,\nabla\log q$, Bayes and the normal density (8),
 #
 # $$ \nabla\log q(x_t)=\frac{\int\nabla q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0}{q(x_t)}=\mathbb E\big[\nabla\log q(x_t\mid x_0)\,\big|\,x_t\big]=\frac{\sqrt{\bar\alpha_t}\,\mathbb E[x_0\mid x_t]-x_t}{1-\bar\alpha_t}=-\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}} . $$
 #
@@ -839,7 +851,7 @@ for t in (T // 100, T // 10, T // 2, T):
     close(linear.posterior(xt, hat, t)[0], (xt + linear.beta[t] * slope) / linear.alpha[t].sqrt())  # one step back
 
 # %% [markdown]
-# The last line closes a circle. The posterior mean (10) is linear in $x_0$, so the mean of the exact $q(x_{t-1}\mid x_t)$ is (10) with $\mathbb E[x_0\mid x_t]$ for $x_0$; and that is $x_t$ moved by $\beta_t$ along the score. For strided steps, too:
+# The last line of the cell closes a circle. The posterior mean (10) is linear in $x_0$, so the mean of the exact $q(x_{t-1}\mid x_t)$ is (10) with $\mathbb E[x_0\mid x_t]$ for $x_0$; and that is $x_t$ plus $\beta_t$ times the score, all divided by $\sqrt{\alpha_t}$. The first of these holds for steps that skip levels, too:
 
 # %%
 for s, t in [(T // 2 - 1, T // 2), (T // 3, T // 2), (T // 10, T // 5)]:
@@ -870,7 +882,7 @@ axes[1].legend(frameon=False, fontsize=8);
 #
 # ## How good is a model? A bound on the likelihood
 #
-# What is the probability $p_\theta(x_0)$ that the model gives to an image? Start from $p(x_T)=\mathcal N(0,I)$, multiply all steps (3), integrate over $x_1,\dots,x_T$: impossible for images. But a bound is easy. The logarithm is concave, so (Jensen)
+# What is the probability $p_\theta(x_0)$ that the model gives to an image? Start from $p(x_T)=\mathcal N(0,I)$, multiply all steps (3), integrate over $x_1,\dots,x_T$: impossible for images. But a bound is easy. Write the integral as an average over $q$; the logarithm of an average is at least the average of the logarithms (Jensen's inequality), so
 #
 # $$ -\log p_\theta(x_0)=-\log\mathbb E_q\Big[\frac{p_\theta(x_0,\dots,x_T)}{q(x_1,\dots,x_T\mid x_0)}\Big]\le\mathbb E_q\Big[-\log\frac{p(x_T)\prod_t p_\theta(x_{t-1}\mid x_t)}{\prod_tq(x_t\mid x_{t-1})}\Big]=:L_{\text{vlb}} . $$
 #
@@ -884,11 +896,11 @@ axes[1].legend(frameon=False, fontsize=8);
 #
 # $$ L_T=D_{\mathrm{KL}}\big(q(x_T\mid x_0)\,\Vert\,p(x_T)\big), \tag{7} $$
 #
-# where (5) and (6) are to be averaged over $x_t\sim q(x_t\mid x_0)$. This **variational lower bound** (VLB, of $\log p_\theta$) is that of a VAE whose encoder is the fixed noising (1). Divided by $\log2$ and by the number of pixels and channels, it is the number of bits with which one could store the image.
+# where (5) and (6) are to be averaged over $x_t\sim q(x_t\mid x_0)$. The negative, $-L_{\text{vlb}}$, is the **variational lower bound** (VLB) of $\log p_\theta(x_0)$: that of a VAE ([04_vae](04_vae.ipynb)) with the fixed noising (1) for an encoder. Divided by $\log2$ and by the number of pixels and channels, $L_{\text{vlb}}$ is the number of bits per pixel and channel with which one could store the image.
 #
 # ### Two normal densities
 #
-# (6) and (7) compare normal densities. With $\log\frac ab$ a difference of two parabolas, and $\mathbb E(x-\mu_2)^2=\sigma_1^2+(\mu_1-\mu_2)^2$ under the first density,
+# (6) and (7) compare normal densities. The logarithm of their ratio is a difference of two parabolas, and with $\mathbb E(x-\mu_2)^2=\sigma_1^2+(\mu_1-\mu_2)^2$ under the first density,
 #
 # $$ D_{\mathrm{KL}}\big(\mathcal N(\mu_1,\sigma_1^2)\Vert\mathcal N(\mu_2,\sigma_2^2)\big)=\frac12\Big(\log\frac{\sigma_2^2}{\sigma_1^2}+\frac{\sigma_1^2+(\mu_1-\mu_2)^2}{\sigma_2^2}-1\Big). $$
 
@@ -1022,7 +1034,7 @@ def vlb_term(
 #
 # $$ L_{t-1}=\frac{\lVert\tilde\mu_t(x_t,x_0)-\tilde\mu_t(x_t,\hat x_0)\rVert^2}{2\tilde\beta_t}=\frac12\big(\mathrm{SNR}(t-1)-\mathrm{SNR}(t)\big)\lVert x_0-\hat x_0\rVert^2 . $$
 #
-# Ho et al. train with the plain error of $\varepsilon$ instead, which drops the weight. It is no bound any more, but the samples look better.
+# Ho et al. train with the plain error of $\varepsilon$ instead, which drops the weight: no bound any more, but the samples look better.
 
 # %%
 x0 = grey[torch.randint(256, (6, 1, 2, 2), generator=torch.Generator().manual_seed(seed))]
@@ -1052,7 +1064,7 @@ for d in (linear, Diffusion([0.3, 0.5])):
 # %% [markdown]
 # ### Does it bound?
 #
-# On the line the impossible integral is only a tedious one. So here is the whole of equations (4) to (7) at once. The data are the grey values of our three bumps, rounded to the 256 bins, each with a probability $P(x_0)$; the model is the best one possible, with the exact $\mathbb E[x_0\mid x_t]$ for a network. No model can store the values in fewer bits than their **entropy** $H=-\sum P\log_2P$. We compute for each of the 256 values:
+# In one dimension the impossible integral can be added up on a grid. So here is the whole of equations (4) to (7) at once. The data are the grey values of our three bumps, rounded to the 256 bins, each with a probability $P(x_0)$; the model is the best one possible, with the exact $\mathbb E[x_0\mid x_t]$ for a network. No model can store the values in fewer bits, on average, than their **entropy** $H=-\sum P\log_2P$. We compute for each of the 256 values:
 #
 # - the bound: $L_0,\dots,L_T$, averaged over $x_t\sim q(x_t\mid x_0)$, with a grid of noises;
 # - the truth: the density $p(x_T)=\mathcal N(0,1)$ on a grid, pushed through all steps (3) as one matrix product each, and through the bins at the end.
@@ -1135,7 +1147,7 @@ axes[0].legend(frameon=False, fontsize=8)
 axes[1].legend(frameon=False, fontsize=7);
 
 # %% [markdown]
-# It bounds, for each of the 256 values, and more steps bring it down. With $\beta_t$ the bound is 0.74 bits above the entropy at $T=10$ and 0.05 at $T=300$, and between 100 and 300 steps it falls about as $1/T$. With $\tilde\beta_t$ it gets stuck: 0.76 bits too many at $T=300$, and from 100 steps to 300 it gained only 0.07.
+# It is a bound, for each of the 256 values, and more steps bring it down. With $\beta_t$ the bound is 0.74 bits above the entropy at $T=10$ and 0.05 at $T=300$, and between 100 and 300 steps it falls about as $1/T$. With $\tilde\beta_t$ it gets stuck: 0.76 bits too many at $T=300$, and from 100 steps to 300 it gained only 0.07.
 #
 # **A finding that surprised us.** Look at the squares in the right panel. The *true* likelihoods of the two models are almost equal, 7.124 and 7.122 bits. It is the bound that is loose with $\tilde\beta_t$, not the model that is bad. And the left panel says where: the two curves differ in the first few steps only.
 #
@@ -1177,3 +1189,123 @@ close(exact / (between[()] + d.abar[1] * d.beta[2] ** 2 / (1 - d.abar[2]) ** 2 *
 # 3. For data from $\mathcal N(0,1)$ the variance $\beta_t$ is exactly right, for a single image $\tilde\beta_t$ is. Show both, and find the bound's gap in the first case: is it zero for every $T$?
 # 4. [Bao et al. 2022](https://arxiv.org/abs/2201.06503) give the best variance that does not depend on $x_t$: the mean of $\operatorname{Var}(x_{t-1}\mid x_t)$ over $x_t$. Compute it for the mixture, put it into a class like `LargeVariance`, and add the curve to the last figure. At which $T$ does it help most?
 # 5. Choose ten noise levels so that the bound of the mixture is as low as you can get it. Do they look like a known schedule? Would the same levels make the best samples, and how would you find out?
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. A linear schedule of 100 steps</summary>
+#
+# Put (8) into the divergence (7): for a pixel $L_T=\frac12\big(-\log(1-\bar\alpha_T)+\bar\alpha_T(x_0^2-1)\big)$. This grows with $\bar\alpha_T$ whatever $x_0$ is, so an equal $L_T$ means an equal $\bar\alpha_T$, and bisection finds the last $\beta$:
+#
+#     white, usual = torch.ones(1, 1), Diffusion(linear_betas())
+#     low, high = 0.02, 0.9
+#     for _ in range(40):
+#         last = (low + high) / 2
+#         too_much = Diffusion(linear_betas(100, last=last)).prior_kl(white) > usual.prior_kl(white)
+#         low, high = (last, high) if too_much else (low, last)
+#     fitted = Diffusion(linear_betas(100, last=last))
+#     for d, label in [(linear, "linear"), (cosine, "cosine"), (fitted, f"100 steps, last beta {last:.3f}")]:
+#         plt.plot(torch.arange(1, d.T) / d.T, d.log_snr[1:-1], label=label)
+#     plt.legend()
+#
+# The last $\beta$ has to be 0.189. That is nearly ten times the usual 0.02, since it is the sum of the $-\log(1-\beta_t)$ that counts, and there are ten times fewer of them. The log-SNR then falls like that of the 1,000 steps (at $t/T=\frac12$ it is -2.3, there -2.5). Only the beginning is different: $\beta_1=10^{-4}$ starts at 9.2 as before, but after one hundredth of the way the usual schedule is at 6.3. With `first=1e-3`, ten times larger as well, the first step is at 6.9.
+#
+# </details>
+#
+# <details><summary>2. The length that stays</summary>
+#
+# Let $c=\sqrt{\bar\alpha_t}$ and $s=\sqrt{1-\bar\alpha_t}$, so that $c^2+s^2=1$. From $x_t=c\,x_0+s\,\varepsilon$ and $v=c\,\varepsilon-s\,x_0$,
+#
+# $$ x_t^2+v^2=(c^2+s^2)\,x_0^2+(s^2+c^2)\,\varepsilon^2+2cs\,x_0\varepsilon-2cs\,x_0\varepsilon=x_0^2+\varepsilon^2 . $$
+#
+# It is Pythagoras: $(x_t,v)$ is $(x_0,\varepsilon)$ turned, and turning keeps lengths. In code, for every $t$ at once:
+#
+#     x0, eps, every = draw(T, key=11), draw(T, key=12), torch.arange(1, T + 1)
+#     xt, v = linear.q_sample(x0, every, eps), linear.target("v", x0, eps, every)
+#     close(xt**2 + v**2, x0**2 + eps**2)
+#
+# So $v$ has a size that hardly depends on $t$. Its mean square is $\mathbb E v^2=\bar\alpha_t+(1-\bar\alpha_t)\,\mathbb E x_0^2$, which lies between $\mathbb E x_0^2$ and 1 and is 1 at all levels if the data have mean square 1. A `v` network never has to output large numbers. What it does output is smaller still: at best $\mathbb E[v\mid x_t]$, whose mean square is that of $v$ less the error that is left.
+#
+# </details>
+#
+# <details><summary>3. Where each variance is right</summary>
+#
+# *Data from $\mathcal N(0,1)$.* $x_{t-1}$ and $x_t$ are then jointly normal with variance 1 each, and by (2) their covariance is $\sqrt{\alpha_t}$. So $x_{t-1}$ given $x_t$ is normal with mean $\sqrt{\alpha_t}\,x_t$ and variance $1-\alpha_t=\beta_t$. *A single image* $c$: $x_0=c$ is known without looking, so $q(x_{t-1}\mid x_t)=q(x_{t-1}\mid x_t,x_0=c)$, which is (11) with its variance $\tilde\beta_t$.
+#
+# *The gap in the first case.* With densities in place of bins it is zero, for every $T$ and every schedule. The short argument: $p(x_T)=q(x_T)=\mathcal N(0,1)$, and each step back of the model is the exact one, so $p_\theta(x_0,\dots,x_T)=q(x_0,\dots,x_T)$. Jensen's inequality is an equality if the fraction under the logarithm is constant, and here it is $q(x_0)$ on every path. The long one: in (6) the means differ by $\frac{\sqrt{\bar\alpha_{t-1}}\beta_t}{1-\bar\alpha_t}(x_0-\sqrt{\bar\alpha_t}\,x_t)$, where the bracket is $(1-\bar\alpha_t)x_0-\sqrt{\bar\alpha_t(1-\bar\alpha_t)}\,\varepsilon$. Average its square, use $\bar\alpha_{t-1}\beta_t=\bar\alpha_{t-1}-\bar\alpha_t$, and everything telescopes:
+#
+# $$ L_{t-1}=\frac12\Big(\log\frac{1-\bar\alpha_t}{1-\bar\alpha_{t-1}}+(\bar\alpha_{t-1}-\bar\alpha_t)(x_0^2-1)\Big),\qquad L_T=\frac12\Big(-\log(1-\bar\alpha_T)+\bar\alpha_T(x_0^2-1)\Big), $$
+#
+# $$ L_0=\frac12\Big(\log(2\pi\beta_1)+\beta_1x_0^2+\alpha_1\Big),\qquad\sum_{i=0}^TL_i=\frac12\log(2\pi)+\frac12x_0^2=-\log q(x_0). $$
+#
+#     x0, e = grid(-2, 2, 5)[:, None], grid(-8, 8, 101)
+#     weight = normal(e, 0, 1) / normal(e, 0, 1).sum()
+#     for steps in (1, 3, 100):
+#         d = Diffusion(cosine_betas(steps))
+#         total = d.prior_kl(x0)
+#         for t in range(1, steps + 1):
+#             xt = d.q_sample(x0.expand(5, 101), t, e.expand(5, 101))
+#             (mean, var), (mean_hat, _) = d.posterior(xt, x0, t), d.posterior(xt, d.abar[t].sqrt() * xt, t)
+#             term = gaussian_kl(mean, var, mean_hat, d.beta[t]) if t > 1 else -normal(x0, mean_hat, d.beta[1]).log()
+#             total = total + (term * weight).sum(1)
+#         close(total, 0.5 * math.log(2 * math.pi) + x0[:, 0] ** 2 / 2)
+#
+# With 256 bins it is not quite zero. The model gives a bin its whole probability, the bound starts at the bin's centre, and the gap is $D_{\mathrm{KL}}\big(q(x_1\mid x_0)\Vert q(x_1\mid x_0\text{ in the bin})\big)$. It depends on $\beta_1$ only, not on the steps after it. For an inner bin `vlb_terms` (with `toy = GaussianMixture([1], [0], [1])` and `LargeVariance`) has 0.0009 bits for linear betas, at $T=10$, 100 and 1,000 alike; for the cosine's it has nothing at $T=10$ and 0.005 bits at $T=1000$, where $\beta_1$ is smallest. For black and white the gap is 5 bits with linear betas: a third of the data are in the two outermost bins, and the bound pretends that they are all at the centre.
+#
+# </details>
+#
+# <details><summary>4. The best variance that is the same everywhere</summary>
+#
+# Average (6) over $x_t$ for a variance $\sigma^2$ of the model: $\frac12\big(\log\frac{\sigma^2}{\tilde\beta_t}+\frac{\tilde\beta_t+\mathbb E(\tilde\mu_t-\mu_\theta)^2}{\sigma^2}-1\big)$. The derivative vanishes at $\sigma^2=\tilde\beta_t+\mathbb E(\tilde\mu_t-\mu_\theta)^2=\tilde\beta_t+\frac{\bar\alpha_{t-1}\beta_t^2}{(1-\bar\alpha_t)^2}\,\mathbb E(x_0-\hat x_0)^2$. With the exact denoiser the last mean is that of $\operatorname{Var}(x_0\mid x_t)$, and the sum the mean of $\operatorname{Var}(x_{t-1}\mid x_t)$. Since $\hat x_0=\mathbb E[x_0\mid x_t]$, it is $\mathbb E x_0^2-\mathbb E\hat x_0^2$, one integral a level. (At $t=1$, where $\tilde\beta_1=0$, this gives $\mathbb E\operatorname{Var}(x_0\mid x_1)$, which is what the last normal density should have.)
+#
+#     class BestVariance(Diffusion):
+#         def __init__(self, betas):
+#             super().__init__(betas)
+#             x, second = grid(-8, 8, 16_001), (toy.w * (toy.m**2 + toy.s**2)).sum()
+#             mse = torch.stack([second - torch.trapezoid(toy.density(x, a) * toy.x0(x, a) ** 2, x) for a in self.abar[1:]])
+#             of_x0, _, between = self._coefficients(torch.arange(1, self.T + 1))
+#             self.table = torch.cat([zero, between + of_x0**2 * mse])
+#
+#         def variance(self, t):
+#             return self.table[torch.as_tensor(t)]
+#
+#
+#     lost = {}
+#     for steps in (10, 30, 100, 300):
+#         d = BestVariance(cosine_betas(steps))
+#         lost[steps] = [(P @ a).item() / math.log(2) - entropy for a in (vlb_terms(d).sum(1), -log_likelihood(d))]
+#         print(steps, "bound and -log p above the entropy: {:.3f} {:.3f}".format(*lost[steps]))
+#     axes[1].loglog(list(lost), [bound for bound, _ in lost.values()], "^:", label="bound, variance: best")
+#     axes[1].legend(frameon=False, fontsize=7)
+#     fig
+#
+# The bound is 0.59, 0.25, 0.08 and 0.03 bits above the entropy at $T=10$, 30, 100 and 300. With $\beta_t$ it was 0.74, 0.36, 0.13 and 0.05. Counted in bits it helps most where steps are few, 0.14 bits at $T=10$; as a factor it helps more and more, from 1.2 to 1.7. Against $\tilde\beta_t$ it gains 0.7 to 0.8 bits at every $T$, most at $T=30$. The true $-\log_2p$ becomes smaller than with $\beta_t$, too; at $T=30$, however, it is lower still with $\tilde\beta_t$ (7.176 against 7.199): the variance is the best for the bound, which is not the same as the best for the model.
+#
+# </details>
+#
+# <details><summary>5. Ten levels of one's own</summary>
+#
+# Ten log-SNRs in falling order are ten free numbers: the first, and the logarithms of the nine distances. That is few enough for a search without gradients.
+#
+#     from scipy.optimize import minimize
+#
+#     def levels(p):
+#         p = torch.as_tensor(p, dtype=torch.float64)
+#         log_snr = p[0] - torch.cat([zero, p[1:].exp()]).cumsum(0)
+#         abar = torch.cat([one, log_snr.sigmoid()])
+#         return LargeVariance(1 - abar[1:] / abar[:-1])
+#
+#     bound = lambda p: (P @ vlb_terms(levels(p)).sum(1)).item() / math.log(2)
+#     start = Diffusion(cosine_betas(10)).log_snr[1:]
+#     start = [start[0].item(), *(-start.diff()).log().tolist()]
+#     best = minimize(bound, start, method="Nelder-Mead", options=dict(maxfev=2000, adaptive=True))
+#     print(f"bound {bound(start):.3f} -> {best.fun:.3f} bits; log-SNR", [round(v, 1) for v in levels(best.x).log_snr[1:].tolist()])
+#     for d in (levels(start), levels(best.x)):
+#         p = log_likelihood(d).exp()
+#         print(f"-log p {-(P @ p.log2()):.3f} bits, distance of the samples {0.5 * (P - p).abs().sum():.3f}")
+#
+# The search takes about a minute, and it may end in a local minimum; begin it from other levels, too. From the cosine's levels, whose bound is 7.855 bits, it came to 7.492, with log-SNRs 6.4, 5.5, 4.8, 4.3, 3.7, 3.1, 2.0, 1.1, 0.3 and -0.7. No schedule above looks like this: it is nearest to even steps in log-SNR, of 0.5 to 1.1. The cosine goes from 3.6 down to -10.6, with two of its ten levels below -3. The search spends nothing there: it stops so early that $L_T$ is 0.1 bits, and that is cheaper than to take levels from where they are needed.
+#
+# Whether they make the best samples is another question, since $-\log_2p$, the bound and the distance of the samples have different minima. On the line it can be answered: `log_likelihood` gives the exact distribution of what ancestral sampling draws. With the new levels half the sum of $|P-p|$ falls from 0.34 to 0.09, and $-\log_2p$ from 7.65 to 7.17 bits, so for these data they do make better samples than the cosine's. To see if they are the *best*, give that distance to `minimize` in place of `bound`. For another sampler, DDIM say, draw many samples with the levels and compare histograms; it need not like the same levels.
+#
+# </details>

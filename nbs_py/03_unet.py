@@ -17,12 +17,24 @@
 #
 # > The network that sees the noise, opened up: report 003's, step by step, and a faster one of ours, with what each of its parts is good for
 #
-# A denoiser gets an image and returns an image of the same size. To tell noise from digit it must see the whole digit, hence low resolution, where a few convolutions reach from edge to edge. To say what the noise is *at each pixel* it needs full resolution. A **U-Net** ([Ronneberger et al. 2015](https://arxiv.org/abs/1505.04597)) has both: it goes down, works on a small version, comes up again, and on the way up every stage gets a copy of what the stage of its size saw on the way down.
+# A denoiser gets an image and returns an image of the same size. To tell noise from digit it must see the whole digit, hence low resolution, where a few convolutions reach from edge to edge. To say what the noise is *at each pixel* it needs full resolution. A **U-Net** ([Ronneberger et al. 2015](https://arxiv.org/abs/1505.04597)) has both: it goes down, works on a small version, comes up again, and on the way up every stage gets a copy of what the stage of its size saw on the way down (a **skip connection**).
 #
-# There are two of them here. `SeedUNet` is what report 003 describes, so that its results can be repeated. `UNet` is what a few years of practice have made of it. [02_ddpm](02_ddpm.ipynb) trains either.
+# There are two of them here. `SeedUNet` is what report 003 describes, one of the student reports that [this course](index.ipynb) grew out of, so that its results can be repeated. `UNet` is what a few years of practice have made of it. [02_ddpm](02_ddpm.ipynb) trains either.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/03_unet.ipynb)
 
 # %%
 #| default_exp unet
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 ablation_epochs = 4  # passes over the digits for each variant with a part left out
@@ -83,7 +95,7 @@ ax.set(xlabel="$t$", ylabel="number", title="the 64 numbers that stand for a tim
 # %% [markdown]
 # ## Report 003's network
 #
-# *"Three down blocks, one bottleneck block, three up blocks."* A block is twice convolution, group normalisation, ReLU, and the time is added in between, by a linear layer that turns its 256 numbers into one a channel. (Group normalisation subtracts mean and divides by spread within one image, in groups of channels. Unlike batch normalisation it does not care what else is in the batch, which matters when images of all noise levels are mixed.) The report does not say how many groups; we take 8.
+# *"Three down blocks, one bottleneck block, three up blocks."* A block is twice convolution, group normalisation, ReLU, and the time is added in between, by a linear layer that turns the 256 numbers that stand for it (the *embedding*, `emb`) into one a channel. (Group normalisation subtracts mean and divides by spread within one image, in groups of channels. Unlike batch normalisation it does not care what else is in the batch, which matters when images of all noise levels are mixed.) The report does not say how many groups; we take 8.
 
 # %%
 #| export
@@ -102,7 +114,7 @@ class SeedBlock(nn.Module):
 
 
 # %% [markdown]
-# Max-pooling halves 28 to 14 to 7 to 3, rounding down; transposed convolutions double. The report writes 7 → 14 → 28 for the way up, which does not follow from a 3x3 bottleneck: twice 3 is 6. One upsampling has to add a row and a column, which `output_size` does here. It gives the network's width as 64 and mentions no doubling from block to block; so it is 64 throughout.
+# Max-pooling halves 28 to 14 to 7 to 3, rounding down; transposed convolutions double. The report writes 7 → 14 → 28 for the way up, which does not follow from a 3x3 bottleneck: twice 3 is 6. One upsampling has to add a row and a column, which `output_size` does here. The report gives the network's width, its number of channels, as 64 and mentions no doubling from block to block; so it is 64 throughout.
 
 # %%
 #| export
@@ -176,12 +188,14 @@ with pytest.raises(ValueError, match="halves images three times, and 6 pixels ca
 #
 # What practice has changed, in the order in which one meets it in the code:
 #
-# 1. **Residual blocks.** A block adds to its input instead of replacing it. Normalisation and activation come *before* each convolution, so that the sum passes through the network untouched.
+# 1. **Residual blocks.** A block adds to its input instead of replacing it. Normalisation and activation (SiLU, a smooth ReLU) come *before* each convolution, so that the sum passes through the network untouched.
 # 2. **Modulation.** The time does not only shift features but scales them: $h\,(1+a(t))+b(t)$, so that it can switch them off.
 # 3. **Zero-initialised outputs.** The last convolution of each block starts at zero. At first every block does nothing, the whole network returns zero, and it grows from there.
 # 4. **Attention** at the lowest resolution: each place looks at every other, at once.
 # 5. **Few channels where there are many pixels.** A convolution of 64 channels costs 16 times as much at 28x28 as at 7x7. So the channels double from stage to stage, 32, 64, 128, and most parameters sit where they are cheap to use.
-# 6. **One skip a resolution**, as in the original U-Net, instead of one a block as in DDPM: fewer concatenations for the same size.
+# 6. **One skip a resolution**, as in the original U-Net, instead of one a block as in Ho et al.: fewer concatenations for the same size.
+#
+# Points 1 to 3 are the residual block. Zeroing a layer comes first:
 
 # %%
 #| export
@@ -192,6 +206,11 @@ def zero(layer: nn.Module) -> nn.Module:
     return layer
 
 
+# %% [markdown]
+# The block itself. Its input goes round the convolutions and is added at the end; where the number of channels changes, a 1x1 convolution (`skip`) adapts it.
+
+# %%
+#| export
 class ResBlock(nn.Module):
     "A residual block (B, c_in, H, W) to (B, c_out, H, W), modulated by an embedding (B, emb) (Dhariwal and Nichol 2021, section 3)."
 
@@ -210,7 +229,7 @@ class ResBlock(nn.Module):
 
 
 # %% [markdown]
-# Self-attention computes for each place a query, a key and a value, and adds to the place the mean of all values, weighted by how well their keys match its query. Its cost grows with the square of the number of places, which is why it stands at the lowest resolution: 7x7 places for MNIST.
+# **Self-attention** computes three vectors for each place, a query, a key and a value, and adds to the place the mean of all values, weighted by how well their keys match its query. This happens in several *heads*, each with its share of the channels. Its cost grows with the square of the number of places, which is why it stands at the lowest resolution: 7x7 places for MNIST.
 
 # %%
 #| export
@@ -246,7 +265,7 @@ with pytest.raises(ValueError, match="heads: 16 channels cannot be shared among 
 
 
 # %% [markdown]
-# The whole network. A stage of the way down is some residual blocks and a convolution of stride 2, a stage of the way up the reverse. In between, blocks with attention among them. Classes, where there are any, are embedded like the time and added to it; one more embedding stands for "no class".
+# The whole network. The `stem` turns pixels into the first features. A stage of the way down is some residual blocks and a convolution of stride 2, a stage of the way up the reverse. In between, blocks with attention among them. Classes, where there are any, are embedded like the time and added to it; one more embedding stands for "no class".
 
 # %%
 #| export
@@ -289,7 +308,7 @@ class UNet(nn.Module):
 
 
 # %% [markdown]
-# A side that is no multiple of `factor` is padded by repeating its last row and column, and what was added is cut off at the end.
+# What happens to an image on its way through. (`@patch` makes the function a method of the class that stands behind `self`.) `factor` is how many times smaller the image gets; a side that is no multiple of it is padded by repeating its last row and column, and what was added is cut off at the end.
 
 # %%
 #| export
@@ -349,12 +368,12 @@ print(f"parameters: SeedUNet {count(SeedUNet(3)):,}, UNet {count(UNet()):,}")
 
 
 # %% [markdown]
-# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet` is 285.6 ± 4.7 for `SeedUNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); the floor is 1.6 ± 0.3. They train about equally fast, at 107 and 97 images a second on the same two cores. The difference is that of the whole recipe, not of the network alone.
+# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet`, a distance from real images ([05_fid](05_fid.ipynb)), is 285.6 ± 4.7 for `SeedUNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); that of real images, the floor, is 1.6 ± 0.3. They train about equally fast, at 107 and 97 images a second on the same two cores. The difference is that of the whole recipe, not of the network alone.
 
 # %% [markdown]
 # ## What each part buys
 #
-# The honest way to praise a part is to leave it out. Each variant below is trained in the same way on the same batches for a few epochs, then scored by its error on test images: the mean squared error of $v$ over noise levels, always the same levels and noises. Some are changed by surgery, since a network has no business with options for its own mutilation.
+# The honest way to praise a part is to leave it out. Each variant below is trained in the same way on the same batches for a few epochs, then scored by its error on test images: the mean squared error of the target $v$ ([02_ddpm_theory](02_ddpm_theory.ipynb)) over noise levels, always the same levels and noises. Some are changed from outside, so that the network needs no options for that.
 
 # %%
 def without_skips(net):
@@ -444,11 +463,11 @@ ablation.round(3)
 
 # %%
 errors = ablation.set_index("variant")["times the whole"]
-assert (errors[["no time", "no skips"]] > 1.02).all(), "these two are what makes it work"
+assert (errors[["no time", "no skips"]] > 1.02).all(), "it is worse without either"
 
 
 # %% [markdown]
-# Skips matter by far the most: without them the network has to push every pixel through the lowest resolution. Each of the other parts buys some percent, in a short training like this one, where a single seed is not much of a witness: exercise 3 asks for more. Note the last row, too. Report 003's network, trained in the same way, keeps up in so short a training.
+# Skips matter by far the most: without them the network has to push every pixel through the lowest resolution. Each of the other parts buys some percent, in a short training like this one, where a single seed is not much of a witness: exercise 3 asks for more. Note the last row, too. Report 003's network, trained in the same way, does at least as well in so short a training.
 #
 # ## Faster
 #
@@ -497,12 +516,121 @@ speeds.round(2)
 # - Down for the whole, up for the pixel, and skips to bring both together.
 # - The time is an input like any other; without it the network must guess how much noise there is.
 # - Start as the identity: zero-initialised outputs let a deep network begin with doing nothing.
-# - Full resolution is where the time goes. Keep it thin, and spend the parameters further down.
+# - A parameter costs most at full resolution, where it is used at every pixel: 16 times as often as at a quarter of the side. Keep that thin, and spend the parameters further down.
 #
 # ## Exercises
 #
 # 1. Compute by hand how many multiplications the first and the last convolution of `UNet()` need for one image of 28x28. Where in the network do most of them happen?
-# 2. Put attention at both resolutions. What does it cost, what does it buy?
+# 2. Put attention at the second lowest resolution, too (14x14 for MNIST). What does it cost, what does it buy?
 # 3. Replace the modulation by an addition, as in `SeedBlock`. Compare as above, with three seeds each.
-# 4. Train `SeedUNet` on gray images and on three equal channels. Why is the loss lower in the second case, though the task is the same?
+# 4. Train `SeedUNet` on gray images and on three equal channels, for 4 epochs and for 16. Why can the loss become lower in the second case, though the images are the same?
 # 5. Max-pooling, as in `SeedUNet`, or a strided convolution? Design the comparison before you run it.
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. Where the multiplications are</summary>
+#
+# A 3x3 convolution needs $9\,c_{\text{in}}c_{\text{out}}$ multiplications for each place of its output. The first goes from 1 channel to 32 at 28x28, $784\cdot9\cdot1\cdot32=225{,}792$; the last from 32 to 1, and that is the same number. All of them, by resolution:
+#
+#     work, net = [], UNet()
+#     for name, layer in net.named_modules():
+#         if isinstance(layer, nn.Conv2d):
+#             count_it = lambda layer, _, y, name=name: work.append((name.split(".")[0], y.shape[-1], layer.weight.numel() * y[0, 0].numel() / 1e6))
+#             layer.register_forward_hook(count_it)
+#     net(torch.zeros(1, 1, 28, 28), torch.tensor([1]))
+#     work = pd.DataFrame(work, columns=["part", "side", "millions"])
+#     work.pivot_table("millions", "part", "side", "sum", margins=True).round(1)
+#
+# In millions: 52.6 at 28x28, 55.8 at 14x14, 35.7 at 7x7, 144.2 in all (the attention's two matrix products, $2\cdot49^2\cdot128$, are 0.6 more). So they are spread rather evenly over the resolutions: half the side divides the places by 4, twice the channels multiplies the work at a place by 4. But more than half, 75.5, are on the way up, where the skips double the channels that go in. Multiplications are not time, though: a layer of 32 channels at 28x28 has four times as many numbers to read and write as one of 128 at 7x7, and norms and activations pay for each of them.
+#
+# </details>
+#
+# <details><summary>2. More attention</summary>
+#
+# The stages are lists, so it can be put in after the fact: on the way down before the strided convolution, on the way up at the end.
+#
+#     def more_attention(net):
+#         width = net.down[-1][-1].in_channels
+#         net.down[-1].insert(1, Attention(width))
+#         net.up[0].append(Attention(width))
+#         return net
+#
+#     def compare(variants, seeds=(0, 1, 2)):
+#         "Test errors: a row a variant, a column a seed. Within a column all see the same batches and noises."
+#         global seed
+#         before, table = seed, {}
+#         for seed in seeds:
+#             for variant, make in variants.items():
+#                 seed_everything(seed)
+#                 table[variant, seed] = train_variant(make().to(device), ablation_epochs)[0]
+#         seed = before
+#         return pd.Series(table).unstack()
+#
+#     compare({"all of it": lambda: UNet(**small), "more attention": lambda: more_attention(UNet(**small))})
+#
+# Cost, by arithmetic: for $n$ places and $C$ channels an attention takes $4C^2n$ multiplications in its 1x1 convolutions and $2n^2C$ in its two matrix products. In `UNet()` two of them at 14x14 ($n=196$, $C=64$) are 16.3 million more, 11%; at 28x28 the part with $n^2$ would be 39 million for each. (Measure the seconds on your own machine.) Gain: none that one could see. After 4 epochs on `digits` the test errors for seeds 0, 1 and 2 were 0.173, 0.181, 0.196 without and 0.174, 0.183, 0.198 with more attention at 8x8, about 1% worse each time. Images of 16x16 pixels have little that is far apart; ask again with larger ones and longer training.
+#
+# </details>
+#
+# <details><summary>3. Addition instead of modulation</summary>
+#
+# Only the shift stays, $h+b(t)$, at the place where the modulation was. (An addition *before* the normalisation would be another experiment: what a group's channels have in common is then subtracted again.) `compare` is that of solution 2.
+#
+#     class Added(ResBlock):
+#         def forward(self, x, emb):
+#             h = self.conv1(F.silu(self.norm1(x)))
+#             shift = self.modulation(emb)[:, :, None, None].chunk(2, 1)[1]
+#             return self.skip(x) + self.conv2(F.silu(self.norm2(h) + shift))
+#
+#     def with_addition(net):
+#         for module in net.modules():
+#             if isinstance(module, ResBlock):
+#                 module.__class__ = Added
+#         return net
+#
+#     compare({"all of it": lambda: UNet(**small), "addition": lambda: with_addition(UNet(**small))})
+#
+# After 4 epochs on `digits` the test errors for seeds 0, 1 and 2 were 0.173, 0.181, 0.196 with modulation and 0.180, 0.186, 0.206 with addition: 4% more on average, and more each time. The spread between seeds is larger than that, but the comparison is paired, and the three differences (0.007, 0.005, 0.010) agree in sign and size. `Added` keeps the parameters that it no longer uses, so this is about how the time enters, with nothing else changed. Whether the gap stays after long training is another question.
+#
+# </details>
+#
+# <details><summary>4. Three equal channels</summary>
+#
+# The images are the same, the task is not: each channel gets noise of its own. The mean of the three is $\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\bar\varepsilon$, and $\bar\varepsilon$ has variance $\frac13$; the differences between channels are pure noise and say nothing about $x_0$. So a network that sees three channels works at three times the SNR. Let $m(\mathrm{SNR})$ be the least mean squared error of $x_0$ that one channel allows. Then the loss of $v$ falls from $(\mathrm{SNR}+1)\,m(\mathrm{SNR})$ to $(\mathrm{SNR}+1)\,m(3\,\mathrm{SNR})$. Where there is little noise and neighbours do not help, $m(\mathrm{SNR})\approx1/\mathrm{SNR}$, and three channels have a third of the loss: two of the three dimensions of the noise, its differences, are there to be read off.
+#
+#     def three_channels(one_noise=False):
+#         global train, test, error
+#         kept = train, test, error
+#         train, test = (d._replace(images=d.images.expand(-1, 3, -1, -1)) for d in (train, test))
+#         if one_noise:
+#             error = lambda net, x0, t, eps: kept[2](net, x0, t, eps[:, :1].expand_as(eps))
+#         seed_everything(seed)
+#         value = train_variant(SeedUNet(3, 32, size=16).to(device), ablation_epochs)[0]
+#         train, test, error = kept
+#         return value
+#
+#     seed_everything(seed)
+#     print(train_variant(SeedUNet(1, 32, size=16).to(device), ablation_epochs)[0], three_channels(), three_channels(one_noise=True))
+#
+# The network must first learn to do so. On `digits` at width 32 (one run each, seed 0) the test errors after 4 epochs were 0.164 for gray, 0.168 for three channels and 0.173 for three channels with one common noise, so no gain yet. After 16 epochs (`ablation_epochs = 16`) they were 0.129 for gray and 0.099 for three channels. Compare losses only between equal tasks; and note that a schedule made for gray images is too gentle for three equal channels, by $\log3$ in the log-SNR.
+#
+# </details>
+#
+# <details><summary>5. Pooling or stride?</summary>
+#
+# Decide these before the first run. *What differs:* only the step down. A strided convolution has weights and max-pooling has none, so give the pooled variant the same convolution behind the pooling: equal parameters, equal multiplications, and even the same initial weights. A third variant with mean pooling tells "a maximum" from "pooling". *What is measured:* the test MSE of $v$, as above, and seconds an epoch. *How often:* several seeds, paired, since a column of `compare` has common batches and noises. *What decides:* the mean of the paired differences against its standard error; write down beforehand which difference you would care about, for example 2%. (`compare` is that of solution 2.)
+#
+#     def pooled(net, pooling=nn.MaxPool2d):
+#         for stage in net.down:
+#             stage[-1].stride = 1, 1
+#             stage[-1] = nn.Sequential(pooling(2), stage[-1])
+#         return net
+#
+#     table = compare({"strided": lambda: UNet(**small), "max": lambda: pooled(UNet(**small)), "mean": lambda: pooled(UNet(**small), nn.AvgPool2d)})
+#     difference = table - table.loc["strided"]
+#     pd.DataFrame({"difference": difference.mean(axis=1), "standard error": difference.std(axis=1) / table.shape[1] ** 0.5})
+#
+# If the difference is smaller than that and its standard error, too, the answer is "no difference that matters", which is an answer. If the standard error is larger, take more seeds, not more looks at the same ones.
+#
+# </details>

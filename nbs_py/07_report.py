@@ -17,12 +17,24 @@
 #
 # > From a list of runs to a PDF: plan a sweep, collect what the runs left on disk, write tables and figures, typeset
 #
-# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake executes the notebooks with papermill (`report/Snakefile`). Then this module reads what they left on disk and writes the **fragments**: tables and figures as files, which `report/report.qmd` includes. Every result in the PDF comes from a run's `metrics.json` or `history.csv`; none is typed.
+# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake, which makes only what is missing, has papermill execute the notebooks with these values (`report/Snakefile`). Then this module reads what they left on disk and writes **fragments**: files with tables and figures, which `report/report.qmd` includes. Every result in the PDF comes from a run's `metrics.json` or `history.csv`; none is typed.
 #
 # A run that failed or was never made is a dash in the tables, with a note that says why. It does not stop the report.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/07_report.ipynb)
 
 # %%
 #| default_exp report
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 profile = "quick"  # a file in report/profiles
@@ -52,12 +64,13 @@ import typst
 import yaml
 from papermill import inspect_notebook
 
+from genlab.augment import plot_gap
 from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
 from genlab.data import load_dataset, show_grid, to_image
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from genlab.fid import plot_nearest
 from genlab.gan import GANConfig
-from genlab.interpolation import LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
+from genlab.interpolation import MODELS, LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
 from genlab.runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root, runs_root
 from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
@@ -71,7 +84,7 @@ import pytest
 # %% [markdown]
 # ## From a profile to jobs
 #
-# A **job** is a run at one of its epoch counts. A row's jobs are done by a single execution of its notebook, up to the last count. Everything that can be wrong with a profile is found here, before anything is trained: an unknown notebook, an unknown parameter (papermill itself would only warn, and run the defaults), a value out of range.
+# A **job** is a run at one of its epoch counts. A row's jobs are done by a single execution of its notebook, up to the last count. A profile can also name **labs**: notebooks such as [01b_mode_collapse](01b_mode_collapse.ipynb) that find out something by themselves and keep it in a file.
 
 # %%
 #| export
@@ -108,6 +121,9 @@ class Job(NamedTuple):
         return self.result.parent.with_suffix(".log")
 
 
+# %% [markdown]
+# Everything that can be wrong with a profile is found when it is planned, before anything is trained: an unknown notebook, an unknown parameter (papermill itself would only warn, and run the defaults), a value out of range.
+
 # %%
 #| export
 def plan(profile: Path, scale: float = 1.0) -> list[Job]:
@@ -129,6 +145,11 @@ def plan(profile: Path, scale: float = 1.0) -> list[Job]:
     return list(jobs.values())
 
 
+# %% [markdown]
+# The labs of a profile are checked in the same way.
+
+# %%
+#| export
 def plan_labs(profile: Path, scale: float = 1.0) -> dict[str, dict]:
     "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
     labs = _read_profile(profile).get("labs") or {}
@@ -141,6 +162,11 @@ def plan_labs(profile: Path, scale: float = 1.0) -> dict[str, dict]:
     return labs
 
 
+# %% [markdown]
+# What is checked of the file, and of the names in it:
+
+# %%
+#| export
 def _read_profile(profile: Path) -> dict:
     if not profile.exists():
         known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
@@ -158,6 +184,11 @@ def _check_names(notebook: str, parameters: Iterable[str]) -> None:
             raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
 
 
+# %% [markdown]
+# A row becomes a configuration for each epoch count, so each value is checked by the class that a run is made from.
+
+# %%
+#| export
 def _plan_row(row: dict, scale: float) -> list[Job]:
     notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), row.pop("published", {})
     if notebook not in CONFIGS:
@@ -200,6 +231,11 @@ def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
         return None
 
 
+# %% [markdown]
+# How many are a hundredth? The images of the data set are counted; where it cannot be had, a stand-in takes its place.
+
+# %%
+#| export
 def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     "A row with fewer images, samples and steps; and the data set that could not be had, if there is a stand-in for it."
     wanted, instead_of = row.get("dataset", "digits"), None
@@ -212,7 +248,7 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     row |= {"subset": _share(n * counts["train"] if n <= 1 else min(n, counts["train"]), scale, 256)}
     row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
-        row |= {"steps": _share(row["steps"], scale, 10)}
+        row |= {"steps": _share(row["steps"], scale, 10), "T": _share(row.get("T", 1000), scale, 100)}
     return row, instead_of
 
 
@@ -275,7 +311,8 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     runs = pd.DataFrame(rows)
     fields = pd.DataFrame([{k: str(v) if isinstance(v, list) else v for k, v in job.run.config.model_dump().items()} for job in runs.job])
     if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
-        runs["label"] += [f", {r.dataset}" + f" for {r.instead_of}" * bool(r.instead_of) for r in runs.itertuples()]
+        short = lambda name: name.removeprefix("hf:").rpartition("/")[2]
+        runs["label"] += [f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of) for r in runs.itertuples()]
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
         runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
@@ -283,6 +320,11 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     return runs
 
 
+# %% [markdown]
+# A result counts only if all its files are there.
+
+# %%
+#| export
 def _read(job: Job) -> tuple[dict | None, str | None]:
     "The metrics of a job whose results are complete, or None and why."
     try:
@@ -329,7 +371,7 @@ assert list(collect_runs(namesakes).label) == ["a, gan", "a, ddpm"]
 # %% [markdown]
 # ## Tables
 #
-# Numbers are rounded where they are shown, never where they are kept. A missing number is a dash; a negative one gets a true minus sign.
+# Numbers are rounded where they are shown, never where they are kept. A missing number is a dash; a negative one gets a true minus sign. What the distances and shares mean is told in [05_fid](05_fid.ipynb).
 
 # %%
 #| export
@@ -350,6 +392,11 @@ def plus_minus(value: float | None, spread: float | None, digits: int = 2) -> st
     return "—" if value is None else f"{number(value, digits)} ± {number(spread, digits)}"
 
 
+# %% [markdown]
+# Tables are written in pandoc's Markdown. What comes from elsewhere, such as an error, must not be taken for Markdown.
+
+# %%
+#| export
 def markdown_table(rows: list[list[str]], header: list[str], caption: str, label: str, align: str = "lrrrrrrr") -> str:
     "A pipe table with caption and label; `align` has an l (left) or r (right) for each column."
     widths = [min(30, max(len(str(line[i])) for line in [header, *rows])) for i in range(len(header))]  # pandoc takes dashes as relative widths
@@ -363,12 +410,20 @@ def verbatim(text: str) -> str:
     return "`" + " ".join(text.replace("`", "'").replace("|", "/").split()) + "`"
 
 
+# %% [markdown]
+# Metrics are nested, and a run may lack any of them.
+
+# %%
+#| export
 def dig(metrics: dict | None, *path: str):
     "A value deep in a run's metrics, or None if anything on the way is missing."
     for key in path:
         metrics = metrics.get(key) if isinstance(metrics, dict) else None
     return metrics
 
+
+# %% [markdown]
+# A function for each table; all take the rows of `collect_runs`. The losses come first.
 
 # %%
 #| export
@@ -379,6 +434,11 @@ def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
     return markdown_table(rows, ["run", "epochs", *columns.values()], caption, label)
 
 
+# %% [markdown]
+# How likely does a diffusion model find test images ([02_ddpm](02_ddpm.ipynb))?
+
+# %%
+#| export
 def likelihood_table(runs: pd.DataFrame, label: str) -> str:
     "The variational bound of diffusion models on test images, and its three parts."
     rows = []
@@ -389,6 +449,11 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", "bits/dim", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", "images"], caption, label)
 
 
+# %% [markdown]
+# How do the samplers of one diffusion model compare?
+
+# %%
+#| export
 def sampler_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of all samplers that were compared."
     rows = []
@@ -402,6 +467,11 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
 
 
+# %% [markdown]
+# How likely does a VAE find them ([04_vae](04_vae.ipynb))?
+
+# %%
+#| export
 def elbo_table(runs: pd.DataFrame, label: str) -> str:
     "Losses and bounds of VAEs with what they were trained and evaluated on, and the Frechet distance of their samples."
     rows = []
@@ -418,6 +488,11 @@ def elbo_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", "trained on", "evaluated on", "loss", "ELBO", "gap", "KL", "bits/dim", "`fd_lenet`"], caption, label, "lrllrrrrrr")
 
 
+# %% [markdown]
+# And how much does it matter where its codes come from?
+
+# %%
+#| export
 def source_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of a VAE's samples, by where their codes come from."
     rows = []
@@ -432,6 +507,11 @@ def source_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", "$N$", "prior", "mixture", "posterior", "floor"], caption, label)
 
 
+# %% [markdown]
+# Distances have an uncertainty, and one glance should tell which digits to believe.
+
+# %%
+#| export
 def uncertain(value: float | None, sd: float | None) -> str:
     "A number with its standard deviation in units of the last digit: 0.81(2) is 0.81 ± 0.02."
     if value is None or value != value:
@@ -441,6 +521,11 @@ def uncertain(value: float | None, sd: float | None) -> str:
     return number(value, digits) + (f"({units})" if units else "")
 
 
+# %% [markdown]
+# The distances, with all that it takes to judge them:
+
+# %%
+#| export
 def distance_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances with their floors and all that says what they mean."
     rows, extractors, why = [], set(), set()
@@ -460,6 +545,9 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`", "floor"], caption, label)
 
 
+# %% [markdown]
+# The other measures have a column each, and real images a row at the end.
+
 # %%
 #| export
 MEASURES = {"KD": "kd_lenet", "score": "lenet_score", "KL": "class_kl", "intra-class": "intra_class", "copies": "memorisation"}
@@ -467,11 +555,13 @@ DIVERSITY = {name: name for name in ("precision", "recall", "density", "coverage
 
 
 def measure_table(runs: pd.DataFrame, columns: dict[str, str], caption: str, label: str) -> str:
-    "Other measures (heading: metric) of all models and epoch counts, and of real images."
+    "Other measures (heading: metric) of the models and epoch counts that have any of them, and of real images."
     rows, real = [], {}
+    columns = {head: metric for head, metric in columns.items() if any(dig(m, "scores", metric) for m in runs.metrics)}
     for r in runs.itertuples():
         scores = [dig(r.metrics, "scores", metric) or {} for metric in columns.values()]
-        rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
+        if any(scores):
+            rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
         if n := max((score.get("n_floor") or 0 for score in scores), default=0):
             real[f"real, {r.dataset}, $N$ = {n:,}"] = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
     rows += [[name, "", *cells] for name, cells in real.items()]
@@ -485,6 +575,11 @@ MEASURES_CAPTION = (
 )
 
 
+# %% [markdown]
+# With classes, the distance can be taken within each of them.
+
+# %%
+#| export
 def class_table(runs: pd.DataFrame) -> str:
     "Frechet distance within each class, for the last epoch count of each run; a table a data set."
     parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
@@ -501,6 +596,9 @@ def class_table(runs: pd.DataFrame) -> str:
             parts.append(markdown_table(rows, ["run", "epochs", *map(str, range(len(rows[0]) - 2))], caption, f"classes-{_slug(dataset)}", "l" + "r" * 30))
     return "\n".join(parts) or NONE
 
+
+# %% [markdown]
+# A time says something only with the device that it was measured on.
 
 # %%
 #| export
@@ -523,6 +621,11 @@ def time_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "epoch (s)", "evaluating (s)", "1,000 samples (s)", "evaluations"], caption, label)
 
 
+# %% [markdown]
+# Last, the way back from a number to the run that it comes from.
+
+# %%
+#| export
 def provenance_table(runs: pd.DataFrame, label: str) -> str:
     "Which folder, seed and commit each run is."
     rows = []
@@ -545,7 +648,7 @@ for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, 
 assert "| dcgan | 1 | — | — | — | — | — |" in distance_table(runs, "b")
 assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (None, None), (0.99999, 1e-5))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "—", "1.000"]
 measures = measure_table(runs, {"KD": "kd_lenet", "score": "lenet_score", "P": "precision"}, "", "e")
-assert "| dcgan | 5 | 1.2(1) | — | 0.81(2) |" in measures and "| real, digits, $N$ = 64 |  | 0.50 | — | 0.98(1) |" in measures
+assert "| dcgan | 5 | 1.2(1) | 0.81(2) |" in measures and "| real, digits, $N$ = 64 |  | 0.50 | 0.98(1) |" in measures and "score" not in measures
 assert "| dcgan | 5 | 8.0 | — |" in class_table(runs) and "| real, $N$ = 64 |  | 2.0 | 3.0 |" in class_table(runs) and "{#tbl-classes-digits}" in class_table(runs)
 assert "| dcgan | 5 | 64 | 31.4(8) | 14(2) | — | — |" in distance_table(runs, "b") and "No `fid`: `no weights`." in distance_table(runs, "b")
 assert "`width` 16" in provenance_table(runs, "d")
@@ -566,6 +669,11 @@ def save_figure(fig: plt.Figure, path: Path) -> None:
     plt.close(fig)
 
 
+# %% [markdown]
+# Two figures are about one run: its samples, and the curves of a GAN.
+
+# %%
+#| export
 def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
     "The first side x side images as a square without margins."
     fig, ax = plt.subplots(figsize=(3, 3), layout="constrained")
@@ -576,11 +684,30 @@ def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
 def gan_loss_figure(history: list[dict], path: Path) -> None:
     "Losses and verdicts of a GAN side by side."
     fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
-    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss (nats)", axes[0])
+    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss", axes[0])
     plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
     save_figure(fig, path)
 
 
+# %% [markdown]
+# The others compare runs. Their labels can be long, so the legend has a place of its own.
+
+# %%
+#| export
+def legend_above(ax: plt.Axes) -> None:
+    "A legend over the axes, where long labels take no width from them."
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        ncols = max(1, 80 // (6 + max(map(len, labels))))
+        ax.figure.set_figheight(ax.figure.get_figheight() + 0.13 * -(-len(labels) // ncols))
+        ax.figure.legend(handles, labels, frameon=False, fontsize=7, loc="outside upper center", ncols=ncols)
+
+
+# %% [markdown]
+# Are samples good, or diverse? One point for each epoch count:
+
+# %%
+#| export
 def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
     "Precision against recall, a line a run with its epoch counts; a star for real images."
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
@@ -593,11 +720,15 @@ def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
                 ax.annotate(str(epochs), (recall["value"], precision["value"]), (3, 3), textcoords="offset points", fontsize=7, color=line.get_color())
             ax.plot(known[-1][1]["floor"], known[-1][2]["floor"], "*", color="0.3", markersize=9)
     ax.set(xlabel="recall", ylabel="precision")
-    if ax.lines:
-        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_above(ax)
     save_figure(fig, path)
 
 
+# %% [markdown]
+# How much of a distance is there only because the samples are few?
+
+# %%
+#| export
 def bias_figure(runs: pd.DataFrame, path: Path) -> None:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -608,11 +739,17 @@ def bias_figure(runs: pd.DataFrame, path: Path) -> None:
             (dots,) = ax.plot(x, score["distances"], ".", label=f"{r.label}, {r.epochs} epochs")
             ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
     ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
-    if ax.lines:
-        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    if not ax.lines:
+        ax.text(0.5, 0.5, "no run was asked for fd_lenet_infinity", ha="center", va="center", transform=ax.transAxes)
+    legend_above(ax)
     save_figure(fig, path)
 
 
+# %% [markdown]
+# And the course of the distance over training.
+
+# %%
+#| export
 def distance_figure(runs: pd.DataFrame, path: Path) -> None:
     "fd_lenet against epochs, a line a run, with the floor dashed."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -622,10 +759,10 @@ def distance_figure(runs: pd.DataFrame, path: Path) -> None:
         ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
     ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
     counts = sorted(set(runs.epochs))
-    ax.set_xticks(counts, map(str, counts))
+    ticks = functools.reduce(lambda kept, n: kept if kept and n < 1.4 * kept[-1] else [*kept, n], counts, [])  # those with room for a number
+    ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
-    if ax.lines:
-        ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_above(ax)
     save_figure(fig, path)
 
 
@@ -666,6 +803,9 @@ def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts)
 
 
+# %% [markdown]
+# Samples of all models are shown alike.
+
 # %%
 #| export
 def samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
@@ -687,6 +827,11 @@ def samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts)
 
 
+# %% [markdown]
+# Are they copies? One can look.
+
+# %%
+#| export
 def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: samples and their nearest training images."
     parts = []
@@ -714,7 +859,7 @@ def gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 
 # %% [markdown]
-# Of GANs one also wants to know whether they collapse, and whether the discriminator knows its images by heart.
+# Of GANs one also wants to know whether they collapse. In the plane ([01b_mode_collapse](01b_mode_collapse.ipynb)):
 
 # %%
 #| export
@@ -730,6 +875,11 @@ def ring_fragment(folder: Path) -> str:
     return strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
 
 
+# %% [markdown]
+# In images, where classes are counted:
+
+# %%
+#| export
 def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:
     "Histograms of classes of each run at its last epoch count, by data set."
     parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
@@ -744,25 +894,28 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
     return "\n".join(parts) or NONE
 
 
+# %% [markdown]
+# Does the discriminator know its images by heart ([01c_few_images](01c_few_images.ipynb))?
+
+# %%
+#| export
 def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "How much better discriminators know training images than others."
-    fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv")
-        if "d_held_out" in history:
-            gap = (history.d_x - history.d_held_out).rolling(max(1, len(history) // 20), min_periods=1, center=True).mean()
-            ax.plot(history.epoch, gap, label=label)
-    if not ax.lines:
-        plt.close(fig)
+    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
+    histories = {r.label: pd.read_csv(r.job.run.folder / "history.csv") for r in done.itertuples()}
+    histories = {label: history for label, history in histories.items() if "d_held_out" in history}
+    if not histories:
         return NONE
-    ax.set(xlabel="epoch", ylabel="$D$(training) - $D$(test)", xscale="log")
-    ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
+    plot_gap(histories, ax)
+    ax.set_xscale("log")
+    legend_above(ax)
     save_figure(fig, folder / "gap")
     return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero: it knows training images by heart.", "gap", "80%")
 
 
 # %% [markdown]
-# For diffusion models there is more to see. What figures are drawn from lies in `pictures.npz` and `samplers.json` beside the samples, and the notebook that trains has the functions that draw them.
+# Of VAEs and diffusion models there is more to see. What figures are drawn from lies in `pictures.npz` and `samplers.json` beside the samples, and the notebook that trains has the functions that draw them. VAEs first:
 
 # %%
 #| export
@@ -780,6 +933,11 @@ def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts) or NONE
 
 
+# %% [markdown]
+# Some of these figures need what only some VAEs have, such as a latent space of two numbers.
+
+# %%
+#| export
 def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: reconstructions, samples by source, codes and their use, the plane of two numbers."
     parts = []
@@ -807,6 +965,11 @@ def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts) or NONE
 
 
+# %% [markdown]
+# Report 002 says that a VAE after 5 epochs looks like a GAN after 50. The next fragment looks at all runs that can tell.
+
+# %%
+#| export
 def claim_fragment(runs: pd.DataFrame) -> str:
     "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: each data set's VAEs and GANs, at epoch counts that differ from these by a factor of two at most."
     rows, lines = [], []
@@ -835,7 +998,7 @@ def claim_fragment(runs: pd.DataFrame) -> str:
 
 
 # %% [markdown]
-# The sentence says what the numbers say. Made-up results, and it turns round:
+# Its sentence depends on the numbers. Made-up results, and others that turn it round:
 
 # %%
 def made_up(vae_fd, gan_fd):
@@ -874,6 +1037,11 @@ def best_of_each(runs: pd.DataFrame) -> dict[str, tuple]:
     return {model: min((r for r in rows if r.model == model), key=score) for model in KINDS if any(r.model == model for r in rows)}
 
 
+# %% [markdown]
+# The first page:
+
+# %%
+#| export
 def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "One table and one figure: the best evaluation of each model."
     best, rows, grids = best_of_each(runs), [], {}
@@ -896,6 +1064,11 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return markdown_table(rows, header, caption, "glance", "llrrrrrrr") + "\n" + figure(folder, "glance", "Samples of these models, not selected, and real images.", "glance")
 
 
+# %% [markdown]
+# And the discussion:
+
+# %%
+#| export
 def discussion_fragment(runs: pd.DataFrame) -> str:
     "Sentences that compare the models; the numbers decide what they say."
     best = best_of_each(runs)
@@ -923,6 +1096,11 @@ def discussion_fragment(runs: pd.DataFrame) -> str:
     return "\n\n".join(parts) + "\n" if parts else NONE
 
 
+# %% [markdown]
+# Two of its sentences, of which one compares two models and one two epoch counts:
+
+# %%
+#| export
 def _distance_sentence(near, far) -> str:
     "Which of two evaluations is nearer to the data."
     (a, sd_a), (b, sd_b) = ((fd["value"], fd.get("sd") or 0.0) for r in (near, far) for fd in [r.metrics["scores"]["fd_lenet"]])
@@ -945,7 +1123,7 @@ def _training_sentence(runs: pd.DataFrame, best) -> str:
 
 
 # %% [markdown]
-# Two made-up sets of results, and the sentences turn round:
+# Two made-up sets of results lead to opposite sentences:
 
 # %%
 def results_of(gan, vae):
@@ -968,11 +1146,14 @@ assert "cannot be told apart" in discussion_fragment(results_of((90.0, 50.0, 21.
 assert "The VAE trains fastest (2.50 minutes" in one and "draws images fastest (0.12 seconds for" not in one
 
 
+# %% [markdown]
+# The section on latent spaces needs weights, not only samples, and shows what of [06_interpolation](06_interpolation.ipynb) a page has room for.
+
 # %%
 #| export
 def _spaces(runs: pd.DataFrame) -> list[LatentSpace]:
     "The latent spaces of the first data set: of each model the first run whose weights are on disk, at its last epoch count."
-    spaces, first = [], runs[(runs.dataset == runs.dataset.iloc[0]) & runs.metrics.notna()]
+    spaces, first = [], runs[(runs.dataset == runs.dataset.iloc[0]) & runs.metrics.notna() & runs.model.isin(MODELS)]
     for _, group in first.groupby("model", sort=False):
         there = [r for r in group.itertuples() if (r.job.folder / "weights.safetensors").exists()]
         there = [r for r in there if r.label == there[0].label]
@@ -981,6 +1162,11 @@ def _spaces(runs: pd.DataFrame) -> list[LatentSpace]:
     return spaces
 
 
+# %% [markdown]
+# Walks and grids for the eye:
+
+# %%
+#| export
 def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
     spaces, config = _spaces(runs), runs.job.iloc[0].run.config
@@ -1004,6 +1190,11 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts)
 
 
+# %% [markdown]
+# And numbers for the same paths:
+
+# %%
+#| export
 def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
     "What `genlab.interpolation.smoothness` found for each space."
     shown = lambda measures: [plus_minus(m["value"], m["se"], 0 if key == "ppl" else 2) for key, m in measures.items()]
@@ -1014,6 +1205,9 @@ def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
     )
     return markdown_table(rows, ["space", "path length", "distance", "detour", "largest step", "class changes", "to data", "paths"], caption, "smoothness", "l" + 7 * "r")
 
+
+# %% [markdown]
+# Diffusion models: the losses of all runs side by side.
 
 # %%
 #| export
@@ -1030,6 +1224,11 @@ def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-d
     return figure(folder, name, "Losses of the diffusion models. Faint: single batches; solid: running mean.", name)
 
 
+# %% [markdown]
+# A figure for each kind of picture that a run has kept:
+
+# %%
+#| export
 def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: how images emerge, what noise is predicted, errors by level, guidance."
     parts = []
@@ -1050,6 +1249,11 @@ def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts) or NONE
 
 
+# %% [markdown]
+# A comparison of samplers comes with a sentence.
+
+# %%
+#| export
 def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For each network whose samplers were compared: distance against evaluations, and what that says in words."
     parts = []
@@ -1063,18 +1267,27 @@ def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts) or NONE
 
 
+# %% [markdown]
+# The sentence names the best short sampler and what it costs in distance.
+
+# %%
+#| export
 def _sampler_sentence(after: str, compared: list[dict]) -> str:
     fd = lambda row: row["scores"]["fd_lenet"]["value"]
     longest = max((row for row in compared if row["sampler"] == "ancestral"), key=lambda row: row["steps"], default=None)
     short = min((row for row in compared if row["evaluations"] <= 20), key=fd, default=None)
     if not longest or not short or longest is short:
         return ""
+    change = fd(short) / fd(longest) - 1
     return (
         f"For {after}, the best sampler with at most 20 evaluations is {short['sampler']} ({short['evaluations']} evaluations): {number(fd(short))}, "
-        f"against {number(fd(longest))} of ancestral sampling with {longest['steps']}, {number(100 * (fd(short) / fd(longest) - 1), 0)} percent more "
+        f"against {number(fd(longest))} of ancestral sampling with {longest['steps']}, {number(100 * abs(change), 0)} percent {'more' if change > 0 else 'less'} "
         f"in {number(100 * short['seconds'] / longest['seconds'], 0)} percent of the time.\n"
-    ).replace("−", "minus ")
+    )
 
+
+# %% [markdown]
+# What is missing is said once, with the reason.
 
 # %%
 #| export
@@ -1087,6 +1300,11 @@ def missing_fragment(runs: pd.DataFrame) -> str:
     return "\n".join(lines) or "All runs of this profile are there."
 
 
+# %% [markdown]
+# The report's own sentences use a few values, too. They go to `_variables.yml`.
+
+# %%
+#| export
 def _variables(profile: str, runs: pd.DataFrame) -> dict:
     "What the report's sentences use, as text. A number that is not there is a dash."
     done = runs[runs.metrics.notna()]
@@ -1113,6 +1331,9 @@ def _variables(profile: str, runs: pd.DataFrame) -> dict:
         },
     }
 
+
+# %% [markdown]
+# All together: every fragment that `report/report.qmd` includes has a line here.
 
 # %%
 #| export
@@ -1159,6 +1380,11 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     }
 
 
+# %% [markdown]
+# They are written anew each time, after the old ones are removed.
+
+# %%
+#| export
 def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callable[[pd.DataFrame, Path], dict[str, str]] = general_fragments) -> None:
     "Write all tables and figures into `folder`, and _variables.yml beside it."
     folder.mkdir(parents=True, exist_ok=True)
@@ -1234,6 +1460,11 @@ PANDOC = (
 )
 
 
+# %% [markdown]
+# Typesetting takes two programs. The first is pandoc.
+
+# %%
+#| export
 def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
     "Convert the Markdown file `source` to `output`, both relative to `folder`; ValueError tells what is wrong with it."
     command = [pypandoc.get_pandoc_path(), str(source), "-o", str(output), "-t", engine, *PANDOC.split(), *LOOKS[engine].split()]
@@ -1242,6 +1473,11 @@ def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
         raise ValueError(re.sub(r"\[WARNING\] |Failing because.*", "", done.stderr).strip())
 
 
+# %% [markdown]
+# The second is LaTeX. Of its log only the first errors are of interest.
+
+# %%
+#| export
 def run_latex(folder: Path, build: Path) -> None:
     "Typeset report.tex in `build` (relative to `folder`). RuntimeError with LaTeX's first errors if it fails."
     command = ["latexmk", "-norc", "-g", "-lualatex", "-interaction=nonstopmode", f"-outdir={build}", str(build / "report.tex")]
@@ -1253,6 +1489,11 @@ def run_latex(folder: Path, build: Path) -> None:
         raise RuntimeError("\n".join(["LaTeX could not typeset the report:", *errors, f"See {folder / build / 'report.log'}."]))
 
 
+# %% [markdown]
+# Where there is no LaTeX, it is Typst.
+
+# %%
+#| export
 def run_typst(folder: Path, build: Path) -> None:
     "Typeset report.typ in `build` (relative to `folder`). RuntimeError if it fails."
     try:
@@ -1260,6 +1501,9 @@ def run_typst(folder: Path, build: Path) -> None:
     except typst.TypstError as error:
         raise RuntimeError(f"Typst could not typeset the report: {error}") from None
 
+
+# %% [markdown]
+# `build_pdf` takes them in turn. If LaTeX is there and fails, Typst is tried.
 
 # %%
 #| export
@@ -1315,6 +1559,9 @@ def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
         shutil.copyfile(run_folder / name, folder / name)
     return folder
 
+
+# %% [markdown]
+# All of this notebook as one command:
 
 # %%
 #| export
@@ -1389,3 +1636,49 @@ del os.environ["GENLAB_RUNS"]
 # 1. Write a profile of your own with three seeds of the DCGAN on `digits` and build its report.
 # 2. Add a column with the number of parameters of each generator to the table of times. Where should the number be written first?
 # 3. Break a run on purpose (`dataset: folder:/nowhere` in a profile) and find the note in the PDF.
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. Three seeds</summary>
+#
+# `report/profiles/seeds3.yaml`, a row for each seed:
+#
+#     runs:
+#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 0, epochs: [1, 5, 20, 50]}
+#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 1, epochs: [1, 5, 20, 50]}
+#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 2, epochs: [1, 5, 20, 50]}
+#
+# Then `make report PROFILE=seeds3`. The runs need no names: what tells namesakes apart, here the seed, goes into their labels. Whether a profile is right can be seen without training:
+#
+#     text = "\n  - ".join(f"{{notebook: 01_gan, dataset: digits, width: 32, seed: {s}, epochs: [1, 5, 20, 50]}}" for s in range(3))
+#     print(collect_runs(try_profile(text))[["label", "epochs", "why"]])
+#
+# In the PDF, put two numbers side by side: the spread of `fd_lenet` over the three seeds after the same number of epochs, and the spread that the table gives for each of them, which is over samples of one model. If the first is clearly larger, a comparison of two models with one seed each says less than its error bars promise. (With a list of `metrics` as in `quick.yaml` there is more to look at; for a distribution over seeds three are few.)
+#
+# </details>
+#
+# <details><summary>2. The number of parameters</summary>
+#
+# First in the run's `metrics.json`, by the code that has the network in its hands; numbers flow from there. In `run_gan` of [01_gan](01_gan.ipynb), one more argument of `run.finish`:
+#
+#     run.finish(epochs, samples, scores=scores, sample_seconds=drawn - start, score_seconds=time.perf_counter() - drawn,
+#                parameters=sum(p.numel() for p in G.parameters()))
+#
+# In `time_table`, put `number(dig(r.metrics, "parameters"), 0)` at the end of each row and `"parameters"` at the end of the headings, and hand `"l" + "r" * 8` to `markdown_table` as its last argument, which by default aligns eight columns and not nine.
+#
+# Then `make sync`, which exports the notebooks. Old runs and other models have no such number, and since `dig` returns None for what is not there, they get a dash and not an error. An old run counts as done and is not trained again, so its dash stays until its folder is removed or the run gets another name. What one should not do is build the network again from `config.json` while the table is written: then the table would say what today's code makes of the configuration, not what was trained.
+#
+# </details>
+#
+# <details><summary>3. A run that breaks</summary>
+#
+# A profile with a good row and a bad one, `report/profiles/broken.yaml`:
+#
+#     runs:
+#       - {notebook: 01_gan, dataset: digits, width: 16, epochs: [1, 5]}
+#       - {notebook: 01_gan, name: broken, dataset: "folder:/nowhere", size: 64, epochs: [1, 5]}
+#
+# `make report PROFILE=broken` trains the first, says that some runs failed, makes the PDF all the same, and ends with an error status. In the PDF the note stands in the introduction, a line for the run that is missing: `FileNotFoundError: dataset: there is no folder /nowhere.` This is the last error in the log that the execution left beside the run's results (`epoch-0005.log`); a run without a log "was not run". In tables the run has dashes. Leave `SCALE` at 1 for this: a shrunk sweep takes images of ours in the place of those that cannot be had, and nothing breaks. A mistake in the profile itself, such as an unknown data set, is another matter: it stops everything before the first run, with a sentence that names the row.
+#
+# </details>

@@ -18,9 +18,21 @@
 # > What five student reports found, and what the same models find here: tables with both numbers side by side, and the figures that the reports had
 #
 # The profile `seeds` has a row for each run of the five reports that this course began with; a row's `published` holds what the report says it found. `make report PROFILE=seeds` executes them and makes a PDF with a section a report (`report/seeds.qmd`). Most of its tables and figures are those of every report of ours ([07_report](07_report.ipynb)), made from the runs of one report only. This notebook adds the few that are special.
+#
+# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/07b_seeds.ipynb)
 
 # %%
 #| default_exp seeds
+
+# %%
+#| hide
+import os
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
+    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
+    os.chdir("genlab")
 
 # %% tags=["parameters"]
 epochs = 20  # of the tiny GANs that show what is made of the reports' runs
@@ -82,7 +94,7 @@ from genlab.runs import Run
 # %% [markdown]
 # ## Published and ours
 #
-# A table for each report: what it printed, and what we measure. Where it printed a FID, ours is in `fid` if Inception's weights could be had, and `fd_lenet` stands beside it with its floor; the two are different distances and not to be compared with each other.
+# A table for each report: what it printed, and what we measure. Where it printed a FID, ours stands beside it if the weights that it needs could be had. `fd_lenet` follows with its floor. The two are different distances ([05_fid](05_fid.ipynb)) and not to be compared with each other.
 
 # %%
 #| export
@@ -98,6 +110,11 @@ OURS = {  # what a report printed: its heading, and the same of ours
 }
 
 
+# %% [markdown]
+# A report that printed another number than a FID gets two columns more.
+
+# %%
+#| export
 def published_table(runs: pd.DataFrame, label: str) -> str:
     "What a report printed beside what is measured here, a row for each run and epoch count."
     kinds = [kind for kind in OURS if kind == "fid" or any(kind in job.published for job in runs.job)]
@@ -114,6 +131,11 @@ def published_table(runs: pd.DataFrame, label: str) -> str:
     return markdown_table(rows, ["run", "epochs", *heads, "`fd_lenet`", "floor", "$N$"], caption, label, "lr" + "r" * 20)
 
 
+# %% [markdown]
+# A run with thirty epoch counts would fill a page, so some are left out.
+
+# %%
+#| export
 def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
     "Of each run, so many epoch counts at most: those for which the report printed something, the first, the last, and some between."
     keep = []
@@ -123,6 +145,11 @@ def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
     return runs.loc[keep]
 
 
+# %% [markdown]
+# And if other images took the place of a report's, that is said.
+
+# %%
+#| export
 def stand_ins(runs: pd.DataFrame) -> str:
     "A sentence on the data sets that could not be had."
     missing = sorted({(wanted, r.dataset) for r in runs.itertuples() if (wanted := r.instead_of)})
@@ -144,7 +171,7 @@ assert stand_ins(table) == "**Stand-in images.** `celeba` could not be had; `tin
 # %% [markdown]
 # ## One image against one image
 #
-# Report 000 gave up on sets of images and took the FID of one real image and one generated image of the same digit. That is the squared distance of two feature vectors. Two *real* images of one digit have such a distance, too:
+# Report 000 gave up on sets of images and took the FID of one real image and one generated image of the same digit. A single image has no covariance, so what is left is the squared distance of two feature vectors. Two *real* images of one digit have such a distance, too:
 
 # %%
 #| export
@@ -168,7 +195,7 @@ def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
 # %% [markdown]
 # ## The noising strip, the augmentations, the grid between corners
 #
-# Report 001's figures 1, 7 and 10.
+# Report 001's figures 1, 7 and 10, from our runs. Images under more and more noise:
 
 # %%
 #| export
@@ -183,6 +210,11 @@ def strip_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     return figure(folder, label, f"The noising of `{config.dataset}`, at $t$ = {', '.join(map(str, times))}.", label, "80%")
 
 
+# %% [markdown]
+# What augmentation makes of images:
+
+# %%
+#| export
 def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     "What each augmentation of a GAN's policy does to eight of its images."
     config = runs.job.iloc[0].run.config
@@ -194,6 +226,11 @@ def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     return figure(folder, label, f"Eight images of `{config.dataset}`, and what augmentation makes of them.", label, "60%")
 
 
+# %% [markdown]
+# A grid between four latents, and the distance in the course of training:
+
+# %%
+#| export
 def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     "A grid of images between four latents of a GAN."
     last = runs[runs.metrics.notna()].tail(1)
@@ -267,6 +304,11 @@ def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str,
     }
 
 
+# %% [markdown]
+# The special ones are made by functions that are called last, so that each can fail alone.
+
+# %%
+#| export
 def seed_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/seeds.qmd, by name: those of each report, and the special ones."
     fragments, of = {"data": data_fragment(runs, folder), "missing": missing_fragment(runs), "provenance": provenance_table(runs, "provenance")}, {}
@@ -330,5 +372,32 @@ del os.environ["GENLAB_RUNS"]
 #
 # ## Exercises
 #
-# 1. Add a row for a report of your own to a copy of `report/profiles/seeds.yaml`, with what it printed under `published`, and make the PDF with `SCALE=0.01`.
+# 1. Add a row for a report of your own, `report-005`, to `report/profiles/seeds.yaml`, with what it printed under `published`, and a section to `report/seeds.qmd`. Make the PDF with `make report PROFILE=seeds SCALE=0.01`. (A profile of another name gets the general report, which has no column for what was published.)
 # 2. Which of the five reports' numbers could one check without training anything? Which could not be checked at all, because something is not said?
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. A report of your own</summary>
+#
+# The row, at the end of `report/profiles/seeds.yaml` (here for a made-up report):
+#
+#     - {notebook: 01_gan, name: report-005, dataset: fashion_mnist, epochs: [5, 20], metrics: *metrics, published: {fid: {20: 48.2}, minutes: {20: 9}}}
+#
+# Runs are sorted by the first ten characters of their names, so all names of one report begin with the same `report-NNN`. What can be published is in `OURS` above: `fid`, `elbo`, `loss` and `minutes`, each with the epoch count at which the report has it; a count that is not among the row's `epochs` is left out of the table. Then a section of `report/seeds.qmd`: copy the heading and a few `include` lines of another section and put 005 in their names. `report-005-stand-ins.md`, `report-005-published.md` and `report-005-gan-samples.md` are a good start; all the names there are stand in `report_fragments`. (An `include` of a file that is not there is an error that names it.)
+#
+# `make report PROFILE=seeds SCALE=0.01` shows that the row runs and where its table will stand. The column of the report is in it already; ours is worth nothing before the run has its full size, and the caption says so. Read the printed numbers once more while you type them: what is N, which reference set, which features? If the report does not say, write so beside the table.
+#
+# </details>
+#
+# <details><summary>2. What can be checked</summary>
+#
+# *With pencil and paper, or with networks that were never trained.* The parameters of report 004's layers: a dense layer from $n$ to $m$ numbers has $(n+1)m$, a convolution of $k\times k$ from $c$ to $c'$ channels $(k^2c+1)c'$, and all four totals are right (the cell below "Report 004's layers"). Report 003's 7, 14, 28: doubling 3 gives 6, 12, 24. Report 000's FIDs: a squared distance is not negative, and $10^{80}$ is too large as well. The Frechet distance is the least mean squared distance over all ways to pair two heaps, so it is at most $\mathbb E\lVert x-y\rVert^2$ for independent $x$ and $y$; with 2,048 features it could reach $10^{80}$ only if features were of the order of $10^{38}$, the end of what float32 can hold. Its 5,000 "epochs" took 43 minutes, half a second each: little time for 60,000 images, and enough for a single batch, so they must be updates. Report 002's ELBO of 6327.64: if the loss was a binary cross-entropy, minus that loss cannot be positive, so it would be the loss and not the bound.
+#
+# *With real images and no model.* Report 000's FID of one image against one image: the same number for two real images of a digit shows what it is worth. Report 003's 6.12 and 5.77: the effect of PNG files can be measured on real images ([05_fid](05_fid.ipynb)).
+#
+# *By training only, and then only roughly.* The FIDs of 175, 120.23, 74 and 5.77, the losses and the times. They depend on the seed, and the times on the machine. That a second training gives another number refutes nothing, unless one knows the spread over seeds.
+#
+# *Not at all, as long as something is not said.* Report 000 names no batch size for its diffusion model, so its 1,000 updates may be two passes over the images or ten. Report 004 gives neither the learning rate nor the dropout of its GAN, and neither report 002 nor report 004 the widths of their VAEs. For its ELBOs report 002 does not say which likelihood, which unit of pixels, and whether pixels were summed or averaged. What we have in these places is our choice (the comments in `report/profiles/seeds.yaml` say which), and a difference from the printed number may be due to that.
+#
+# </details>

@@ -19,6 +19,8 @@
 #
 # genlab explains how small image generators work, in notebooks that *are* the thing they explain: the text, the library (`genlab/`), the tests and the experiments are one. Run a notebook with another number of epochs, another data set, on a GPU; a PDF report with loss tables, Frechet distances, training times and sample figures builds itself from what the runs leave on disk. Every number in it comes from a file, and every distance stands beside the distance that real images have.
 #
+# ![Two pages of a report](images/report.png)
+#
 # It grew out of five student reports that trained these models by hand. They are mentioned in the notebooks: *report 000*, a GAN and a diffusion model on MNIST, looked at after several numbers of epochs; *report 001*, which derives diffusion in twelve equations and walks through the latent space of a GAN; *report 002*, a GAN and a VAE on digits and faces; *report 003*, a U-Net diffusion model on MNIST; *report 004*, a VAE and a GAN of dense and convolutional layers.
 #
 # ## Two commands
@@ -30,23 +32,25 @@
 #
 # ## The notebooks
 #
+# For readers who know PyTorch and some probability, in the order in which to read them. A short way through: 01_gan, 02_ddpm, 04_vae, and the table of faults in 05_fid; the theory later.
+#
 # | notebook | module | what it is about |
 # |---|---|---|
-# | [00_data](nbs/00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order |
-# | [00_runs](nbs/00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit |
-# | [01_gan](nbs/01_gan.ipynb) | `genlab.gan` | two networks and a game: five losses, the DCGAN and report 004's networks, the loop |
-# | [01b_mode_collapse](nbs/01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images |
-# | [01c_few_images](nbs/01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through |
-# | [02_ddpm_theory](nbs/02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute |
-# | [02_ddpm](nbs/02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, five samplers, guidance, bits per pixel |
-# | [03_unet](nbs/03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys |
-# | [04_vae](nbs/04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, where codes come from, a VAE that learns from a discriminator |
-# | [05_fid](nbs/05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars |
-# | [06_interpolation](nbs/06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number |
-# | [07_report](nbs/07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
-# | [07b_seeds](nbs/07b_seeds.ipynb) | `genlab.seeds` | the five reports again, with what they printed beside what is measured here |
+# | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order |
+# | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit |
+# | [01_gan](01_gan.ipynb) | `genlab.gan` | two networks and a game: four losses, the DCGAN and report 004's networks, the loop |
+# | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images |
+# | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through |
+# | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute |
+# | [03_unet](03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys |
+# | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, five samplers, guidance, bits per pixel |
+# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, where codes come from, a VAE that learns from a discriminator |
+# | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars |
+# | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number |
+# | [07_report](07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF |
+# | [07b_seeds](07b_seeds.ipynb) | `genlab.seeds` | the five reports again, with what they printed beside what is measured here |
 #
-# Each notebook can be read on its own. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+# Each notebook can also be read on its own, ends with exercises and their solutions (folded), and has a link that opens it in Colab. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
 # ## Running a notebook with other parameters
 #
@@ -61,7 +65,7 @@
 #
 # The cell tagged `parameters` near the top of a notebook lists what can be set. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
 #
-# Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `tinted_digits` (the same in colours), `mnist`, `fashion_mnist`, `cifar10`, `celeba`, `hf:REPO` (the Hugging Face Hub: bedrooms, ImageNet, ...), or `folder:PATH` with images of your own; [00_data](nbs/00_data.ipynb) has names and licences. Images that come one by one are converted once into a memory map, and training needs no more memory for millions than for thousands. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
+# Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `tinted_digits` (the same in colours), `mnist`, `fashion_mnist`, `cifar10`, `celeba`, `hf:REPO` (the Hugging Face Hub: bedrooms, ImageNet, ...), or `folder:PATH` with images of your own; [00_data](00_data.ipynb) has names and licences. Images that come one by one are converted once into a memory map, and training needs no more memory for millions than for thousands. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
 #
 # ## Sweeps and the report
 #
@@ -70,7 +74,13 @@
 #     snakemake sweep -s report/Snakefile --cores 2 --config profile=quick    # executes the notebooks
 #     snakemake pdf -s report/Snakefile --cores 2 --config profile=quick      # tables, figures, PDF
 #
-# The PDF is set with LaTeX where there is one, else with Typst; `quarto render report/report.qmd` works, too.
+# The PDF is set with LaTeX where there is one, else with Typst. Where there is [Quarto](https://quarto.org), `quarto render report/report.qmd` makes a PDF or a web page of the same text, and `make docs` a website of the notebooks.
+#
+# ## Larger machines
+#
+# A run trains on one device. The loops take it, and the precision (`-p precision bf16`), from [Accelerate](https://huggingface.co/docs/accelerate); `ACCELERATE_USE_CPU=true` keeps them off a GPU. A sweep is many runs, and Snakemake spreads them: side by side on one machine, and in the same way over a cluster with SLURM, a job a run. For that, `pip install snakemake-executor-plugin-slurm`, and add `--executor slurm --jobs 20` to the first command above; where the machine that submits has no GPU, say `--set-resources execute:gpu=1`, too.
+#
+# All of it can be interrupted at any time, and goes on where it was.
 #
 # ## As a library
 #
@@ -93,4 +103,4 @@
 #
 # It prints a table of distances and shares with their spread and what real images score; `--json` gives all that is known.
 #
-# How to change something: [CONTRIBUTING.md](CONTRIBUTING.md). Licence: Apache 2.0.
+# How to change something: [CONTRIBUTING.md](../CONTRIBUTING.md). Licence: Apache 2.0.

@@ -85,40 +85,53 @@ local function panel(div)
     (latex and "}\\label{%s}\n\\end{figure}" or "]) <%s>"):format(div.identifier)})
 end
 
--- A table: columns as wide as tbl-colwidths says, or as their contents; where LaTeX would then run over the line (of some 85
--- small characters), the long ones share what room is left, which Typst arranges by itself. Pandoc makes every LaTeX table
--- a longtable, which does not float and so would overtake the figures: here only one of more than 40 rows stays that.
+-- A table: columns as wide as their contents. Where that would run over the line (of some 85 small characters), headings
+-- break between words, and the long columns share what room is left. LaTeX breaks a table of more than 40 lines over
+-- pages (pandoc's own longtable), the others stay whole.
 local columns = {AlignRight = {"r", "raggedleft"}, AlignCenter = {"c", "centering"}}
 local function tabular(tbl)
-  local simple, longest, given, sum, specs = pandoc.utils.to_simple_table(tbl), {}, {}, 0, {}
+  local simple, need, head, given, specs = pandoc.utils.to_simple_table(tbl), {}, {}, {}, {}
   local rows = pandoc.List{simple.header} .. simple.rows
-  for width in (tbl.attributes["tbl-colwidths"] or ""):gmatch("[%d.]+") do given[#given + 1] = tonumber(width) / 100 end
+  local function length(row, c) return utf8.len(pandoc.utils.stringify(row[c])) end
+  local wide, room, least, share = 0, 85, 0, 0
   for c = 1, #simple.aligns do
-    longest[c] = math.max(table.unpack(rows:map(function(row) return utf8.len(pandoc.utils.stringify(row[c])) end)))
-    sum = sum + longest[c] + 2
+    head[c], need[c] = length(simple.header, c), 1
+    for word in pandoc.utils.stringify(simple.header[c]):gmatch("%S+") do need[c] = math.max(need[c], utf8.len(word)) end
+    for _, row in ipairs(simple.rows) do need[c] = math.max(need[c], length(row, c)) end
+    wide = wide + math.max(head[c], need[c]) + 2
+  end
+  local function is_long(c) return wide > 85 and need[c] > math.max(12, 85 / #simple.aligns) end
+  for c = 1, #simple.aligns do
+    if is_long(c) then least, share = least + 10, share + math.sqrt(need[c]) else room = room - need[c] - 2 end
   end
   for c, align in ipairs(simple.aligns) do
     local letter, ragged = table.unpack(columns[align] or {"l", "raggedright"})
-    if given[c] then letter = ("p{\\dimexpr%.4f\\linewidth-2\\tabcolsep}"):format(given[c])
-    elseif sum > 85 and longest[c] > math.max(12, 85 / #simple.aligns) then letter = "X" end
-    specs[c] = (#letter == 1 and letter ~= "X" and "" or ">{\\" .. ragged .. "\\arraybackslash}") .. letter
-    tbl.colspecs[c] = {align, given[c]}
+    if is_long(c) then given[c] = math.min(need[c] + 2, math.max(room, least) * math.sqrt(need[c]) / share) / 85
+    elseif wide > 85 and head[c] > need[c] then given[c] = (need[c] + 2) / 85 end
+    if given[c] then letter = (">{\\%s\\arraybackslash}p{\\dimexpr%.4f\\linewidth-2\\tabcolsep}"):format(ragged, given[c]) end
+    specs[c] = letter
   end
-  if #rows > 40 and not latex then
+  local lines = 0
+  for _, row in ipairs(rows) do
+    local most = 1
+    for c = 1, #row do most = math.max(most, given[c] and math.ceil(length(row, c) / (85 * given[c] - 2)) or 1) end
+    lines = lines + most
+  end
+  if lines > 40 or not latex then
+    for c, align in ipairs(simple.aligns) do tbl.colspecs[c] = {align, given[c] or wide > 85 and (need[c] + 2) / 85 or nil} end
+  end
+  if lines > 40 and not latex then
     return {pandoc.RawBlock("typst", "#[#show figure: set block(breakable: true)"), tbl, pandoc.RawBlock("typst", "]")}
-  elseif #rows > 40 or not latex then return tbl end
-  specs = table.concat(specs)
-  local kind, size = "tabular", ""
-  if specs:match("X") then kind, size = "tabularx", "{\\linewidth}" end
-  local parts = {"\\begin{table}[htbp]\n\\centering\\small\n\\caption{", pandoc.utils.blocks_to_inlines(tbl.caption.long),
-    ("}\\label{%s}\n\\begin{%s}%s{@{}%s@{}}\n\\toprule\n"):format(tbl.identifier, kind, size, specs)}
+  elseif lines > 40 or not latex then return tbl end
+  local parts = {"\\begin{table}\n\\centering\\small\n\\caption{", pandoc.utils.blocks_to_inlines(tbl.caption.long),
+    ("}\\label{%s}\n\\begin{tabular}{@{}%s@{}}\n\\toprule\n"):format(tbl.identifier, table.concat(specs))}
   for r, row in ipairs(rows) do
     for c, cell in ipairs(row) do
       parts[#parts + 1] = pandoc.utils.blocks_to_inlines(cell)
       parts[#parts + 1] = c < #row and " & " or r == 1 and " \\\\\n\\midrule\n" or " \\\\\n"
     end
   end
-  parts[#parts + 1] = ("\\bottomrule\n\\end{%s}\n\\end{table}"):format(kind)
+  parts[#parts + 1] = "\\bottomrule\n\\end{tabular}\n\\end{table}"
   return pandoc.Plain(mix(parts))
 end
 

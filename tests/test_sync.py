@@ -4,6 +4,7 @@ import filecmp
 import json
 import re
 import shutil
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,9 @@ def test_no_path_of_this_machine(notebook):
 def test_readme_is_the_index(tmp_path):
     done = command("jupyter", "nbconvert", "--log-level", "WARN", "--to", "markdown", "--output-dir", tmp_path, "--output", "README", "nbs/index.ipynb")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text(), ADVICE
+    text = (tmp_path / "README.md").read_text()
+    from_the_root = re.sub(r"\]\(([\w/]+\.(?:ipynb|png))\)", r"](nbs/\1)", text).replace("](../", "](")
+    assert from_the_root == (ROOT / "README.md").read_text(), ADVICE
 
 
 def test_links_in_the_readme_resolve():
@@ -80,10 +83,21 @@ def test_links_in_the_readme_resolve():
     assert links and not [link for link in links if not (ROOT / link).exists()]
 
 
-@pytest.mark.parametrize("notebook", [p for p in NOTEBOOKS if p.stem != "index"], ids=lambda p: p.stem)
-def test_links_between_notebooks_resolve(notebook):  # the index is the README, above
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_links_between_notebooks_resolve(notebook):
     text = "".join("".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "markdown")
     assert not [link for link in re.findall(r"\]\(([^)#:\s]+)\)", text) if not (notebook.parent / link).exists()]
+
+
+def test_each_notebook_opens_in_colab_and_is_in_the_sidebar():
+    settings = ConfigParser()
+    settings.read(ROOT / "settings.ini")
+    home = "{user}/{repo}/blob/{branch}/nbs".format(**settings["DEFAULT"])
+    cells = {p.name: ["".join(c["source"]) for c in json.loads(p.read_text())["cells"]] for p in NOTEBOOKS}
+    cells.pop("index.ipynb")
+    assert all(f"(https://colab.research.google.com/github/{home}/{name})" in texts[0] for name, texts in cells.items())
+    assert len({texts[2] for texts in cells.values()}) == 1 and "google.colab" in cells["01_gan.ipynb"][2], "the cell that installs genlab"
+    assert set(re.findall(r"\w+\.ipynb", (ROOT / "nbs" / "sidebar.yml").read_text())) == {*cells, "index.ipynb"}
 
 
 def test_the_lock_names_no_index_and_has_hashes():
