@@ -46,13 +46,13 @@ tex: ## install LaTeX with apt (asks for sudo)
 	$(if $(filter 0,$(shell id -u)),,sudo )sh -c 'export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -y -q --no-install-recommends latexmk texlive-latex-recommended texlive-luatex lmodern fonts-texgyre fonts-texgyre-math'
 
 notebooks: setup ## execute the notebooks again and save their outputs
-	@runs=$$(mktemp -d); trap 'rm -rf "$$runs"' EXIT; GENLAB_RUNS=$$runs $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $(filter-out nbs/index.ipynb,$(NOTEBOOKS))
+	@runs=$$(mktemp -d); trap 'rm -rf "$$runs"' EXIT; GENLAB_RUNS=$$runs TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $(filter-out nbs/index.ipynb,$(NOTEBOOKS))
 	@$(MAKE) --no-print-directory sync
 
 docs: setup ## the course as a website, in _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "The website is made with Quarto, and there is none here: see https://quarto.org/docs/get-started"; exit 1; }
 	@$(BIN)/nbdev_proc_nbs
-	@cd _proc && quarto render --no-cache
+	@cp -r nbs/images _proc && cd _proc && quarto render --no-cache
 	@rm -rf _docs && mv _proc/_docs _docs && echo "The website is in _docs/index.html"
 
 sync: setup ## after changing a notebook: export, clean, twins, README

@@ -223,6 +223,7 @@ show_grid(torch.cat([some, *(augment_images(some, [name]) for name in AUGMENTATI
 # %%
 from genlab.gan import GANConfig, run_gan  # here because genlab.gan itself imports this notebook's functions
 
+# %%
 per_epoch = -(-len(data.images) // batch_size)
 every = max(1, updates // (per_epoch * evaluations))
 common = dict(dataset=dataset, subset=subset, width=width, batch_size=batch_size, seed=seed, epochs=evaluations * every,
