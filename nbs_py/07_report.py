@@ -311,7 +311,7 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     runs = pd.DataFrame(rows)
     fields = pd.DataFrame([{k: str(v) if isinstance(v, list) else v for k, v in job.run.config.model_dump().items()} for job in runs.job])
     if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
-        short = lambda name: name.removeprefix("hf:").rpartition("/")[2]
+        short = lambda name: name.rpartition("/")[2] if name.startswith("hf:") else name
         runs["label"] += [f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of) for r in runs.itertuples()]
     for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
