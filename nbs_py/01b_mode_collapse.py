@@ -283,7 +283,7 @@ assert torch.equal(*again), "the seed decides everything"
 # | WGAN-GP | 11, 11, 15, 16, 16 | 0.16 | 9, 19, 18, 15, 17 | 0.20 |
 # | unrolled | 10, 5, 5, 4, 10 | 0.07 | 16, 17, 11, 13, 22 | 0.30 |
 #
-# The plain non-saturating GAN stays with one to four modes however long it trains. The cures find more with time, and these networks (two hidden layers of 64 numbers) and this many updates are not enough for the rest. "Cured" on the ring does not mean cured.
+# The plain non-saturating GAN and the one with a hinge loss stay with one to four modes however long they train. The others find more with time, the two cures about 16 on average; these networks (two hidden layers of 64 numbers) and this many updates are not enough for the rest. "Cured" on the ring does not mean cured.
 
 # %% [markdown]
 # ## Where the saturating loss dies
