@@ -4,13 +4,14 @@ PROFILE ?= quick
 SCALE ?= 1
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN := .venv/bin
+README_DIR ?= .
 NOTEBOOKS := $(sort $(wildcard nbs/*.ipynb))
 SNAKEMAKE_FLAGS = -s report/Snakefile --cores $(CORES) --keep-going --rerun-incomplete --nolock \
 	--rerun-triggers mtime params input --resources gpu=$(shell nvidia-smi -L 2>/dev/null | grep -c GPU) --quiet rules host progress reason --config profile=$(PROFILE) scale=$(SCALE)
 RUNS := $(or $(GENLAB_RUNS),$(if $(filter published,$(PROFILE)),report/results,runs$(if $(filter-out 1,$(SCALE)),/scale-$(SCALE))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab tex notebooks docs sync check lock
+.PHONY: help setup report test lab tex notebooks docs sync readme check lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +60,11 @@ sync: setup ## after changing a notebook: export, clean, twins, README
 	@$(BIN)/nbdev_clean
 	@$(BIN)/nbdev_export
 	@$(BIN)/jupytext --quiet --from nbs//ipynb --to nbs_py//py:percent $(NOTEBOOKS)
-	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir . --output README nbs/index.ipynb
-	@sed -i.bak -e 's,](\([a-z0-9_/]*\.\(ipynb\|png\)\)),](nbs/\1),g' -e 's,](\.\./,](,' README.md && rm README.md.bak
+	@$(MAKE) --no-print-directory readme
+
+readme: setup
+	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir $(README_DIR) --output README nbs/index.ipynb
+	@sed -i.bak -e 's,](\([a-z0-9_/]*\.\(ipynb\|png\)\)),](nbs/\1),g' -e 's,](\.\./,](,' $(README_DIR)/README.md && rm $(README_DIR)/README.md.bak
 
 check: setup ## is everything in sync? does ruff find anything?
 	@$(BIN)/python -m pytest -q tests/test_sync.py

@@ -360,7 +360,7 @@ SCALES = (0.0, 1.0, 2.0, 4.0)  # guidance scales to look at
 def look_inside(
     net: nn.Module,
     config: DDPMConfig,
-    data: ImageSet,  # test images
+    data: ImageSet,  # test images, of which 256 at most are used
 ) -> dict[str, np.ndarray]:  # see the comments in the function
     "Arrays for the figures of a trained network; see `plot_denoising`, `plot_noise`, `plot_level_losses` and `plot_guidance`."
     labels = data.labels[:256] if config.conditional else None
@@ -470,8 +470,7 @@ def run_ddpm(config: DDPMConfig) -> Run:
             check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
             samples, evaluations, seconds, scores = _draw(net, config, test)
-            n = min(2000, len(samples))
-            some = test._replace(images=test.images[:n], labels=None if test.labels is None else test.labels[:n])
+            some = test.pick(slice(min(2000, len(samples))))
             likelihood = bits_per_dim(net, config, some)
             run.finish(epochs, samples, look_inside(net, config, some), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
         compare_samplers(run)

@@ -156,6 +156,10 @@ class ImageSet(NamedTuple):
     labels: torch.Tensor | None  # int64 (N,), or None where nobody labelled them
     classes: list[str]  # classes[label] is a label's name; empty without labels
 
+    def pick(self, index: torch.Tensor | slice) -> "ImageSet":
+        "The images at these places, with their labels."
+        return self._replace(images=self.images[index], labels=None if self.labels is None else self.labels[index])
+
 
 # %% [markdown]
 # ### `digits`: no download
@@ -810,7 +814,7 @@ def take(
     if not 1 <= n <= len(data.images):
         raise ValueError(f"subset: {subset} is {n} images, and the training set has {len(data.images)}.")
     index = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(seed, 2)))[:n]
-    return data._replace(images=data.images[index], labels=None if data.labels is None else data.labels[index])
+    return data.pick(index)
 
 
 # %%

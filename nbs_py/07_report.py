@@ -248,7 +248,7 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     row |= {"subset": _share(n * counts["train"] if n <= 1 else min(n, counts["train"]), scale, 256)}
     row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
-        row |= {"steps": _share(row["steps"], scale, 10), "T": _share(row.get("T", 1000), scale, 100)}
+        row |= {"steps": _share(row["steps"], scale, 10)}
     return row, instead_of
 
 
@@ -759,7 +759,10 @@ def distance_figure(runs: pd.DataFrame, path: Path) -> None:
         ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
     ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
     counts = sorted(set(runs.epochs))
-    ticks = functools.reduce(lambda kept, n: kept if kept and n < 1.4 * kept[-1] else [*kept, n], counts, [])  # those with room for a number
+    ticks = counts[:1]
+    for n in counts[1:]:
+        if n >= 1.4 * ticks[-1]:  # there is room for a number
+            ticks.append(n)
     ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
     legend_above(ax)
@@ -1239,7 +1242,7 @@ def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
         draw = {
             "denoising": (lambda: plot_denoising(pictures).figure, f"{after}: how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.", "45%"),
             "noise": (lambda: plot_noise(pictures, T), f"{after}: a test image at several noise levels, the noise in it, and the noise that is predicted before and after training.", "70%"),
-            "levels": (lambda: plot_level_losses(pictures, T).figure, f"{after}: error of the prediction on 256 test images, by noise level.", "60%"),
+            "levels": (lambda: plot_level_losses(pictures, T).figure, f"{after}: error of the prediction on {min(256, r.metrics['n_samples'])} test images, by noise level.", "60%"),
         }
         if "guidance" in pictures:
             draw["guidance"] = (lambda: plot_guidance(pictures).figure, f"{after}: a column a class and a latent, a row a guidance scale $s$.", "70%")

@@ -119,10 +119,9 @@ local function tabular(tbl)
   end
   if lines > 40 or not latex then
     for c, align in ipairs(simple.aligns) do tbl.colspecs[c] = {align, given[c] or wide > 85 and (need[c] + 2) / 85 or nil} end
-  end
-  if lines > 40 and not latex then
+    if latex or lines <= 40 then return tbl end
     return {pandoc.RawBlock("typst", "#[#show figure: set block(breakable: true)"), tbl, pandoc.RawBlock("typst", "]")}
-  elseif lines > 40 or not latex then return tbl end
+  end
   local parts = {"\\begin{table}\n\\centering\\small\n\\caption{", pandoc.utils.blocks_to_inlines(tbl.caption.long),
     ("}\\label{%s}\n\\begin{tabular}{@{}%s@{}}\n\\toprule\n"):format(tbl.identifier, table.concat(specs))}
   for r, row in ipairs(rows) do
