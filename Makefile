@@ -56,7 +56,8 @@ docs: setup ## the course as a website, in _docs (needs Quarto)
 	@cp -r nbs/images _proc && cd _proc && quarto render --no-cache
 	@rm -rf _docs && mv _proc/_docs _docs && echo "The website is in _docs/index.html"
 
-sync: setup ## after changing a notebook: export, clean, twins, README
+sync: setup ## after changing a notebook: Colab links, export, clean, twins, README
+	@$(BIN)/python tools/colab.py
 	@$(BIN)/nbdev_clean
 	@$(BIN)/nbdev_export
 	@$(BIN)/jupytext --quiet --from nbs//ipynb --to nbs_py//py:percent $(NOTEBOOKS)

@@ -18,7 +18,7 @@ setup(
     author=cfg["author"],
     author_email=cfg["author_email"],
     license="Apache-2.0",
-    url=f"https://github.com/{cfg['user']}/{cfg['repo']}",
+    url=f"https://github.com/{cfg['user']}/{cfg['repo']}" if cfg["user"] else None,
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Education",

@@ -2,8 +2,8 @@
 
 d = { 'settings': { 'branch': 'main',
                 'doc_baseurl': '/genlab',
-                'doc_host': 'https://genlab.github.io',
-                'git_url': 'https://github.com/genlab/genlab',
+                'doc_host': 'https://.github.io',
+                'git_url': 'https://github.com//genlab',
                 'lib_path': 'genlab'},
   'syms': { 'genlab.augment': { 'genlab.augment._colour': ('few_images.html#_colour', 'genlab/augment.py'),
                                 'genlab.augment._cutout': ('few_images.html#_cutout', 'genlab/augment.py'),

@@ -18,21 +18,9 @@
 # > Images as one uint8 tensor: data sets by name, batches in a seeded order, grids to look at
 #
 # A generative model learns a distribution from examples, so everything starts with a pile of examples. Here a data set is the simplest thing that can hold one: **a single tensor of bytes** of shape (N, channels, height, width), with a label for each image where somebody wrote one down. There are no file handles, no per-image Python objects and no worker processes; a batch is a slice. That is enough for everything up to a few million small images, and it is fast: the comparison with the usual loader stands at the end of this notebook.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/00_data.ipynb)
 
 # %%
 #| default_exp data
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH

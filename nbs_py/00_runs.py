@@ -20,21 +20,9 @@
 # The student reports behind this course were made by hand: report 000 looked at its GAN after 1, 5, 20 and 50 epochs, and pasted pictures into a document. Much of the trouble of such work is bookkeeping: which picture belongs to which setting, what was the seed, and what now, if the notebook crashes at epoch 43?
 #
 # Here the bookkeeping is done once. A **run** is a model, a data set, hyperparameters and a seed, but *not* a number of epochs. It has a folder. Asking for 5 epochs and then for 20 continues where the first stopped, and the result is the same, bit for bit on the CPU, as training 20 at once. That also holds after a crash at any moment.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/00_runs.ipynb)
 
 # %%
 #| default_exp runs
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 epochs = 3  # how long the small example at the end trains

@@ -22,21 +22,9 @@
 # In a **generative adversarial network** ([Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)) the painter is the **generator** $G$, a network that turns random numbers $z\sim\mathcal N(0,I)$, the *latent*, into an image $G(z)$; the expert is the **discriminator** $D$, which turns an image $x$ into a probability $D(x)$ that it is real. This notebook builds the deep convolutional version, DCGAN ([Radford et al. 2016](https://arxiv.org/abs/1511.06434)), trains it, and measures it.
 #
 # Change the parameters below (`dataset` and `epochs` to begin with; the others are explained on the way) and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`. Two notebooks go on from here: [01b_mode_collapse](01b_mode_collapse.ipynb), on generators that draw only part of what there is, and [01c_few_images](01c_few_images.ipynb), on training with few images.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/01_gan.ipynb)
 
 # %%
 #| default_exp gan
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH

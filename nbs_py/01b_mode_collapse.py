@@ -18,21 +18,9 @@
 # > Eight points on a ring, and a generator that finds only some of them: collapse made to happen, its cures on the same seeds, and how to see it in images
 #
 # A generator that always draws the same perfect seven fools a discriminator for a while. Data with several *modes*, regions where images are frequent, invite that: the generator may keep to a few of them. That is **mode collapse**. Report 001, one of the student reports behind this course, names two cures, the Wasserstein GAN and the unrolled GAN ([01_gan](01_gan.ipynb) explains both), and did not try them. We do, first where one can see everything: in two dimensions.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/01b_mode_collapse.ipynb)
 
 # %%
 #| default_exp collapse
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 seeds = 5  # trainings of each kind

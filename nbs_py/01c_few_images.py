@@ -18,21 +18,9 @@
 # > A GAN with a hundred training images: how the discriminator learns them by heart, and how augmentation keeps it from that
 #
 # A GAN wants many images. With few, the discriminator has an easier way to win than to learn what digits look like: it remembers the training images. From then on everything else is fake to it, however good, and what it tells the generator is worth nothing. The usual remedy for few images is *augmentation*: flip, shift and tint them, so that none looks the same twice. Report 001, one of the student reports behind this course, found that its GAN did not train without. This notebook, which goes on from [01_gan](01_gan.ipynb), shows what to augment, and what goes wrong if one augments the wrong thing.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/01c_few_images.ipynb)
 
 # %%
 #| default_exp augment
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH

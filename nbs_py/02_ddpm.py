@@ -22,21 +22,9 @@
 # Where a GAN plays two networks against each other, this is plain regression: one network, one squared error, and a loss that goes down. The theory is worked out and checked in [02_ddpm_theory](02_ddpm_theory.ipynb); the network is opened up in [03_unet](03_unet.ipynb). Here it is trained and made to draw - in 20 steps instead of a thousand.
 #
 # Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50`.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/02_ddpm.ipynb)
 
 # %%
 #| default_exp ddpm
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH

@@ -22,21 +22,9 @@
 # A **diffusion model** ([Sohl-Dickstein et al. 2015](https://arxiv.org/abs/1503.03585), [Ho et al. 2020](https://arxiv.org/abs/2006.11239)) does this with images. It mixes them with noise in a thousand small steps, learns to undo one small step, and makes new images by starting from noise and undoing a thousand. The network comes in [02_ddpm](02_ddpm.ipynb). Here is everything around it: what is known before anything is learnt.
 #
 # Equations (1) to (12) are numbered as in report 001, one of the student reports that [this course](index.ipynb) grew out of; it follows [Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672), and its order is not ours. Each is derived, written as a few lines of code in float64, and tested against something that does not use it: a simulation, or adding up over a fine grid. One of the twelve does not pass.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/02_ddpm_theory.ipynb)
 
 # %%
 #| default_exp diffusion
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # whose images drown in noise below

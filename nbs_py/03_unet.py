@@ -20,21 +20,9 @@
 # A denoiser gets an image and returns an image of the same size. To tell noise from digit it must see the whole digit, hence low resolution, where a few convolutions reach from edge to edge. To say what the noise is *at each pixel* it needs full resolution. A **U-Net** ([Ronneberger et al. 2015](https://arxiv.org/abs/1505.04597)) has both: it goes down, works on a small version, comes up again, and on the way up every stage gets a copy of what the stage of its size saw on the way down (a **skip connection**).
 #
 # There are two of them here. `SeedUNet` is what report 003 describes, one of the student reports that [this course](index.ipynb) grew out of, so that its results can be repeated. `UNet` is what a few years of practice have made of it. [02_ddpm](02_ddpm.ipynb) trains either.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/03_unet.ipynb)
 
 # %%
 #| default_exp unet
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 ablation_epochs = 4  # passes over the digits for each variant with a part left out

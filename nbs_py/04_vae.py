@@ -20,21 +20,9 @@
 # A GAN ([01_gan](01_gan.ipynb)) makes images but cannot say how probable a given image is; a diffusion model ([02_ddpm](02_ddpm.ipynb)) can bound that probability, at the price of many steps. The **variational autoencoder** ([Kingma and Welling 2014](https://arxiv.org/abs/1312.6114)) makes an image in a single step and bounds its probability, too. It is stable to train, has a loss that means something, and a latent space to walk in: each image belongs to a few numbers, and each choice of numbers to an image. Its samples are the blurriest of the three; we shall see why, and what helps.
 #
 # Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/04_vae.ipynb out.ipynb -p dataset mnist -p epochs 20`.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/04_vae.ipynb)
 
 # %%
 #| default_exp vae
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH

@@ -20,21 +20,9 @@
 # A generative model is good if its images could have come from the data. That is a statement about two *distributions*. Of each we hold a set of images; one generated image is called a *sample*. The Frechet Inception Distance (FID, [Heusel et al. 2017](https://arxiv.org/abs/1706.08500)) compares them in three steps: map each image to a *feature vector* (what a late layer of a classifier, Inception, says about it), describe each pile by the mean and covariance of its features, and measure the distance between the two Gaussians that have these moments.
 #
 # Report 000, one of the student reports that [this course](index.ipynb) grew out of, computed FIDs of 1.186e80, 1.297e109 and -3.752e92, found that "it is impossible to carry out an analysis", and went on with the FID of one image against one image. A squared distance cannot be negative, let alone that large. At the end of this notebook you know what most likely happened, how sure one can be of a distance, and what other measures see that it does not.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/05_fid.ipynb)
 
 # %%
 #| default_exp fid
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # for the floor and the classifier below

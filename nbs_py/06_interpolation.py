@@ -20,21 +20,9 @@
 # All three models of this course turn normally distributed noise into an image: a GAN ([01_gan](01_gan.ipynb)) and a VAE ([04_vae](04_vae.ipynb)) from a short vector $z$, a diffusion model ([02_ddpm](02_ddpm.ipynb)) from noise as large as the image. Take two such noises and go from one to the other, and look at the images on the way. If a model has only memorised its training images, one expects the path to jump from one to the next; if it has learned what images are *made of*, one image turns into the other. Report 001, one of the student reports that [this course](index.ipynb) grew out of, did this for its GAN with a straight line. Here all models do it, and the smoothness gets a number.
 #
 # The notebook walks through finished runs. Where there is none it trains a small one, and says so.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/06_interpolation.ipynb)
 
 # %%
 #| default_exp interpolation
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, celeba, hf:REPO or folder:PATH

@@ -20,21 +20,9 @@
 # A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake, which makes only what is missing, has papermill execute the notebooks with these values (`report/Snakefile`). Then this module reads what they left on disk and writes **fragments**: files with tables and figures, which `report/report.qmd` includes. Every result in the PDF comes from a run's `metrics.json` or `history.csv`; none is typed.
 #
 # A run that failed or was never made is a dash in the tables, with a note that says why. It does not stop the report.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/07_report.ipynb)
 
 # %%
 #| default_exp report
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 profile = "quick"  # a file in report/profiles

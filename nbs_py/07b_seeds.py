@@ -18,21 +18,9 @@
 # > What five student reports found, and what the same models find here: tables with both numbers side by side, and the figures that the reports had
 #
 # The profile `seeds` has a row for each run of the five reports that this course began with; a row's `published` holds what the report says it found. `make report PROFILE=seeds` executes them and makes a PDF with a section a report (`report/seeds.qmd`). Most of its tables and figures are those of every report of ours ([07_report](07_report.ipynb)), made from the runs of one report only. This notebook adds the few that are special.
-#
-# [Open in Colab](https://colab.research.google.com/github/genlab/genlab/blob/main/nbs/07b_seeds.ipynb)
 
 # %%
 #| default_exp seeds
-
-# %%
-#| hide
-import os
-import subprocess
-import sys
-
-if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/genlab/genlab && pip install -q ./genlab", shell=True, check=True)
-    os.chdir("genlab")
 
 # %% tags=["parameters"]
 epochs = 20  # of the tiny GANs that show what is made of the reports' runs

@@ -50,7 +50,7 @@
 # | [07_report](07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF | 10 |
 # | [07b_seeds](07b_seeds.ipynb) | `genlab.seeds` | the five reports again, with what they printed beside what is measured here | 18 |
 #
-# The seconds are those that `nbdev_test` takes on one core of an Intel Xeon, two notebooks side by side (a few cells of 03_unet and 05_fid, which train more than the rest, are left out there). Each notebook can also be read on its own, ends with exercises and their solutions (folded), and has a link that opens it in Colab. `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+# The seconds are those that `nbdev_test` takes on one core of an Intel Xeon, two notebooks side by side (a few cells of 03_unet and 05_fid, which train more than the rest, are left out there). Each notebook can also be read on its own and ends with exercises and their solutions (folded). `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
 # ## Running a notebook with other parameters
 #

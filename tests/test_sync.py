@@ -5,11 +5,15 @@ import json
 import re
 import shutil
 import subprocess
-from configparser import ConfigParser
+import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import ROOT, command
+
+sys.path.insert(0, str(ROOT / "tools"))
+from colab import connect, read_settings  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
 ADVICE = "run `make sync`"
@@ -88,15 +92,34 @@ def test_links_between_notebooks_resolve(notebook):
     assert not [link for link in re.findall(r"\]\(([^)#:\s]+)\)", text) if not (notebook.parent / link).exists()]
 
 
-def test_each_notebook_opens_in_colab_and_is_in_the_sidebar():
-    settings = ConfigParser()
-    settings.read(ROOT / "settings.ini")
-    home = "{user}/{repo}/blob/{branch}/nbs".format(**settings["DEFAULT"])
-    cells = {p.name: ["".join(c["source"]) for c in json.loads(p.read_text())["cells"]] for p in NOTEBOOKS}
-    cells.pop("index.ipynb")
-    assert all(f"(https://colab.research.google.com/github/{home}/{name})" in texts[0] for name, texts in cells.items())
-    assert len({texts[2] for texts in cells.values()}) == 1 and "google.colab" in cells["01_gan.ipynb"][2], "the cell that installs genlab"
-    assert set(re.findall(r"\w+\.ipynb", (ROOT / "nbs" / "sidebar.yml").read_text())) == {*cells, "index.ipynb"}
+@pytest.mark.parametrize("notebook", [p for p in NOTEBOOKS if p.stem != "index"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("user", ["", "somebody"])
+def test_colab_links_are_those_of_the_owner_in_the_settings(notebook, user):
+    "No owner: neither link nor clone, in no notebook. One: both, to the owner's repository. `make sync` leaves a notebook as it is."
+    read = lambda: nbformat.read(notebook, as_version=4)
+    settings, given, committed = read_settings(), read(), read()
+    connect(committed, notebook.name, settings)
+    assert nbformat.writes(committed) == nbformat.writes(read()), ADVICE
+    connect(given, notebook.name, settings | {"user": user})
+    addresses = re.findall(r"https://(?:colab.research.google.com/)?github(?:.com)?/[^)\s\"]+", "".join(c.source for c in given.cells[:3]))
+    home = f"github/somebody/genlab/blob/main/nbs/{notebook.name}"
+    assert addresses == ([f"https://colab.research.google.com/{home}", "https://github.com/somebody/genlab"] if user else [])
+    assert ("git clone" in "".join(c.source for c in given.cells)) == bool(user)
+    connect(given, notebook.name, settings)
+    assert nbformat.writes(given) == nbformat.writes(read()), "and back again"
+
+
+def test_nothing_points_to_a_repository_of_no_owner():
+    "Also in what is not a notebook: no address of a repository of ours stands anywhere but in the settings."
+    files = subprocess.run(["git", "ls-files", "*.py", "*.ipynb", "*.md", "*.toml", "*.ini", "*.yml", "*.qmd"], cwd=ROOT, capture_output=True, text=True)
+    repo = read_settings()["repo"]
+    address = re.compile(rf"github(\.com|usercontent\.com)?/\w[\w-]*/{repo}\b|\w\.github\.io/{repo}")
+    texts = {f: (ROOT / f).read_text() for f in files.stdout.split() if (ROOT / f).exists() and not f.startswith("tests/")}
+    assert texts and not [f for f, text in texts.items() if address.search(text)]
+
+
+def test_each_notebook_is_in_the_sidebar():
+    assert set(re.findall(r"\w+\.ipynb", (ROOT / "nbs" / "sidebar.yml").read_text())) == {p.name for p in NOTEBOOKS}
 
 
 def test_the_lock_names_no_index_and_has_hashes():
