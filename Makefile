@@ -11,7 +11,7 @@ SNAKEMAKE_FLAGS = -s report/Snakefile --cores $(CORES) --keep-going --rerun-inco
 RUNS := $(or $(GENLAB_RUNS),$(if $(filter published,$(PROFILE)),report/results,runs$(if $(filter-out 1,$(SCALE)),/scale-$(SCALE))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab tex notebooks docs sync readme check lock
+.PHONY: help setup report test lab tex notebooks docs sync results readme check lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ sync: setup ## after changing a notebook: Colab links, export, clean, twins, REA
 	@$(BIN)/nbdev_export
 	@$(BIN)/jupytext --quiet --from nbs//ipynb --to nbs_py//py:percent $(NOTEBOOKS)
 	@$(MAKE) --no-print-directory readme
+
+results: setup ## after a change of report/results: the table and the picture on the README's first page
+	@GENLAB_RUNS=report/results $(BIN)/python tools/results.py
+	@$(MAKE) --no-print-directory sync
 
 readme: setup
 	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir $(README_DIR) --output README nbs/index.ipynb

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from conftest import ROOT, command
 from papermill import inspect_notebook
 
 from genlab.data import LOADERS, load_dataset
+
+sys.path.insert(0, str(ROOT / "tools"))
+from results import MARKS, glance  # noqa: E402
 
 README = (ROOT / "README.md").read_text()
 LINES = [line.strip().partition("  #")[0].strip() for line in README.splitlines() if line.startswith("    ")]
@@ -43,6 +47,13 @@ def test_genlab_metrics_lines(line, tmp_path):
     reference = "digits" if reference in LOADERS else tmp_path / "reference.npz"
     done = command("genlab_metrics", tmp_path / "samples.npz", reference, *(o.replace("fid", "fd_lenet") for o in options), "--classifier", "digits")
     assert done.returncode == 0 and "fd_lenet" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_results_on_the_first_page_are_those_of_the_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLAB_RUNS", str(ROOT / "report" / "results"))
+    shown = README.partition(MARKS[0])[2].partition(MARKS[1])[0]
+    assert shown.strip() == glance(tmp_path), "run `make results`"
+    assert len(re.findall(r"\d\(\d+\)", shown)) >= 3 and "images/results.png" in README
 
 
 def test_the_ten_lines_of_python(runs_folder):
