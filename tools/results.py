@@ -4,7 +4,6 @@
 """
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
