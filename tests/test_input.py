@@ -13,7 +13,7 @@ from conftest import command, needs_mnist
 from PIL import Image
 
 import genlab.data
-from genlab.data import epoch_batches, load_dataset
+from genlab.data import epoch_batches, fingerprint, load_dataset
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
 from genlab.fid import LeNet, load_lenet
 from genlab.gan import GANConfig, run_gan
@@ -272,6 +272,15 @@ def test_a_changed_folder_is_converted_again(pictures):
     load_dataset(f"folder:{pictures}", size=16)
     Image.new("RGB", (20, 20), (1, 2, 3)).save(pictures / "0.png")
     assert load_dataset(f"folder:{pictures}", size=16).images[0, :, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_fingerprint_is_that_of_the_content(pictures):
+    "The same for images on disk and in memory; another one when an image is replaced, at the same size and number."
+    before = load_dataset(f"folder:{pictures}", size=16)
+    assert fingerprint(before) == fingerprint(before.pick(slice(None))) == fingerprint(before._replace(images=before.images.clone()))
+    Image.new("RGB", (30, 60), (1, 2, 3)).save(pictures / "0.png")
+    after = load_dataset(f"folder:{pictures}", size=16)
+    assert after.images.shape == before.images.shape and fingerprint(after) != fingerprint(before)
 
 
 def test_a_gan_on_a_folder_without_labels(pictures, runs_folder):
