@@ -50,6 +50,7 @@ from genlab.data import (
     check_dataset,
     derive_seed,
     epoch_batches,
+    find_modes,
     load_dataset,
     progress,
     show_grid,
@@ -795,10 +796,11 @@ def _read_folder(folder: Path) -> torch.Tensor:
     "The images of a folder in the order of their names, uint8 (N, C, H, W); grey if all are. ValueError for several sizes or none."
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
     images, skipped = {}, 0
+    modes = find_modes(lambda path=path: Image.open(path) for path in paths)
     for path in progress(paths, f"reading {folder.name}", "image"):
         try:
             with Image.open(path) as image:
-                images[path] = to_square(image, None, grey=False)
+                images[path] = to_square(image, None, grey=False, white=modes.get(image.mode))
         except BROKEN:
             skipped += 1
             continue

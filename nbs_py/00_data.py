@@ -223,11 +223,14 @@ def cache_dir(*parts: str) -> Path:
 
 # %%
 #| export
+SILENCE = 30  # seconds without a word after which a server is given up
+
+
 @contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    "Connections that are opened here give up after so many seconds of silence."
+def _patience() -> Iterator[None]:
+    "Connections that are opened here are given up after `SILENCE`."
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(SILENCE)
     try:
         yield
     finally:
@@ -245,10 +248,10 @@ def _lock(path: Path):
 def _download(url: str, file: Path, md5: str) -> str:
     "Put what a URL has into a file. Returns an empty string, or what went wrong."
     try:
-        with _patience(30):
+        with _patience():
             download_url_to_file(url, file, progress=sys.stderr.isatty())
     except (OSError, ValueError, HTTPException) as problem:  # no network, no such file, disk full; no URL; no sensible answer
-        return str(problem) or type(problem).__name__
+        return " ".join(str(problem).split()) or type(problem).__name__
     return "" if check_integrity(file, md5) else f"damaged: another MD5 sum than {md5}"
 
 

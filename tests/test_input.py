@@ -1,10 +1,14 @@
 """Bad input: one sentence that names what is wrong, early, and nothing on disk is harmed."""
 
+import errno
 import gzip
 import hashlib
+import io
 import os
 import shutil
+import socket
 import struct
+import threading
 import warnings
 import zlib
 
@@ -17,7 +21,7 @@ from PIL import Image
 import genlab.data
 from genlab.data import epoch_batches, fingerprint, load_dataset, to_square
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
-from genlab.fid import LeNet, load_lenet
+from genlab.fid import LeNet, load_images, load_lenet
 from genlab.gan import GANConfig, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
 from genlab.vae import VAEConfig, run_vae
@@ -133,6 +137,18 @@ def test_classes_of_images_without_labels(pictures):
         make_network(DDPMConfig(widths=[8], conditional=True), load_dataset(f"folder:{pictures}", size=16))
 
 
+@pytest.mark.parametrize("Config", [GANConfig, DDPMConfig])
+def test_classes_of_which_there_is_no_training_image(tmp_path, cache, Config):
+    "Said before training; who does not ask for classes may train."
+    few = dict(subset=3, metrics=[])
+    with pytest.raises(ValueError, match="conditional: there is no training image of [0-9, ]+, so nobody could learn to draw one"):
+        Config(conditional=True, **few | ({"norm": "layer"} if Config is GANConfig else {})).training_set()
+    assert len(Config(**few).training_set().images) == 3
+    name = hub_set(tmp_path / "hub", [png(50 + i) for i in range(20)], [0] * 20)
+    with pytest.raises(ValueError, match="conditional: there is no training image of dog"):
+        Config(conditional=True, dataset=name, size=16).training_set()
+
+
 def test_papermill_fails_early(tmp_path, runs_folder):
     done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", "ten", "--no-progress-bar")
     assert done.returncode != 0 and done.stderr.strip().splitlines()[-1].startswith("ValueError: epochs: 'ten' should be")
@@ -195,6 +211,83 @@ def test_a_damaged_mirror_is_refused(mirror, tmp_path):
     (tmp_path / "mirror" / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"not this")
     with pytest.raises(RuntimeError, match="damaged: another MD5 sum .*digits.*needs no download"):
         load_dataset("mnist")
+
+
+def serve(answer):
+    "A URL at which every request is answered with these bytes; None: the connection is taken, and nothing is said."
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def loop():
+        taken = []
+        while True:
+            try:
+                taken.append(listening.accept()[0])
+            except OSError:  # closed
+                return
+            if answer is not None:
+                taken[-1].recv(4096)
+                taken[-1].sendall(answer)
+                taken[-1].close()
+
+    threading.Thread(target=loop, daemon=True).start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"220 ftp.example.org ready\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nabc",
+        b"HTTP/1.1 301 Moved\r\nLocation: http://two words/\r\n\r\n",
+        b"HTTP/1.1 503 Later\r\n\r\n",
+    ],
+)
+def test_a_server_that_does_not_serve(mirror, cache, monkeypatch, answer):
+    "The next mirror is tried; if there is none, one sentence says what was wrong."
+    monkeypatch.setattr(genlab.data, "SILENCE", 0.3)
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.data.DOWNLOADS["mnist"][1]
+    monkeypatch.setenv("GENLAB_MIRROR", serve(answer))
+    with pytest.raises(RuntimeError, match=r"could not be had from http://127.*/mnist/ \(.+\); put it into") as error:
+        load_dataset("mnist")
+    assert "\n" not in str(error.value) and not list(cache.rglob("*.partial"))
+    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([good], sums))
+    assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror)) and socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize("url", ["http://local host/", "http://127.0.0.1:port/", "nonsense", "gopher://127.0.0.1/", "http://[::1", "file:///no such place"])
+def test_a_mirror_that_is_no_address(mirror, monkeypatch, url):
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.data.DOWNLOADS["mnist"][1]
+    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([good], sums))
+    monkeypatch.setenv("GENLAB_MIRROR", url)
+    assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror))
+
+
+def test_a_cache_that_can_only_be_read(mirror, cache, tmp_path, monkeypatch):
+    "What is in it is used, though no lock can be had there; what is not gives one sentence."
+    draw(tmp_path / "set", *spread("cat", "dog"))
+    load = lambda split: (load_dataset("mnist", split), load_dataset(f"folder:{tmp_path / 'set'}", split, 16))
+    before = [data.images.clone() for data in load("train")]
+    for lock in cache.rglob("*.lock"):
+        lock.unlink()
+    monkeypatch.setattr(genlab.data, "FileLock", not_allowed)
+    for old, new in zip(before, load("train"), strict=True):
+        assert torch.equal(old, new.images)
+    for name in ("mnist", f"folder:{tmp_path / 'set'}"):
+        with pytest.raises(OSError, match="GENLAB_CACHE: .* cannot be written .*Permission denied.*set it to a folder that can be"):
+            load_dataset(name, "test", 16)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GENLAB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OSError, match="GENLAB_CACHE: .* cannot be made .*set it to a folder"):
+        load_dataset("mnist")
+
+
+def not_allowed(path):
+    "What FileLock does in a folder, or with a file, that is somebody else's (the tests may run as root, to whom all is allowed)."
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 def test_no_network_and_no_mirror(cache, monkeypatch, mirror):
@@ -380,6 +473,13 @@ def test_other_colour_modes(tmp_path, cache):
     assert (train[:, :, 0, 0].float() - torch.tensor([200.0, 30, 40])).abs().max() <= 4
 
 
+def test_a_measured_folder_has_one_white(tmp_path):
+    "Bright and dark images of 12 bits keep their brightness when a folder of them is measured."
+    for i, value in enumerate([4095, 1000, 100]):
+        Image.fromarray(np.full((20, 20), value, np.uint16)).save(tmp_path / f"{i}.png")
+    assert load_images(tmp_path)[:, 0, 0, 0].tolist() == [255, 62, 6]
+
+
 def test_a_palette_of_greys_is_grey(tmp_path, cache):
     for i in range(10):
         Image.fromarray(np.full((20, 20), 10 * i, np.uint8)).convert("P").save(tmp_path / f"{i}.gif")
@@ -543,6 +643,54 @@ def test_a_fingerprint_is_that_of_the_content(pictures):
     Image.new("RGB", (30, 60), (1, 2, 3)).save(pictures / "0.png")
     after = load_dataset(f"folder:{pictures}", size=16)
     assert after.images.shape == before.images.shape and fingerprint(after) != fingerprint(before)
+
+
+def hub_set(folder, images, labels):
+    "A data set of the Hub's library, saved in a folder: images as files or None, labels as numbers or None."
+    hub = pytest.importorskip("datasets")
+    hub.disable_progress_bars()
+    features = hub.Features({"picture": hub.Image(), "kind": hub.ClassLabel(names=["cat", "dog"])})
+    rows = {"picture": [image and {"bytes": image, "path": None} for image in images], "kind": labels}
+    hub.Dataset.from_dict(rows, features=features).save_to_disk(folder)
+    return f"hf:{folder}"
+
+
+def png(level, mode="L"):
+    file = io.BytesIO()
+    Image.new(mode, (16, 16), level).save(file, "png")
+    return file.getvalue()
+
+
+def test_the_hub_with_images_and_labels_that_are_missing(tmp_path, cache):
+    "They are skipped and counted, and the other labels are kept."
+    images, labels = [png(50 + i) for i in range(20)], [i % 2 for i in range(20)]
+    images[0], images[2], labels[4], labels[5] = None, b"broken", None, -1
+    name = hub_set(tmp_path / "hub", images, labels)
+    with pytest.warns(UserWarning, match="4 of 18 files are not readable images"):
+        train = load_dataset(name, size=16)
+    assert train.images.shape == (14, 1, 16, 16) and train.classes == ["cat", "dog"]
+    for level, label in zip((train.images[:, 0, 0, 0] - 50).tolist(), train.labels.tolist(), strict=True):
+        assert label == level % 2
+
+
+def test_the_hub_with_secret_labels(tmp_path, cache):
+    name = hub_set(tmp_path / "hub", [png(50 + i) for i in range(20)], [-1] * 20)
+    assert load_dataset(name, size=16).labels is None and len(load_dataset(name, size=16).images) == 18
+
+
+def test_the_hub_colours_are_those_of_both_splits(tmp_path, cache):
+    name = hub_set(tmp_path / "hub", [png(50) if i % 10 != 9 else png((50, 90, 90), "RGB") for i in range(20)], [0, 1] * 10)
+    assert [load_dataset(name, split, 16).images.shape[1] for split in ("train", "test")] == [3, 3]
+
+
+@pytest.mark.parametrize("held_out", ["test", "validation", "valid", "val", "dev"])
+def test_the_hub_s_splits(tmp_path, cache, held_out):
+    hub = pytest.importorskip("datasets")
+    for i, split in enumerate(("train", held_out)):
+        hub_set(tmp_path / split, [png(50 + i)] * 3, [0, 1, 0])
+    parts = {split: hub.load_from_disk(str(tmp_path / split)) for split in ("train", held_out)}
+    hub.DatasetDict(parts).save_to_disk(tmp_path / "both")
+    assert load_dataset(f"hf:{tmp_path / 'both'}", "test", 16).images[:, 0, 0, 0].tolist() == [51] * 3
 
 
 def test_a_gan_on_a_folder_without_labels(pictures, runs_folder):
