@@ -559,32 +559,32 @@ def image_files(top: str) -> list[list]:
 
 
 # %% [markdown]
-# The two rules work on the names of the folders in which an image lies. Folders that hold everything, such as the one that an archive unpacks into, are passed through first.
+# The two rules work on the folders that images lie in, as paths below the top. Folders that hold everything, such as the one that an archive unpacks into, are passed through first.
 
 # %%
 #| export
 HELD_OUT = ("test", "testing", "eval", "evaluation", "val", "valid", "validation", "dev")
+Place = tuple[str | None, list[str], str]  # a folder: its split, if folders tell; its path below the split, in words; its path
 
 
-def _pass_through(found: list[tuple]) -> list[tuple]:
+def _pass_through(places: list[Place]) -> list[Place]:
     "Into the folder that holds all others, as long as there is one."
-    while len({folders[0] for _, folders, _ in found if folders}) == 1:
-        found = [(split, folders[1:], file) for split, folders, file in found]
-    return found
+    while len({below[0] for _, below, _ in places if below}) == 1:
+        places = [(split, below[1:], folder) for split, below, folder in places]
+    return places
 
 
-def _by_split(files: list[list], root: str) -> list[tuple]:  # (split or None, names of the folders around it, file)
-    "To which split each file belongs, if the folders say so."
-    folders_of = lambda file: file[0][len(root) :].strip(os.sep).split(os.sep)[:-1]
-    found = _pass_through([(None, folders_of(file), file) for file in files])
-    meaning = lambda folder: folder.lower().rstrip("0123456789 _-").replace("training", "train")
-    named = [(meaning(folders[0]), folders[1:], file) for _, folders, file in found if folders]
+def _find_splits(folders: Iterable[str], root: str) -> list[Place]:
+    "To which split each folder belongs; those beside the splits are left out."
+    places = _pass_through([(None, folder[len(root) :].strip(os.sep).split(os.sep) if folder != root else [], folder) for folder in folders])
+    meaning = lambda name: name.lower().rstrip("0123456789 _-").replace("training", "train")
+    named = [(meaning(below[0]), below[1:], folder) for _, below, folder in places if below]
     names = {name for name, *_ in named}
     held_out = next((name for name in HELD_OUT if name in names), None)
     if "train" not in names or not held_out:
-        return found
-    parts = {"train": "train", held_out: "test"}
-    return _pass_through([(parts[name], folders, file) for name, folders, file in named if name in parts])
+        return places
+    splits = {"train": "train", held_out: "test"}
+    return _pass_through([(splits[name], below, folder) for name, below, folder in named if name in splits])
 
 
 # %% [markdown]
@@ -594,18 +594,19 @@ def _by_split(files: list[list], root: str) -> list[tuple]:  # (split or None, n
 #| export
 def _folder_splits(root: Path) -> dict[str, list[tuple[str | None, list]]]:
     "Class (None: there are none) and file of the images of both splits. An error of one sentence where a split is empty."
-    found = _by_split(image_files(str(root)), str(root))
-    classes = {folders[0] for split, folders, _ in found if folders and split != "test"} or {None}
-    class_of = lambda folders: None if classes == {None} else folders[0] if folders else ""
-    kept = [(split, class_of(folders), file) for split, folders, file in found if class_of(folders) in classes]
-    out = [file[0] for _, folders, file in found if class_of(folders) not in classes]
-    told = f"{len(out)} of {len(found)} images, such as {out[0]}, lie in no class of the training images" if out else ""
+    files = image_files(str(root))
+    places = _find_splits({os.path.dirname(file[0]) for file in files}, str(root))
+    classes = {below[0] for split, below, _ in places if below and split != "test"} or {None}
+    place = {folder: (split, None if None in classes else below[0] if below else "") for split, below, folder in places}
+    used = [(*place[folder], file) for file in files if (folder := os.path.dirname(file[0])) in place]
+    out = [file[0] for _, label, file in used if label not in classes]
+    told = f"{len(out)} of {len(used)} images, such as {out and out[0]}, lie in no class of the training images"
     splits = {"train": [], "test": []}
-    for i, (split, label, file) in enumerate(kept):
+    for i, (split, label, file) in enumerate(row for row in used if row[1] in classes):
         splits[split or ("test" if i % 10 == 9 else "train")].append((label, file))
-    for split, files in splits.items():
-        if not files:
-            why = told or f"it takes one at least, or without train/ and test/ ten{_instead(root)}"
+    for split, part in splits.items():
+        if not part:
+            why = told if out else f"it takes one at least, or without train/ and test/ ten{_instead(root)}"
             raise ValueError(f"dataset: no images ({', '.join(ENDINGS)}) for the {split} split in {root}: {why}.")
     if out:
         warnings.warn(f"{root}: {told} and were left out.", stacklevel=5)
