@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DOWNLOADS', 'SILENCE', 'BROKEN', 'WIDE', 'GREY', 'VERSION', 'ENDINGS', 'OF_THE_SYSTEM', 'HELD_OUT', 'Place',
            'DIGIT_NAMES', 'FASHION_NAMES', 'LOADERS', 'CONVERTERS', 'to_model', 'to_image', 'progress', 'ImageSet',
-           'cache_dir', 'fetch', 'Source', 'find_modes', 'to_square', 'image_files', 'check_dataset', 'load_dataset',
-           'fingerprint', 'image_grid', 'show_grid', 'derive_seed', 'epoch_batches', 'take']
+           'cache_dir', 'cache_lock', 'fetch', 'Source', 'find_modes', 'to_square', 'image_files', 'check_dataset',
+           'load_dataset', 'fingerprint', 'image_grid', 'show_grid', 'derive_seed', 'epoch_batches', 'take']
 
 # %% ../nbs/00_data.ipynb #a46be976
 import gzip
@@ -35,7 +35,7 @@ import numpy as np
 import platformdirs
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch.hub import download_url_to_file
@@ -131,10 +131,10 @@ def _patience() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _lock(path: Path):
-    "One process at a time, in a `with`. OSError of one sentence where it cannot be had: a read-only folder, a file of somebody else's."
+def cache_lock(path: Path) -> AcquireReturnProxy:
+    "For `with`: one process at a time makes this file or folder of the cache. OSError of one sentence where the lock cannot be written."
     try:
-        return FileLock(path).acquire()
+        return FileLock(f"{path}.lock").acquire()
     except OSError as problem:
         raise OSError(f"GENLAB_CACHE: {path.parent} cannot be written ({problem}); set it to a folder that can be.") from problem
 
@@ -157,7 +157,7 @@ def fetch(name: str, file: str) -> Path:
     path, tried = cache_dir(name) / file, []
     if check_integrity(path, md5):
         return path
-    with _lock(path.parent / ".lock"):
+    with cache_lock(path):
         for mirror in mirrors:
             if check_integrity(path, md5):  # another process was faster
                 return path
@@ -192,7 +192,7 @@ def _load_cifar10(split: str) -> ImageSet:
     return ImageSet(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].long(), classes)
 
 # %% ../nbs/00_data.ipynb #87803ae3
-BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
+BROKEN = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)  # what PIL raises on files that are no images
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # PIL's modes of numbers that are not bytes
 GREY = ("1", "L", "LA", *WIDE)  # its modes without colour
 
@@ -326,7 +326,7 @@ def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]
     "The images of a source, from the cache; converted first if they are not there. `key` identifies them."
     cached = cache_dir("converted") / hashlib.sha256(json.dumps([VERSION, size, *key]).encode()).hexdigest()[:16]
     if not _intact(cached):
-        with _lock(Path(f"{cached}.lock")):
+        with cache_lock(cached):
             _fill(cached, what, size, source)
     facts = json.loads((cached / "facts.json").read_text())
     if facts["skipped"]:

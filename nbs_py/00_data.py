@@ -54,7 +54,7 @@ import numpy as np
 import platformdirs
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch.hub import download_url_to_file
@@ -237,10 +237,10 @@ def _patience() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _lock(path: Path):
-    "One process at a time, in a `with`. OSError of one sentence where it cannot be had: a read-only folder, a file of somebody else's."
+def cache_lock(path: Path) -> AcquireReturnProxy:
+    "For `with`: one process at a time makes this file or folder of the cache. OSError of one sentence where the lock cannot be written."
     try:
-        return FileLock(path).acquire()
+        return FileLock(f"{path}.lock").acquire()
     except OSError as problem:
         raise OSError(f"GENLAB_CACHE: {path.parent} cannot be written ({problem}); set it to a folder that can be.") from problem
 
@@ -268,7 +268,7 @@ def fetch(name: str, file: str) -> Path:
     path, tried = cache_dir(name) / file, []
     if check_integrity(path, md5):
         return path
-    with _lock(path.parent / ".lock"):
+    with cache_lock(path):
         for mirror in mirrors:
             if check_integrity(path, md5):  # another process was faster
                 return path
@@ -317,7 +317,7 @@ def _load_cifar10(split: str) -> ImageSet:
 
 # %%
 #| export
-BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
+BROKEN = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)  # what PIL raises on files that are no images
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # PIL's modes of numbers that are not bytes
 GREY = ("1", "L", "LA", *WIDE)  # its modes without colour
 
@@ -486,7 +486,7 @@ def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]
     "The images of a source, from the cache; converted first if they are not there. `key` identifies them."
     cached = cache_dir("converted") / hashlib.sha256(json.dumps([VERSION, size, *key]).encode()).hexdigest()[:16]
     if not _intact(cached):
-        with _lock(Path(f"{cached}.lock")):
+        with cache_lock(cached):
             _fill(cached, what, size, source)
     facts = json.loads((cached / "facts.json").read_text())
     if facts["skipped"]:

@@ -21,7 +21,7 @@ from PIL import Image
 import genlab.data
 from genlab.data import epoch_batches, fingerprint, load_dataset, to_square
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
-from genlab.fid import LeNet, load_images, load_lenet
+from genlab.fid import EXTRACTORS, LeNet, cached_features, load_images, load_lenet
 from genlab.gan import GANConfig, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
 from genlab.vae import VAEConfig, run_vae
@@ -270,12 +270,16 @@ def test_a_cache_that_can_only_be_read(mirror, cache, tmp_path, monkeypatch):
     "What is in it is used, though no lock can be had there; what is not gives one sentence."
     draw(tmp_path / "set", *spread("cat", "dog"))
     load = lambda split: (load_dataset("mnist", split), load_dataset(f"folder:{tmp_path / 'set'}", split, 16))
-    before = [data.images.clone() for data in load("train")]
+    features = lambda split: cached_features(EXTRACTORS["lenet"]("digits", 16), load_dataset("digits", split).images[:20])
+    before, kept = [data.images.clone() for data in load("train")], features("train")
     for lock in cache.rglob("*.lock"):
         lock.unlink()
     monkeypatch.setattr(genlab.data, "FileLock", not_allowed)
     for old, new in zip(before, load("train"), strict=True):
         assert torch.equal(old, new.images)
+    assert torch.equal(features("train"), kept)
+    with pytest.raises(OSError, match="GENLAB_CACHE: .*features cannot be written .*Permission denied"):
+        features("test")
     for name in ("mnist", f"folder:{tmp_path / 'set'}"):
         with pytest.raises(OSError, match="GENLAB_CACHE: .* cannot be written .*Permission denied.*set it to a folder that can be"):
             load_dataset(name, "test", 16)
