@@ -89,8 +89,13 @@ class RunConfig(BaseModel):
         return subset
 
     def training_set(self) -> ImageSet:
-        "The images that this run learns from."
-        return take(load_dataset(self.dataset, "train", self.size), self.subset, self.seed)
+        "The images that this run learns from. ValueError if it is to draw a class of which there are none."
+        data = take(load_dataset(self.dataset, "train", self.size), self.subset, self.seed)
+        if getattr(self, "conditional", False) and data.labels is not None:
+            absent = [name for name, n in zip(data.classes, torch.bincount(data.labels, minlength=len(data.classes)), strict=True) if not n]
+            if absent:
+                raise ValueError(f"conditional: there is no training image of {', '.join(absent[:9])}, so nobody could learn to draw one.")
+        return data
 
     @property
     def hash(self) -> str:

@@ -36,11 +36,16 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import tarfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +54,7 @@ import numpy as np
 import platformdirs
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch.hub import download_url_to_file
@@ -206,12 +211,52 @@ DOWNLOADS = {
 def cache_dir(*parts: str) -> Path:
     "A folder for what can be had again: below `GENLAB_CACHE`, or the platform's user cache."
     folder = Path(os.environ.get("GENLAB_CACHE") or platformdirs.user_cache_dir("genlab"), *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise OSError(f"GENLAB_CACHE: {folder} cannot be made ({problem}); set it to a folder that can be written.") from problem
     return folder
 
 
 # %% [markdown]
-# `fetch` looks there first, then tries one server after the other. A lock makes a second process wait while the first downloads. If all fails, the error says what was tried, and what to do.
+# `fetch` looks there first, then tries one server after the other. A server that says nothing for half a minute is given up. A lock makes a second process wait while the first downloads; what is there already is read without it, so that a cache may be read-only. If all fails, the error says what was tried, and what to do.
+
+# %%
+#| export
+SILENCE = 30  # seconds without a word after which a server is given up
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    "Connections that are opened here are given up after `SILENCE`."
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def cache_lock(path: Path) -> AcquireReturnProxy:
+    "For `with`: one process at a time makes this file or folder of the cache. OSError of one sentence where the lock cannot be written."
+    try:
+        return FileLock(f"{path}.lock").acquire()
+    except OSError as problem:
+        raise OSError(f"GENLAB_CACHE: {path.parent} cannot be written ({problem}); set it to a folder that can be.") from problem
+
+
+def _download(url: str, file: Path, md5: str) -> str:
+    "Put what a URL has into a file. Returns an empty string, or what went wrong."
+    try:
+        with _patience():
+            download_url_to_file(url, file, progress=sys.stderr.isatty())
+    except (OSError, ValueError, HTTPException) as problem:  # no network, no such file, disk full; no URL; no sensible answer
+        return " ".join(str(problem).split()) or type(problem).__name__
+    return "" if check_integrity(file, md5) else f"damaged: another MD5 sum than {md5}"
+
+
+# %% [markdown]
+# One mirror after the other:
 
 # %%
 #| export
@@ -220,20 +265,18 @@ def fetch(name: str, file: str) -> Path:
     mirrors, md5 = DOWNLOADS[name][0], DOWNLOADS[name][1][file]
     if own := os.environ.get("GENLAB_MIRROR"):
         mirrors = [f"{own.rstrip('/')}/{name}/", *mirrors]
-    folder, tried = cache_dir(name), []
-    with FileLock(folder / ".lock"):  # two processes: one downloads, the other waits
-        if check_integrity(folder / file, md5):
-            return folder / file
+    path, tried = cache_dir(name) / file, []
+    if check_integrity(path, md5):
+        return path
+    with cache_lock(path):
         for mirror in mirrors:
-            try:
-                download_url_to_file(mirror + file, folder / file, progress=sys.stderr.isatty())
-                if check_integrity(folder / file, md5):
-                    return folder / file
-                tried.append(f"{mirror} (damaged: another MD5 sum than {md5})")
-            except (OSError, ValueError) as problem:  # no network, no such file, disk full; not a URL
-                tried.append(f"{mirror} ({problem})")
+            if check_integrity(path, md5):  # another process was faster
+                return path
+            if not (problem := _download(mirror + file, path, md5)):
+                return path
+            tried.append(f"{mirror} ({problem})")
     raise RuntimeError(
-        f"dataset: {file} of {name} could not be had from {', '.join(tried)}; put it into {folder}, or set GENLAB_MIRROR "
+        f"dataset: {file} of {name} could not be had from {', '.join(tried)}; put it into {path.parent}, or set GENLAB_MIRROR "
         f"to a URL prefix that has {name}/{file}, or use dataset='digits', which needs no download."
     )
 
@@ -274,8 +317,9 @@ def _load_cifar10(split: str) -> ImageSet:
 
 # %%
 #| export
-BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on files that are no images
-GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F")  # PIL's modes without colour
+BROKEN = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)  # what PIL raises on files that are no images
+WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # PIL's modes of numbers that are not bytes
+GREY = ("1", "L", "LA", *WIDE)  # its modes without colour
 
 
 class Source(NamedTuple):
@@ -283,20 +327,70 @@ class Source(NamedTuple):
 
     n: int
     open: Callable[[int], Image.Image]  # image i; raises one of BROKEN
-    grey: Callable[[], bool]  # are all of them grey?
+    modes: Callable[[], dict[str, float]]  # the modes of all images, and the number that is white in each of them
     labels: list[int] | None = None  # one an image
     classes: Sequence[str] = ()
 
 
 # %% [markdown]
-# Each of them becomes a square of bytes:
+# Most images hold bytes, and 255 is white. Cameras and microscopes also write 12 or 16 bits, scientific programs floats, and the file does not say which number is white. So the largest number in the whole set decides: white is 1 if floats do not exceed 1, else the largest number of as many bits (255, 511, ..., 4095, ..., 65535).
 
 # %%
 #| export
-def to_square(image: Image.Image, size: int | None, grey: bool) -> np.ndarray:
-    "uint8 (C, size, size), centre-cropped; at its own size if `size` is None. Raises what PIL raises on a broken file."
-    if image.mode.startswith("I"):  # 16 bits: keep the upper eight
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+def _numbers(image: Image.Image) -> np.ndarray:
+    values = np.asarray(image)
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ValueError("it holds negative or infinite numbers")
+    return values
+
+
+def _white(image: Image.Image) -> float:
+    if image.mode not in WIDE:
+        return 255
+    largest = _numbers(image).max()
+    return 1 if image.mode == "F" and largest <= 1 else 2 ** max(8, int(largest).bit_length()) - 1
+
+
+# %% [markdown]
+# And are they all grey? The headers of the files tell; a palette counts as grey if it has no other colours.
+
+# %%
+#| export
+def find_modes(images: Iterable[Callable[[], Image.Image]]) -> dict[str, float]:
+    "The modes of images, and the largest white in each. Only headers are read, unless numbers are not bytes. Broken images have no say."
+
+    def look(open_image) -> tuple[str, float]:
+        try:
+            with open_image() as image:
+                grey_palette = image.mode == "P" and not np.ptp(np.reshape(image.getpalette(), (-1, 3)), axis=1).any()
+                return "L" if grey_palette else image.mode, _white(image)
+        except BROKEN:
+            return "", 0
+
+    modes = {}
+    with ThreadPoolExecutor() as pool:
+        for mode, white in filter(all, pool.map(look, images)):
+            modes[mode] = max(white, modes.get(mode, 0))
+    return modes
+
+
+# %% [markdown]
+# Each of them becomes a square of bytes. It is turned as its EXIF tag says, as every viewer does. What is transparent becomes white: under it may lie any colour, which nobody was meant to see.
+
+# %%
+#| export
+def to_square(
+    image: Image.Image,
+    size: int | None,  # pixels a side, centre-cropped; None: at its own size
+    grey: bool,  # one channel, else three
+    white: float | None = None,  # what is white in an image of 16 bits or floats; None: see above, from this image alone
+) -> np.ndarray:  # uint8 (C, H, W)
+    "An image as bytes, as a viewer shows it. Raises one of BROKEN on a broken file."
+    image = ImageOps.exif_transpose(image)
+    if image.mode in WIDE:
+        image = Image.fromarray((_numbers(image) * (255 / (white or _white(image)))).round().clip(0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("L" if grey else "RGB")
     if size:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
@@ -308,20 +402,17 @@ def to_square(image: Image.Image, size: int | None, grey: bool) -> np.ndarray:
 
 # %%
 #| export
-def _convert(source: Source, size: int, folder: Path) -> None:
-    "Write images.bin, labels.npy and facts.json into `folder`, from where an earlier attempt stopped. ValueError if no image can be read."
-    folder.mkdir(exist_ok=True)
-    grey, good_file = source.grey(), folder / "good.bin"
-    shape = (1 if grey else 3, size, size)
-    bytes_each = math.prod(shape)
+def _convert_pixels(source: Source, shape: tuple[int, int, int], modes: dict[str, float], folder: Path) -> np.ndarray:
+    "Write images.bin and good.bin, from where an earlier attempt stopped. Returns for each image whether it could be read."
 
     def read(i: int) -> bytes | None:
         try:
             with source.open(i) as image:
-                return to_square(image, size, grey).tobytes()
+                return to_square(image, shape[1], shape[0] == 1, modes.get(image.mode)).tobytes()
         except BROKEN:
             return None
 
+    good_file, bytes_each = folder / "good.bin", math.prod(shape)
     done = good_file.read_bytes() if good_file.exists() else b""
     missing = (source.n - sum(done)) * bytes_each
     if missing > (free := shutil.disk_usage(folder).free):
@@ -335,22 +426,30 @@ def _convert(source: Source, size: int, folder: Path) -> None:
             pixels.flush()
             good.write(bytes(image is not None for image in images))
             good.flush()
-    good = np.frombuffer(good_file.read_bytes(), np.bool_)
+    return np.frombuffer(good_file.read_bytes(), np.bool_)
+
+
+# %% [markdown]
+# What else is known about them goes beside: labels, shape, how many were left out, how bright the brightest pixel is, a checksum, and the file's size and the time of its last change, which are faster to compare.
+
+# %%
+#| export
+def _convert(source: Source, size: int, folder: Path) -> None:
+    "Write images.bin, labels.npy and facts.json into `folder`. ValueError if no image can be read."
+    folder.mkdir(exist_ok=True)
+    modes, file = source.modes(), folder / "images.bin"
+    shape = (1 if modes.keys() <= set(GREY) else 3, size, size)
+    good = _convert_pixels(source, shape, modes, folder)
     if not good.any():
         shutil.rmtree(folder)
         raise ValueError(f"none of the {source.n} images can be read")
     if source.labels is not None:
         np.save(folder / "labels.npy", np.asarray(source.labels)[good])
-    file, skipped = folder / "images.bin", int((~good).sum())
-    facts = {"shape": [int(good.sum()), *shape], "skipped": skipped, "classes": list(source.classes), "sha256": _sha256(file), "stamp": _stamp(file)}
+    facts = {"shape": [int(good.sum()), *shape], "skipped": int((~good).sum()), "classes": list(source.classes)}
+    facts |= {"brightest": int(np.memmap(file, np.uint8, "r").max()), "sha256": _sha256(file), "stamp": _stamp(file)}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
-# %% [markdown]
-# The checksum goes into `facts.json`, and with it the file's size and the time of its last change, which are faster to compare:
-
-# %%
-#| export
 def _sha256(file: Path) -> str:
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -359,33 +458,6 @@ def _sha256(file: Path) -> str:
 def _stamp(file: Path) -> list[int]:
     "Size and time of the last change: as long as they stay, the checksum need not be computed again."
     return [file.stat().st_size, file.stat().st_mtime_ns]
-
-
-# %% [markdown]
-# The result lies in a folder of the cache, built aside and renamed: it is there whole or not at all.
-
-# %%
-#| export
-def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]) -> ImageSet:
-    "The images of a source, from the cache; converted first if they are not there. `key` identifies them."
-    cached = cache_dir("converted") / hashlib.sha256(json.dumps([size, *key]).encode()).hexdigest()[:16]
-    with FileLock(f"{cached}.lock"):
-        if cached.exists() and not _intact(cached):
-            warnings.warn(f"{what}: the converted images in {cached} are damaged and are made again.", stacklevel=4)
-            shutil.rmtree(cached)
-        if not cached.exists():
-            try:
-                _convert(source(), size, cached.with_suffix(".tmp"))
-                cached.with_suffix(".tmp").rename(cached)
-            except OSError as problem:
-                raise OSError(f"dataset: the images of {what} could not be converted into {cached.parent}: {problem}") from problem
-            except ValueError as problem:
-                raise ValueError(f"dataset: {what}: {problem}.") from problem
-    facts = json.loads((cached / "facts.json").read_text())
-    if facts["skipped"]:
-        warnings.warn(f"{what}: {facts['skipped']} of {facts['skipped'] + facts['shape'][0]} files are not readable images and were skipped.", stacklevel=4)
-    labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
-    return ImageSet(torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"]))), labels, facts["classes"])
 
 
 # %% [markdown]
@@ -403,75 +475,168 @@ def _intact(cached: Path) -> bool:
 
 
 # %% [markdown]
-# ### `folder:PATH`: your own images
-#
-# Any folder of images, in any sizes. Sub-folders are classes; a flat folder has none. If it holds `train/` and `test/`, they are the two splits; otherwise every tenth image in name order is held out for testing. The images are grey if all of them are, else RGB. Files that are no images are skipped, with a warning that counts them. If a file is added or changed, the folder is converted anew.
+# The result lies in a folder of the cache, built aside and renamed: it is there whole or not at all.
 
 # %%
 #| export
-def _image_files(top: Path) -> list[tuple[str, int, int]]:
-    "Path, bytes and time of change of all image files below `top`, in name order."
-    files, folders = [], [top]
+VERSION = 2  # to be raised when the same files would become other pixels, labels or splits
+
+
+def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]) -> ImageSet:
+    "The images of a source, from the cache; converted first if they are not there. `key` identifies them."
+    cached = cache_dir("converted") / hashlib.sha256(json.dumps([VERSION, size, *key]).encode()).hexdigest()[:16]
+    if not _intact(cached):
+        with cache_lock(cached):
+            _fill(cached, what, size, source)
+    facts = json.loads((cached / "facts.json").read_text())
+    if facts["skipped"]:
+        n = facts["skipped"] + facts["shape"][0]
+        warnings.warn(f"{what}: {facts['skipped']} of {n} files are not readable images and were skipped.", stacklevel=4)
+    if facts["brightest"] < 32:
+        warnings.warn(f"{what}: the images are nearly black: of 0 to 255 they use 0 to {facts['brightest']}.", stacklevel=4)
+    labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
+    images = torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"])))
+    images.sha256 = facts["sha256"]  # for fingerprint, which need not read the file then
+    return ImageSet(images, labels, facts["classes"])
+
+
+def _fill(cached: Path, what: str, size: int, source: Callable[[], Source]) -> None:
+    "Convert, unless another process has done so by now."
+    if _intact(cached):
+        return
+    if cached.exists():
+        warnings.warn(f"{what}: the converted images in {cached} are damaged and are made again.", stacklevel=5)
+        shutil.rmtree(cached)
+    try:
+        _convert(source(), size, cached.with_suffix(".tmp"))
+        cached.with_suffix(".tmp").rename(cached)
+    except OSError as problem:
+        raise OSError(f"dataset: the images of {what} could not be converted into {cached.parent}: {problem}") from problem
+    except ValueError as problem:
+        raise ValueError(f"dataset: {what}: {problem}.") from problem
+
+
+# %% [markdown]
+# ### `folder:PATH`: your own images
+#
+# Any folder of images, in any sizes; of an animation the first picture is taken. Two rules say what the folders in it mean:
+#
+# - **Splits.** If there are `train` (or `training`) and one of `test`, `testing`, `eval`, `evaluation`, `val`, `valid`, `validation`, `dev` side by side, they are the two splits; of several the first in this list is for testing, and nothing else beside them is used. Capitals, and numbers at the end, make no difference. Otherwise every tenth image in name order is held out for testing.
+# - **Classes.** The topmost level that has several folders names the classes, however deep the images lie in them. Images that lie in no class of the training split are left out, and a warning counts them. Without such a level there are no classes.
+#
+# Hidden files, such as `.ipynb_checkpoints`, and the folders that some systems add are left out without a word. So is what does not have the ending of an image. Other files that are no images are skipped, with a warning that counts them.
+#
+# The search follows links, but visits no folder twice: a folder that comes up again counts as one unreadable file, and so does a link that leads nowhere.
+
+# %%
+#| export
+ENDINGS = (*IMG_EXTENSIONS, ".gif", ".jfif", ".jpe", ".pbm", ".pnm", ".avif")
+OF_THE_SYSTEM = ("__MACOSX", "@eaDir", "$RECYCLE.BIN")
+
+
+def image_files(top: str) -> list[list]:
+    "Of all image files below `top`, in name order: the path, and what changes with the content (size, times, place on disk)."
+    files, folders, seen = [], deque([top]), set()
     while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    folders.append(entry.path)
-                elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                    files.append((entry.path, entry.stat().st_size, entry.stat().st_mtime_ns))
+        folder = folders.pop()
+        about = os.stat(folder)
+        if (about.st_dev, about.st_ino) in seen:
+            files.append([folder])
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        for entry in os.scandir(folder):
+            if entry.name.startswith(".") or entry.name in OF_THE_SYSTEM:
+                continue
+            try:
+                about = entry.stat()
+            except OSError:  # a link that leads nowhere
+                about = None
+            if about and stat.S_ISDIR(about.st_mode):
+                (folders.appendleft if entry.is_symlink() else folders.append)(entry.path)  # links come last
+            elif entry.name.lower().endswith(ENDINGS) and (about is None or stat.S_ISREG(about.st_mode)):
+                files.append([entry.path, *(about and (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino) or ())])
     return sorted(files)
 
 
 # %% [markdown]
-# Which of them are for training, and which for testing?
+# The two rules work on the folders that images lie in, as paths below the top. Folders that hold everything, such as the one that an archive unpacks into, are passed through first.
 
 # %%
 #| export
-def _folder_files(root: Path) -> dict[str, list[tuple[str, int, int]]]:
-    "The image files of both splits. An error of one sentence if there is no folder or a split is empty."
-    if not root.is_dir():
-        raise FileNotFoundError(f"dataset: there is no folder {root}.")
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        splits = {split: _image_files(root / split) for split in ("train", "test")}
-    else:
-        every = _image_files(root)
-        splits = {"train": [file for i, file in enumerate(every) if i % 10 != 9], "test": every[9::10]}
-    for split, files in splits.items():
-        if not files:
-            kinds = ", ".join(IMG_EXTENSIONS)
-            raise ValueError(f"dataset: no images ({kinds}) for the {split} split in {root}; without train/ and test/ it takes ten images at least.")
+HELD_OUT = ("test", "testing", "eval", "evaluation", "val", "valid", "validation", "dev")
+Place = tuple[str | None, list[str], str]  # a folder: its split, if folders tell; its path below the split, in words; its path
+
+
+def _pass_through(places: list[Place]) -> list[Place]:
+    "Into the folder that holds all others, as long as there is one."
+    while len({below[0] for _, below, _ in places if below}) == 1:
+        places = [(split, below[1:], folder) for split, below, folder in places]
+    return places
+
+
+def _find_splits(folders: Iterable[str], root: str) -> list[Place]:
+    "To which split each folder belongs; those beside the splits are left out."
+    places = _pass_through([(None, folder[len(root) :].strip(os.sep).split(os.sep) if folder != root else [], folder) for folder in folders])
+    meaning = lambda name: name.lower().rstrip("0123456789 _-").replace("training", "train")
+    named = [(meaning(below[0]), below[1:], folder) for _, below, folder in places if below]
+    names = {name for name, *_ in named}
+    held_out = next((name for name in HELD_OUT if name in names), None)
+    if "train" not in names or not held_out:
+        return places
+    splits = {"train": "train", held_out: "test"}
+    return _pass_through([(splits[name], below, folder) for name, below, folder in named if name in splits])
+
+
+# %% [markdown]
+# Then the classes, and the images that belong to none:
+
+# %%
+#| export
+def _folder_splits(root: Path) -> dict[str, list[tuple[str | None, list]]]:
+    "Class (None: there are none) and file of the images of both splits. An error of one sentence where a split is empty."
+    files = image_files(str(root))
+    places = _find_splits({os.path.dirname(file[0]) for file in files}, str(root))
+    classes = {below[0] for split, below, _ in places if below and split != "test"} or {None}
+    place = {folder: (split, None if None in classes else below[0] if below else "") for split, below, folder in places}
+    used = [(*place[folder], file) for file in files if (folder := os.path.dirname(file[0])) in place]
+    out = [file[0] for _, label, file in used if label not in classes]
+    told = f"{len(out)} of {len(used)} images, such as {out and out[0]}, lie in no class of the training images"
+    splits = {"train": [], "test": []}
+    for i, (split, label, file) in enumerate(row for row in used if row[1] in classes):
+        splits[split or ("test" if i % 10 == 9 else "train")].append((label, file))
+    for split, part in splits.items():
+        if not part:
+            why = told if out else f"it takes one at least, or without train/ and test/ ten{_instead(root)}"
+            raise ValueError(f"dataset: no images ({', '.join(ENDINGS)}) for the {split} split in {root}: {why}.")
+    if out:
+        warnings.warn(f"{root}: {told} and were left out.", stacklevel=5)
     return splits
 
 
-# %% [markdown]
-# Are they all grey? The headers of the files tell.
-
-# %%
-#| export
-def _is_grey(path: str) -> bool:
-    "From the file's header; a broken file has no say."
-    try:
-        with Image.open(path) as image:
-            return image.mode in GREY
-    except BROKEN:
-        return True
+def _instead(root: Path) -> str:
+    "What lies there that is no image."
+    endings = {Path(file).suffix or "nothing" for *_, files in os.walk(root) for file in files if not file.lower().endswith(ENDINGS)}
+    return f"; the other files end in {', '.join(sorted(endings)[:9])} (unpack archives first)" if endings else ""
 
 
 # %% [markdown]
-# The names of the sub-folders are the labels. Paths, sizes and times of all files make the key of the cache, so that a changed folder is converted anew.
+# What identifies the files makes the key of the cache, so that a changed folder is converted anew. A file counts as changed if its size, one of its times or its place on the disk is another. The time of the last change of *status* cannot be set by programs, so that even a file that an archive unpacks with the old size and date is seen. What cannot be seen is a change that the file system does not note, on some network drives for example.
 
 # %%
 #| export
 def _load_folder(root: Path, split: str, size: int) -> ImageSet:
-    splits = _folder_files(root)
-    files, every = [path for path, *_ in splits[split]], [path for files in splits.values() for path, *_ in files]
+    if not os.path.isdir(root):
+        what = f"{root} is a file; unpack an archive first" if os.path.isfile(root) else f"there is no folder {root}"
+        raise FileNotFoundError(f"dataset: {what}.")
+    splits = _folder_splits(root)
+    labels, files = zip(*splits[split], strict=True)
+    every = splits["train"] + splits["test"]
 
     def source() -> Source:
-        folder_name = lambda path: os.path.basename(os.path.dirname(path))
-        classes = sorted(set(map(folder_name, every)))
-        classes = classes if len(classes) > 1 and classes != ["test", "train"] else []
-        labels = [classes.index(folder_name(path)) for path in files] if classes else None
-        return Source(len(files), lambda i: Image.open(files[i]), lambda: all(map(_is_grey, every)), labels, classes)
+        classes = sorted({label for label, _ in every if label is not None})
+        numbers = [classes.index(label) for label in labels] if classes else None
+        modes = lambda: find_modes(partial(Image.open, path) for _, (path, *_) in every)
+        return Source(len(files), lambda i: Image.open(files[i][0]), modes, numbers, classes)
 
     return _converted(str(root), [split, splits], size, source)
 
@@ -479,7 +644,7 @@ def _load_folder(root: Path, split: str, size: int) -> ImageSet:
 # %% [markdown]
 # ### `hf:REPO`: the Hugging Face Hub
 #
-# The `datasets` library fetches a data set of the [Hub](https://huggingface.co/datasets) by its name, `owner/name`, or opens one that lies in a folder (`hf:/some/folder`). It runs no code from there. The first column of images is taken, and the first column of class names, if there is one. The splits are `train` and `test`, or `validation` if there is no `test`; else every tenth image is held out. Whether the images are grey is seen from the first hundred.
+# The `datasets` library fetches a data set of the [Hub](https://huggingface.co/datasets) by its name, `owner/name`, or opens one that lies in a folder (`hf:/some/folder`). It runs no code from there. The first column of images is taken, and the first column of class names, if there is one. The splits are `train` and the first that there is of those that are for testing in a folder, too; else every tenth image is held out. Images without a label are skipped, unless none has one. Whether the images are grey is seen from the first hundred of each split.
 #
 # Without a network the library would retry for a minute, so we ask first whether the Hub can be reached.
 
@@ -493,12 +658,8 @@ def _reachable(host: str) -> bool:
     return True
 
 
-# %% [markdown]
-# What the library has loaded becomes a `Source`, as a folder did:
-
-# %%
-#| export
-def _load_hf(repo: str, split: str, size: int) -> ImageSet:
+def _hub_splits(repo: str) -> dict:
+    "The data set `repo` of the Hub, or in a folder, as two of the library's data sets: train and test."
     if not os.path.isabs(repo) and not os.environ.get("HTTPS_PROXY") and not _reachable("huggingface.co"):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # then what is in its cache is found at once, without a minute of retries
     import datasets as hub  # here because it takes a second, and reads the line above
@@ -509,24 +670,45 @@ def _load_hf(repo: str, split: str, size: int) -> ImageSet:
     except (OSError, ValueError, RuntimeError, NotImplementedError, hub.exceptions.DatasetsError) as problem:
         raise RuntimeError(f"dataset: hf:{repo} could not be had: {' '.join(str(problem).split())}") from problem
     splits = {"train": loaded} if isinstance(loaded, hub.Dataset) else loaded
-    held_out = next((name for name in ("test", "validation", "valid") if name in splits), None)
+    held_out = next((name for name in HELD_OUT if name in splits), None)
     if "train" in splits and held_out:
-        data = splits["train" if split == "train" else held_out]
-    else:
-        data = splits["train"] if "train" in splits else next(iter(splits.values()))
-        data = data.select([i for i in range(len(data)) if (i % 10 == 9) == (split == "test")])
-    column = lambda kind: next((name for name, feature in data.features.items() if isinstance(feature, kind)), None)
-    image, label = column(hub.Image), column(hub.ClassLabel)
+        return {"train": splits["train"], "test": splits[held_out]}
+    data = splits["train"] if "train" in splits else next(iter(splits.values()))
+    pick = lambda test: data.select([i for i in range(len(data)) if (i % 10 == 9) == test])
+    return {"train": pick(False), "test": pick(True)}
+
+
+# %% [markdown]
+# What the library has loaded becomes a `Source`, as a folder did:
+
+# %%
+#| export
+def _load_hf(repo: str, split: str, size: int) -> ImageSet:
+    splits = _hub_splits(repo)
+    data, features = splits[split], splits[split].features
+    column = lambda kind: next((name for name, feature in features.items() if type(feature).__name__ == kind), None)
+    image, label = column("Image"), column("ClassLabel")
     if not image:
-        raise ValueError(f"dataset: hf:{repo} has no column of images; it has {', '.join(data.features)}.")
+        raise ValueError(f"dataset: hf:{repo} has no column of images; it has {', '.join(features)}.")
+
+    def picture(part, i: int) -> Image.Image:
+        if (found := part[i][image]) is None:
+            raise ValueError("it has no image")
+        return found
 
     def source() -> Source:
-        labels = data[label][:] if label else None
-        known = labels is not None and min(labels) >= 0  # -1: somebody keeps them secret
-        grey = lambda: all(data[i][image].mode in GREY for i in range(min(100, len(data))))
-        return Source(len(data), lambda i: data[i][image], grey, labels if known else None, data.features[label].names if known else ())
+        labels = [-1 if value is None else value for value in data[label][:]] if label else [-1]
+        known = max(labels) >= 0  # -1: somebody keeps them secret
 
-    return _converted(f"hf:{repo}", [split, data._fingerprint], size, source)
+        def read(i: int) -> Image.Image:
+            if known and labels[i] < 0:
+                raise ValueError("it has no label")
+            return picture(data, i)
+
+        modes = lambda: find_modes(partial(picture, part, i) for part in splits.values() for i in range(min(100, len(part))))
+        return Source(len(data), read, modes, labels if known else None, features[label].names if known else ())
+
+    return _converted(f"hf:{repo}", [split, *(part._fingerprint for part in splits.values())], size, source)
 
 
 # %% [markdown]
@@ -546,7 +728,7 @@ def _load_celeba(split: str, size: int) -> ImageSet:
                 f"from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, into {cache_dir('celeba')}"
             ) from problem
         folder = cache_dir("celeba", "img_align_celeba")
-        return Source(len(data), lambda i: Image.open(folder / data.filename[i]), lambda: False)
+        return Source(len(data), lambda i: Image.open(folder / data.filename[i]), lambda: {"RGB": 255})
 
     return _converted("celeba", ["celeba", split], size, source)
 
@@ -587,8 +769,11 @@ CONVERTERS = {  # what follows the colon, a split and a size to images of that s
 def check_dataset(name: str) -> str:
     "`name` if `load_dataset` knows it, the path of a folder made absolute; else a ValueError that lists what it knows."
     kind, _, place = name.partition(":")
-    if kind == "folder" or (kind == "hf" and place[:1] in ("/", ".", "~")):
-        return f"{kind}:{Path(place).expanduser().resolve()}"
+    if (kind == "folder" and place) or (kind == "hf" and place[:1] in ("/", ".", "~")):
+        try:
+            return f"{kind}:{Path(place).expanduser().resolve()}"
+        except (RuntimeError, ValueError, OSError) as problem:  # ~nobody, a zero byte, a link to itself
+            raise ValueError(f"dataset: {name!r} is no path of a folder: {problem}.") from None
     if name not in LOADERS and name != "celeba" and not (kind == "hf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place)):
         raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)}, celeba, hf:REPO or folder:PATH.")
     return name
@@ -675,6 +860,31 @@ with pytest.raises(RuntimeError, match="dataset: hf:.*nothing could not be had")
     load_dataset(f"hf:{place.name}/nothing")
 os.environ["GENLAB_CACHE"] = cache
 place.cleanup()
+
+
+# %% [markdown]
+# ### Are these the images that they were?
+#
+# A folder has the same name after its images were replaced. A `fingerprint` tells: it depends on every pixel, on the labels and on the names of the classes, and on nothing else. For converted images the checksum of the file is known already, so three million of them cost no more than ten.
+
+# %%
+#| export
+def fingerprint(data: ImageSet) -> str:
+    "16 hex digits: the same for the same images, in this order, with the same labels and classes."
+    images, labels, classes = data
+    pixels = getattr(images, "sha256", None) or hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest()
+    digest = hashlib.sha256(json.dumps([pixels, list(images.shape), classes]).encode())
+    if labels is not None:
+        digest.update(labels.cpu().numpy())
+    return digest.hexdigest()[:16]
+
+
+# %%
+some = _load_digits("test")
+changed = some.images.clone()
+changed[7, 0, 3, 3] += 1
+variants = [some, some._replace(images=changed), some._replace(labels=some.labels.flip(0)), some.pick(slice(499)), some._replace(labels=None)]
+assert fingerprint(some) == fingerprint(some.pick(torch.arange(500))) and len(set(map(fingerprint, variants))) == 5
 
 
 # %% [markdown]
@@ -912,17 +1122,13 @@ if data.images.shape[1] == 1:
 #
 # One line of `to_square` changes, `ImageOps.pad` for `ImageOps.fit`:
 #
-#     def to_square(image, size, grey):
-#         if image.mode.startswith("I"):
-#             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-#         image = image.convert("L" if grey else "RGB")
-#         if size:
-#             image = ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color=0)
-#         return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+#     image = ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color=0)
 #
+# What it does to a wide picture:
 #
-#     wide = Image.fromarray(image_grid(data.images[:3], ncol=3))
-#     show_grid(torch.tensor(to_square(wide, 48, grey=True))[None], ncol=1)
+#     wide = Image.fromarray(image_grid(data.images[:3], ncol=3)).convert("L")
+#     padded = ImageOps.pad(wide, (48, 48), Image.Resampling.BICUBIC, color=0)
+#     show_grid(torch.tensor(np.asarray(padded))[None, None], ncol=1)
 #
 # The cache does not know by which version of the function its images were made: set `GENLAB_CACHE` to a new folder before you load yours. For photographs, crop. To a model the bars are part of the image: it spends capacity on drawing them, its samples have bars, too, and a distance between data and samples measures them; what is left of a wide picture has fewer pixels. Cropping loses what lies at the margins, but what it keeps looks like any photograph. Pad where the thing must be whole and its background has one colour anyway, as letters and drawings do; then take that colour, and nobody sees a bar. `digits` is made like this.
 #

@@ -51,7 +51,6 @@ import pandas as pd
 import pytorch_fid.inception
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -65,9 +64,11 @@ from genlab.data import (
     LOADERS,
     ImageSet,
     cache_dir,
+    cache_lock,
     check_dataset,
     derive_seed,
     epoch_batches,
+    find_modes,
     load_dataset,
     progress,
     show_grid,
@@ -464,10 +465,11 @@ def _train_lenet_once(dataset: str, size: int) -> Path:
         raise ValueError(NO_LABELS)
     digest = pixel_hash(train.images, repr((train.labels.tolist(), train.classes)))
     path = cache_dir("lenet") / f"lenet-{size}-{digest}.safetensors"
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            net = train_lenet(train)
-            save_lenet(net, path, dataset=dataset, size=size, accuracy=accuracy(net, test))
+    if not path.exists():
+        with cache_lock(path):
+            if not path.exists():  # nobody was faster
+                net = train_lenet(train)
+                save_lenet(net, path, dataset=dataset, size=size, accuracy=accuracy(net, test))
     return path
 
 
@@ -1122,10 +1124,9 @@ assert sorted(known) == sorted(get_args(Metric)) and len(set(known)) == len(know
 def cached_features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
     "`extractor(images)`, computed once for the same pixels and the same network and then kept on disk."
     path = cache_dir("features") / f"{extractor.hash}-{pixel_hash(images)}.safetensors"
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            with atomic(path) as temporary:
-                save_file({"features": extractor(images).float()}, temporary)
+    if not path.exists():
+        with cache_lock(path), atomic(path) as temporary:
+            save_file({"features": extractor(images).float()}, temporary)
     return load_file(path)["features"].double()
 
 
@@ -1548,10 +1549,11 @@ def _read_folder(folder: Path) -> torch.Tensor:
     "The images of a folder in the order of their names, uint8 (N, C, H, W); grey if all are. ValueError for several sizes or none."
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
     images, skipped = {}, 0
+    modes = find_modes(lambda path=path: Image.open(path) for path in paths)
     for path in progress(paths, f"reading {folder.name}", "image"):
         try:
             with Image.open(path) as image:
-                images[path] = to_square(image, None, grey=False)
+                images[path] = to_square(image, None, grey=False, white=modes.get(image.mode))
         except BROKEN:
             skipped += 1
             continue

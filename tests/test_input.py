@@ -1,10 +1,16 @@
 """Bad input: one sentence that names what is wrong, early, and nothing on disk is harmed."""
 
+import errno
 import gzip
 import hashlib
+import io
+import os
 import shutil
+import socket
 import struct
+import threading
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -13,9 +19,9 @@ from conftest import command, needs_mnist
 from PIL import Image
 
 import genlab.data
-from genlab.data import epoch_batches, load_dataset
+from genlab.data import epoch_batches, fingerprint, load_dataset, to_square
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
-from genlab.fid import LeNet, load_lenet
+from genlab.fid import EXTRACTORS, LeNet, cached_features, load_images, load_lenet
 from genlab.gan import GANConfig, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
 from genlab.vae import VAEConfig, run_vae
@@ -131,6 +137,18 @@ def test_classes_of_images_without_labels(pictures):
         make_network(DDPMConfig(widths=[8], conditional=True), load_dataset(f"folder:{pictures}", size=16))
 
 
+@pytest.mark.parametrize("Config", [GANConfig, DDPMConfig])
+def test_classes_of_which_there_is_no_training_image(tmp_path, cache, Config):
+    "Said before training; who does not ask for classes may train."
+    few = dict(subset=3, metrics=[])
+    with pytest.raises(ValueError, match="conditional: there is no training image of [0-9, ]+, so nobody could learn to draw one"):
+        Config(conditional=True, **few | ({"norm": "layer"} if Config is GANConfig else {})).training_set()
+    assert len(Config(**few).training_set().images) == 3
+    name = hub_set(tmp_path / "hub", [png(50 + i) for i in range(20)], [0] * 20)
+    with pytest.raises(ValueError, match="conditional: there is no training image of dog"):
+        Config(conditional=True, dataset=name, size=16).training_set()
+
+
 def test_papermill_fails_early(tmp_path, runs_folder):
     done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", "ten", "--no-progress-bar")
     assert done.returncode != 0 and done.stderr.strip().splitlines()[-1].startswith("ValueError: epochs: 'ten' should be")
@@ -193,6 +211,87 @@ def test_a_damaged_mirror_is_refused(mirror, tmp_path):
     (tmp_path / "mirror" / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"not this")
     with pytest.raises(RuntimeError, match="damaged: another MD5 sum .*digits.*needs no download"):
         load_dataset("mnist")
+
+
+def serve(answer):
+    "A URL at which every request is answered with these bytes; None: the connection is taken, and nothing is said."
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def loop():
+        taken = []
+        while True:
+            try:
+                taken.append(listening.accept()[0])
+            except OSError:  # closed
+                return
+            if answer is not None:
+                taken[-1].recv(4096)
+                taken[-1].sendall(answer)
+                taken[-1].close()
+
+    threading.Thread(target=loop, daemon=True).start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"220 ftp.example.org ready\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nabc",
+        b"HTTP/1.1 301 Moved\r\nLocation: http://two words/\r\n\r\n",
+        b"HTTP/1.1 503 Later\r\n\r\n",
+    ],
+)
+def test_a_server_that_does_not_serve(mirror, cache, monkeypatch, answer):
+    "The next mirror is tried; if there is none, one sentence says what was wrong."
+    monkeypatch.setattr(genlab.data, "SILENCE", 0.3)
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.data.DOWNLOADS["mnist"][1]
+    monkeypatch.setenv("GENLAB_MIRROR", serve(answer))
+    with pytest.raises(RuntimeError, match=r"could not be had from http://127.*/mnist/ \(.+\); put it into") as error:
+        load_dataset("mnist")
+    assert "\n" not in str(error.value) and not list(cache.rglob("*.partial"))
+    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([good], sums))
+    assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror)) and socket.getdefaulttimeout() is None
+
+
+@pytest.mark.parametrize("url", ["http://local host/", "http://127.0.0.1:port/", "nonsense", "gopher://127.0.0.1/", "http://[::1", "file:///no such place"])
+def test_a_mirror_that_is_no_address(mirror, monkeypatch, url):
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.data.DOWNLOADS["mnist"][1]
+    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([good], sums))
+    monkeypatch.setenv("GENLAB_MIRROR", url)
+    assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror))
+
+
+def test_a_cache_that_can_only_be_read(mirror, cache, tmp_path, monkeypatch):
+    "What is in it is used, though no lock can be had there; what is not gives one sentence."
+    draw(tmp_path / "set", *spread("cat", "dog"))
+    load = lambda split: (load_dataset("mnist", split), load_dataset(f"folder:{tmp_path / 'set'}", split, 16))
+    features = lambda split: cached_features(EXTRACTORS["lenet"]("digits", 16), load_dataset("digits", split).images[:20])
+    before, kept = [data.images.clone() for data in load("train")], features("train")
+    for lock in cache.rglob("*.lock"):
+        lock.unlink()
+    monkeypatch.setattr(genlab.data, "FileLock", not_allowed)
+    for old, new in zip(before, load("train"), strict=True):
+        assert torch.equal(old, new.images)
+    assert torch.equal(features("train"), kept)
+    with pytest.raises(OSError, match="GENLAB_CACHE: .*features cannot be written .*Permission denied"):
+        features("test")
+    for name in ("mnist", f"folder:{tmp_path / 'set'}"):
+        with pytest.raises(OSError, match="GENLAB_CACHE: .* cannot be written .*Permission denied.*set it to a folder that can be"):
+            load_dataset(name, "test", 16)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GENLAB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OSError, match="GENLAB_CACHE: .* cannot be made .*set it to a folder"):
+        load_dataset("mnist")
+
+
+def not_allowed(path):
+    "What FileLock does in a folder, or with a file, that is somebody else's (the tests may run as root, to whom all is allowed)."
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 def test_no_network_and_no_mirror(cache, monkeypatch, mirror):
@@ -261,17 +360,341 @@ def test_colours_and_classes_are_those_of_both_splits(tmp_path, cache):
     assert train.classes == test.classes == ["a", "b"] and test.labels.tolist() == [0, 0, 0]
 
 
-def test_sixteen_bit_grey(tmp_path, cache):
+def grey_levels(folder):
+    "The first pixel of each of the first nine of ten images."
+    images = load_dataset(f"folder:{folder}", size=16).images
+    assert images.shape == (9, 1, 16, 16)
+    return images[:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    "values, kind, white",
+    [
+        (range(0, 60000, 6000), "uint16.png", 65535),
+        (range(0, 60000, 6000), "uint16.tiff", 65535),
+        (range(0, 60000, 6000), ">u2.tiff", 65535),
+        (range(0, 60000, 6000), "uint16.pgm", 65535),
+        (range(0, 4000, 400), "uint16.png", 4095),
+        (range(20, 220, 20), "int32.tiff", 255),
+        (range(0, 2_000_000, 200_000), "int32.tiff", 2**21 - 1),
+        ([i / 16 for i in range(10)], "float32.tiff", 1),
+        ([25.5 * i for i in range(10)], ">f4.tiff", 255),
+    ],
+)
+def test_numbers_that_are_not_bytes(tmp_path, cache, values, kind, white):
+    "12 and 16 bits, 32-bit integers, floats, both byte orders: white is what the whole set's largest number has for white."
+    dtype, ending = kind.split(".")
+    for i, value in enumerate(values):
+        Image.fromarray(np.full((20, 20), value, dtype)).save(tmp_path / f"{i}.{ending}")
+    assert grey_levels(tmp_path) == [round(255 * float(np.float32(v)) / white) for v in values][:9]
+
+
+def test_numbers_without_a_meaning_are_skipped(tmp_path, cache):
+    for i, value in enumerate([0.1, -0.5, np.nan, np.inf, *[0.2] * 6]):
+        Image.fromarray(np.full((20, 20), value, np.float32)).save(tmp_path / f"{i}.tiff")
+    with pytest.warns(UserWarning, match="3 of 9 files are not readable"):
+        assert load_dataset(f"folder:{tmp_path}", size=16).images[:, 0, 0, 0].tolist() == [26] + [51] * 5
+
+
+def test_nearly_black_images_are_told(tmp_path, cache):
     for i in range(10):
-        Image.fromarray(np.full((20, 20), 6000 * i, np.uint16)).save(tmp_path / f"{i}.png")
+        Image.new("L", (20, 20), i % 2).save(tmp_path / f"{i}.png")
+    with pytest.warns(UserWarning, match="nearly black: of 0 to 255 they use 0 to 1"):
+        load_dataset(f"folder:{tmp_path}", size=16)
+
+
+AS_SHOWN = {  # EXIF 2.32, table 6: what a viewer does to the stored pixels
+    1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud,
+    5: np.transpose, 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).T, 8: np.rot90,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tiff", "webp"])
+def test_images_are_turned_as_a_viewer_turns_them(tmp_path, cache, ending):
+    stored = np.kron([[0, 80], [160, 240]], np.ones((8, 8))).astype(np.uint8)
+    exif = Image.Exif()
+    for i in range(10):
+        exif[0x0112] = i % 8 + 1
+        Image.fromarray(stored).convert("RGB").save(tmp_path / f"{i}.{ending}", exif=exif, quality=100)
     images = load_dataset(f"folder:{tmp_path}", size=16).images
-    assert images.shape == (9, 1, 16, 16) and images[:, 0, 0, 0].tolist() == [6000 * i // 256 for i in range(9)]
+    for i in range(8):
+        assert np.abs(images[i, 0].numpy() - AS_SHOWN[i + 1](stored).astype(float)).max() < 4, i + 1
+
+
+TRANSPARENT = {
+    "rgba.png": lambda: Image.new("RGBA", (20, 20), (255, 0, 0, 0)),
+    "rgba.webp": lambda: Image.new("RGBA", (20, 20), (255, 0, 0, 0)),
+    "la.png": lambda: Image.new("LA", (20, 20), (9, 0)),
+    "palette.png": lambda: Image.new("RGB", (20, 20), "red").quantize(2),
+    "palette.gif": lambda: Image.new("RGB", (20, 20), "red").quantize(2),
+    "rgb.png": lambda: Image.new("RGB", (20, 20), (255, 0, 0)),
+    "l.png": lambda: Image.new("L", (20, 20), 9),
+    "rgba.tiff": lambda: Image.new("RGBA", (20, 20), (255, 0, 0, 0)),
+}
+COLOUR_KEY = {"palette.png": 0, "palette.gif": 0, "rgb.png": (255, 0, 0), "l.png": 9}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_what_is_transparent_is_white(tmp_path, cache, kind):
+    for i in range(10):
+        key = {"transparency": COLOUR_KEY[kind]} if kind in COLOUR_KEY else {}
+        TRANSPARENT[kind]().save(tmp_path / f"{i}.{kind}", **key)
+    assert (load_dataset(f"folder:{tmp_path}", size=16).images == 255).all()
+
+
+def test_half_transparent_images(tmp_path):
+    half = Image.new("RGBA", (20, 20), (255, 0, 0, 128))
+    assert to_square(half, 16, grey=False)[:, 0, 0].tolist() == [255, 127, 127]
+    alpha = Image.new("L", (20, 20), 128)
+    with_palette = Image.new("RGB", (20, 20), "red").quantize(2).convert("PA")
+    with_palette.putalpha(alpha)
+    assert to_square(with_palette, 16, grey=False)[:, 0, 0].tolist() == [255, 127, 127]
+    assert to_square(Image.merge("LA", [Image.new("L", (20, 20), 0), alpha]), 16, grey=True)[0, 0, 0] == 127
+
+
+def sixteen_bit_colour(value):
+    "A PNG of 16-bit RGB, which PIL can read and not write."
+    chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    rows = zlib.compress((b"\0" + struct.pack(">3H", *value) * 20) * 20)
+    header = chunk(b"IHDR", struct.pack(">2I5B", 20, 20, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_other_colour_modes(tmp_path, cache):
+    red = Image.new("RGB", (20, 20), (200, 30, 40))
+    red.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    red.convert("CMYK").save(tmp_path / "cmyk.tiff")
+    red.convert("YCbCr").save(tmp_path / "ycbcr.tiff")
+    red.quantize(4).save(tmp_path / "palette.bmp")
+    red.save(tmp_path / "rgb.GIF")
+    red.save(tmp_path / "Rgb.JPeG", quality=100)
+    red.save(tmp_path / "frames.gif", save_all=True, append_images=[Image.new("RGB", (20, 20), "blue")])
+    red.save(tmp_path / "pages.tif", save_all=True, append_images=[Image.new("RGB", (20, 20), "blue")])
+    (tmp_path / "sixteen.png").write_bytes(sixteen_bit_colour((200 * 257, 30 * 257, 40 * 257)))
+    Image.new("1", (20, 20), 1).save(tmp_path / "z.png")
+    train, test = (load_dataset(f"folder:{tmp_path}", split, 16).images for split in ("train", "test"))
+    assert train.shape == (9, 3, 16, 16) and (test == 255).all()
+    assert (train[:, :, 0, 0].float() - torch.tensor([200.0, 30, 40])).abs().max() <= 4
+
+
+def test_a_measured_folder_has_one_white(tmp_path):
+    "Bright and dark images of 12 bits keep their brightness when a folder of them is measured."
+    for i, value in enumerate([4095, 1000, 100]):
+        Image.fromarray(np.full((20, 20), value, np.uint16)).save(tmp_path / f"{i}.png")
+    assert load_images(tmp_path)[:, 0, 0, 0].tolist() == [255, 62, 6]
+
+
+def test_a_palette_of_greys_is_grey(tmp_path, cache):
+    for i in range(10):
+        Image.fromarray(np.full((20, 20), 10 * i, np.uint8)).convert("P").save(tmp_path / f"{i}.gif")
+    assert grey_levels(tmp_path) == list(range(0, 90, 10))
+
+
+# -- folders: splits and classes
+
+
+def draw(top, *names):
+    "Small images, each of another grey."
+    for i, name in enumerate(names):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), 40 + i).save(top / name)
+
+
+def spread(*folders, n=10):
+    return [f"{folder}/{i}.png" for folder in folders for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    "names, classes, n_train, n_test",
+    [
+        (spread("."), [], 9, 1),
+        (spread("cat", "dog"), ["cat", "dog"], 18, 2),
+        (spread("cat/2020", "cat/2021", "dog/2020"), ["cat", "dog"], 27, 3),
+        (spread("n01/images", "n02/images"), ["n01", "n02"], 18, 2),
+        (spread("data/set/cat", "data/set/dog"), ["cat", "dog"], 18, 2),
+        (spread("faces"), [], 9, 1),
+        (spread("train", "val"), [], 10, 10),
+        (spread("train", "valid"), [], 10, 10),
+        (spread("Train", "Validation"), [], 10, 10),
+        (spread("training", "testing"), [], 10, 10),
+        (spread("train", "dev"), [], 10, 10),
+        (spread("train2017", "val2017"), [], 10, 10),
+        (spread("train", "test", n=12) + spread("val"), [], 12, 12),
+        (spread("train/cat", "train/dog", "val/cat", "val/dog"), ["cat", "dog"], 20, 20),
+        (spread("images/TRAIN/cat", "images/TRAIN/dog", "images/TEST/dog"), ["cat", "dog"], 20, 10),
+        (spread("train/n01/images", "train/n02/images", "test/n01/images"), ["n01", "n02"], 20, 10),
+        (spread("train/images", "val/images"), [], 10, 10),
+        (spread("train/cat", "train/dog"), ["cat", "dog"], 18, 2),
+        (spread("train", "car", "bus"), ["bus", "car", "train"], 27, 3),
+        (spread("test", "control"), ["control", "test"], 18, 2),
+        (spread("cat", "dog") + spread(".ipynb_checkpoints", "__MACOSX/cat", "@eaDir", "cat/.cache") + ["cat/._x.png", ".hidden.png"], ["cat", "dog"], 18, 2),
+    ],
+)
+def test_folders_become_splits_and_classes(tmp_path, cache, names, classes, n_train, n_test):
+    draw(tmp_path / "set", *names)
+    (tmp_path / "set" / "Thumbs.db").write_bytes(b"of the system")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train, test = (load_dataset(f"folder:{tmp_path / 'set'}", split, 16) for split in ("train", "test"))
+    assert (len(train.images), len(test.images)) == (n_train, n_test) and train.classes == test.classes == classes
+    for data in (train, test):
+        assert (data.labels is None) == (not classes)
+    if classes:
+        folders = [next(part for part in name.split("/") if part in classes) for name in sorted(names) if "/." not in name and name[0] not in "._@"]
+        count = torch.bincount(torch.cat([train.labels, test.labels]), minlength=len(classes)).tolist()
+        assert count == [folders.count(name) for name in classes]
+
+
+@pytest.mark.parametrize(
+    "names, left_out, n_train, n_test",
+    [
+        (["stray.png", *spread("cat", "dog")], "1 of 21 images, such as .*stray.png", 18, 2),
+        (["logo.png", *spread("images/cat", "images/dog")], "1 of 21 images, such as .*logo.png", 18, 2),
+        (spread("train/cat", "train/dog", "test/cat") + ["test/bird/0.png", "test/1.png", "train/2.png"], "3 of 33 images", 20, 10),
+    ],
+)
+def test_images_of_no_class_are_left_out_and_counted(tmp_path, cache, names, left_out, n_train, n_test):
+    draw(tmp_path, *names)
+    for split, n in ("train", n_train), ("test", n_test):
+        with pytest.warns(UserWarning, match=f"{left_out}.* lie in no class of the training images and were left out"):
+            data = load_dataset(f"folder:{tmp_path}", split, 16)
+        assert data.classes == ["cat", "dog"] and len(data.images) == n
+
+
+def test_a_test_folder_of_other_classes(tmp_path, cache):
+    "The layout of Tiny ImageNet's archive: its test images are not in the folders of their classes."
+    draw(tmp_path, *spread("train/n01/images", "train/n02/images", "val/images"))
+    with pytest.raises(ValueError, match="no images .* for the test split in .*: 10 of 30 images, such as .*val.images.0.png, lie in no class of the training"):
+        load_dataset(f"folder:{tmp_path}")
+
+
+def test_links(tmp_path, cache):
+    "Into a circle, to nowhere, and a class that lies elsewhere."
+    draw(tmp_path, *spread("set", "elsewhere"))
+    (tmp_path / "set" / "again").symlink_to(tmp_path / "set", target_is_directory=True)
+    (tmp_path / "set" / "zz.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "set" / "self.png").symlink_to(tmp_path / "set" / "self.png")
+    with pytest.warns(UserWarning, match="3 of 12 files are not readable images"):
+        assert len(load_dataset(f"folder:{tmp_path / 'set'}", "train", 16).images) == 9
+    (tmp_path / "linked").mkdir()
+    for name in ("set", "elsewhere"):
+        (tmp_path / "linked" / name).symlink_to(tmp_path / name)
+    draw(tmp_path / "linked", *spread("third"))
+    with pytest.warns(UserWarning):
+        assert load_dataset(f"folder:{tmp_path / 'linked'}", size=16).classes == ["elsewhere", "set", "third"]
+
+
+@pytest.mark.parametrize("name", ["archive.zip", "images.tar.gz", "without_ending"])
+def test_what_lies_there_instead_of_images(tmp_path, cache, name):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / name).write_bytes(b"something")
+    with pytest.raises(ValueError, match=r"the other files end in (\.zip|\.gz|nothing) \(unpack archives first\)"):
+        load_dataset(f"folder:{tmp_path / 'set'}")
+    with pytest.raises(FileNotFoundError, match="is a file; unpack an archive first"):
+        load_dataset(f"folder:{tmp_path / 'set' / name}")
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "a\0b", ""])
+def test_a_path_that_is_none(path):
+    with pytest.raises(ValueError, match="^dataset: 'folder:.*' is ") as error:
+        GANConfig(dataset=f"folder:{path}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_very_long_path(tmp_path, cache):
+    long = tmp_path.joinpath(*["a" * 140] * 2)
+    draw(long, *spread("cat", "dog"))
+    assert load_dataset(f"folder:{long}", size=16).classes == ["cat", "dog"]
+    with pytest.raises(FileNotFoundError, match="dataset: there is no folder .*bbb"):
+        load_dataset(f"folder:{tmp_path / ('b' * 280)}")
 
 
 def test_a_changed_folder_is_converted_again(pictures):
     load_dataset(f"folder:{pictures}", size=16)
     Image.new("RGB", (20, 20), (1, 2, 3)).save(pictures / "0.png")
     assert load_dataset(f"folder:{pictures}", size=16).images[0, :, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("replace", [os.replace, shutil.copyfile])
+def test_content_counts_and_not_the_date(tmp_path, cache, replace):
+    "A file is replaced by another of the same size and time, as by an archive that keeps no times."
+    for i in range(10):
+        Image.new("L", (16, 16), 50 + i).save(tmp_path / f"{i}.bmp")
+    os.utime(tmp_path / "0.bmp", (0, 0))
+    assert grey_levels(tmp_path)[0] == 50
+    Image.new("L", (16, 16), 99).save(tmp_path / "new", "bmp")
+    replace(tmp_path / "new", tmp_path / "0.bmp")
+    os.utime(tmp_path / "0.bmp", (0, 0))
+    assert grey_levels(tmp_path)[0] == 99
+
+
+def test_classes_that_change_places(tmp_path, cache):
+    "Their files keep size, times and names."
+    draw(tmp_path / "set", *spread("cat", "dog"))
+    for file in (tmp_path / "set").glob("*/*"):
+        os.utime(file, (0, 0))
+    load = lambda: load_dataset(f"folder:{tmp_path / 'set'}", size=16).images[:, 0, 0, 0].tolist()
+    before = load()
+    for old, new in ("cat", "free"), ("dog", "cat"), ("free", "dog"):
+        (tmp_path / "set" / old).rename(tmp_path / "set" / new)
+    assert load() == before[9:] + before[:9]
+
+
+def test_a_fingerprint_is_that_of_the_content(pictures):
+    "The same for images on disk and in memory; another one when an image is replaced, at the same size and number."
+    before = load_dataset(f"folder:{pictures}", size=16)
+    assert fingerprint(before) == fingerprint(before.pick(slice(None))) == fingerprint(before._replace(images=before.images.clone()))
+    Image.new("RGB", (30, 60), (1, 2, 3)).save(pictures / "0.png")
+    after = load_dataset(f"folder:{pictures}", size=16)
+    assert after.images.shape == before.images.shape and fingerprint(after) != fingerprint(before)
+
+
+def hub_set(folder, images, labels):
+    "A data set of the Hub's library, saved in a folder: images as files or None, labels as numbers or None."
+    hub = pytest.importorskip("datasets")
+    hub.disable_progress_bars()
+    features = hub.Features({"picture": hub.Image(), "kind": hub.ClassLabel(names=["cat", "dog"])})
+    rows = {"picture": [image and {"bytes": image, "path": None} for image in images], "kind": labels}
+    hub.Dataset.from_dict(rows, features=features).save_to_disk(folder)
+    return f"hf:{folder}"
+
+
+def png(level, mode="L"):
+    file = io.BytesIO()
+    Image.new(mode, (16, 16), level).save(file, "png")
+    return file.getvalue()
+
+
+def test_the_hub_with_images_and_labels_that_are_missing(tmp_path, cache):
+    "They are skipped and counted, and the other labels are kept."
+    images, labels = [png(50 + i) for i in range(20)], [i % 2 for i in range(20)]
+    images[0], images[2], labels[4], labels[5] = None, b"broken", None, -1
+    name = hub_set(tmp_path / "hub", images, labels)
+    with pytest.warns(UserWarning, match="4 of 18 files are not readable images"):
+        train = load_dataset(name, size=16)
+    assert train.images.shape == (14, 1, 16, 16) and train.classes == ["cat", "dog"]
+    for level, label in zip((train.images[:, 0, 0, 0] - 50).tolist(), train.labels.tolist(), strict=True):
+        assert label == level % 2
+
+
+def test_the_hub_with_secret_labels(tmp_path, cache):
+    name = hub_set(tmp_path / "hub", [png(50 + i) for i in range(20)], [-1] * 20)
+    assert load_dataset(name, size=16).labels is None and len(load_dataset(name, size=16).images) == 18
+
+
+def test_the_hub_colours_are_those_of_both_splits(tmp_path, cache):
+    name = hub_set(tmp_path / "hub", [png(50) if i % 10 != 9 else png((50, 90, 90), "RGB") for i in range(20)], [0, 1] * 10)
+    assert [load_dataset(name, split, 16).images.shape[1] for split in ("train", "test")] == [3, 3]
+
+
+@pytest.mark.parametrize("held_out", ["test", "validation", "valid", "val", "dev"])
+def test_the_hub_s_splits(tmp_path, cache, held_out):
+    hub = pytest.importorskip("datasets")
+    for i, split in enumerate(("train", held_out)):
+        hub_set(tmp_path / split, [png(50 + i)] * 3, [0, 1, 0])
+    parts = {split: hub.load_from_disk(str(tmp_path / split)) for split in ("train", held_out)}
+    hub.DatasetDict(parts).save_to_disk(tmp_path / "both")
+    assert load_dataset(f"hf:{tmp_path / 'both'}", "test", 16).images[:, 0, 0, 0].tolist() == [51] * 3
 
 
 def test_a_gan_on_a_folder_without_labels(pictures, runs_folder):
