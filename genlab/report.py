@@ -14,7 +14,7 @@ __all__ = ['LABS', 'CONFIGS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSITY', 'MEA
            'ddpm_pictures_fragment', 'missing_fragment', 'general_fragments', 'write_fragments', 'preprocess',
            'run_pandoc', 'run_latex', 'run_typst', 'build_pdf', 'publish_run', 'main']
 
-# %% ../nbs/07_report.ipynb #db7b297f
+# %% ../nbs/07_report.ipynb #f4f04792
 import argparse
 import contextlib
 import datetime
@@ -45,7 +45,7 @@ from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, 
 from .fid import plot_nearest
 from .gan import GANConfig
 from .interpolation import MODELS, LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
-from .runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root, runs_root
+from .runs import Run, RunConfig, atomic, did_you_mean, git_commit, latents, plot_history, project_root, runs_root
 from .vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %% ../nbs/07_report.ipynb #ac5cb22a
@@ -127,7 +127,7 @@ def _check_names(notebook: str, parameters: Iterable[str]) -> None:
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key in parameters:
         if key not in known:
-            raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
+            raise ValueError(f"{key}: {notebook} has no such parameter; {did_you_mean(key, known)}")
 
 # %% ../nbs/07_report.ipynb #c1f44326
 def _plan_row(row: dict, scale: float) -> list[Job]:

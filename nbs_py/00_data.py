@@ -27,6 +27,12 @@ dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, cele
 size = None  # pixels a side; None: as the data set has it
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import gzip
 import hashlib

@@ -29,7 +29,9 @@ epochs = 3  # how long the small example at the end trains
 
 # %%
 #| export
+import ast
 import copy
+import difflib
 import hashlib
 import json
 import math
@@ -40,7 +42,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -52,6 +54,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from fastcore.basics import patch
+from fastcore.imports import ipython_shell
 from filelock import FileLock, Timeout
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
@@ -70,6 +73,40 @@ import tempfile
 import pytest
 
 from genlab.data import show_grid, to_image, to_model
+
+
+# %% [markdown]
+# ## Parameters
+#
+# Every notebook has a cell of parameters at its top. `papermill nbs/01_gan.ipynb out.ipynb -p epochs 20` runs the notebook with other values: it puts a cell with `epochs = 20` below that cell. It does so with any name; `-p epoch 20` would train the 60 epochs that stand in the notebook. So each notebook compares the two cells before it does anything else. (Both stand in the kernel's history, and papermill's begins with the comment `# Parameters`.) In Jupyter and in tests there is no such cell, and nothing happens.
+
+# %%
+#| export
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    "The end of a sentence about a name that is not known: the nearest one that is, else all of them."
+    known = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"did you mean {known[near[0]]}?" if near else f"choose from {', '.join(known.values())}"
+
+
+def check_parameters() -> None:
+    "ValueError, one sentence, if papermill has set a name in this notebook that its parameters lack."
+    shell = ipython_shell()
+    cells = shell.user_ns.get("In", []) if shell else []
+    injected = [i for i, cell in enumerate(cells) if cell.startswith("# Parameters\n")]
+    if not injected:
+        return
+    names = lambda cell: [target.id for line in ast.parse(cell).body if isinstance(line, ast.Assign) for target in line.targets]
+    known = names(cells[injected[0] - 1])
+    for name in names(cells[injected[-1]]):
+        if name not in known:
+            raise ValueError(f"{name}: this notebook has no such parameter; {did_you_mean(name, known)}")
+
+
+# %%
+check_parameters()
+assert did_you_mean("Epoch", ["lr", "epochs"]) == "did you mean epochs?"
+assert did_you_mean("pace", ["lr", "epochs"]) == "choose from lr, epochs"
 
 # %% [markdown]
 # ## What defines a run
@@ -112,7 +149,7 @@ class RunConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ValueError("; ".join(map(_sentence, error.errors()))) from None
+            raise ValueError("; ".join(_sentence(e, type(self).model_fields) for e in error.errors())) from None
 
     @field_validator("dataset")
     @classmethod
@@ -141,11 +178,11 @@ class RunConfig(BaseModel):
 
 # %%
 #| export
-def _sentence(error: dict) -> str:
+def _sentence(error: dict, fields: Iterable[str]) -> str:
     if error["type"] == "value_error":  # one of our own, complete as it is
         return str(error["ctx"]["error"])
     if error["type"] == "extra_forbidden":
-        return f"{error['loc'][0]}: there is no such parameter"
+        return f"{error['loc'][0]}: there is no such parameter; {did_you_mean(error['loc'][0], fields)}"
     where, what = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Input ")
     return f"{where}: {error['input']!r} {what[0].lower() + what[1:]}"
 
@@ -161,7 +198,7 @@ for wrong, sentence in [
     (dict(dataset="minst"), "dataset: 'minst' is unknown"),
     (dict(subset=0), "subset: 0 is neither a count of images from 1 on nor a share"),
     (dict(subset=2.5), "subset: 2.5 is neither"),
-    (dict(epoch=5), "epoch: there is no such parameter"),
+    (dict(epoch=5), r"epoch: there is no such parameter; did you mean epochs\?"),
 ]:
     with pytest.raises(ValueError, match=sentence) as error:
         RunConfig(model="toy", **wrong)

@@ -57,6 +57,12 @@ n_samples = None  # images to draw and score; None: as many as there are test im
 metrics = ["fd_lenet"]  # fd_lenet, precision, recall, memorisation and more: see 05_fid
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import time
 from typing import ClassVar, Literal

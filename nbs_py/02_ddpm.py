@@ -59,6 +59,12 @@ compare = ["ancestral:250", "ancestral:20", "ddim:10", "ddim:20", "dpmpp:10", "d
 guided_epochs = 10  # train a class-conditional model this long to show guidance; 0: do not
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import json
 import time

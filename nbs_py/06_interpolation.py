@@ -35,6 +35,12 @@ pairs = 20  # how many paths the smoothness is averaged over
 seed = 0  # all randomness follows from it
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import json
 import math

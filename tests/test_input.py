@@ -9,7 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import command, needs_mnist
+from conftest import ROOT, command, needs_mnist
+from jupyter_client.manager import start_new_kernel
+from papermill import inspect_notebook
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
 import genlab.data
@@ -31,7 +35,7 @@ from genlab.vae import VAEConfig, run_vae
         (dict(latent=0), "latent: 0 should be greater than 0"),
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
         (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet', 'fd_lenet_infinity'"),
-        (dict(widht=5), "widht: there is no such parameter"),
+        (dict(widht=5), "widht: there is no such parameter; did you mean width?"),
         (dict(loss="wasserstein"), "loss: 'wasserstein' should be 'nonsaturating', 'minmax', 'hinge' or 'wgan-gp'"),
         (dict(loss="wgan-gp"), "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'"),
         (dict(loss="wgan-gp", norm="layer", unroll=2), "unroll: looking ahead does not know the gradient penalty"),
@@ -135,6 +139,41 @@ def test_papermill_fails_early(tmp_path, runs_folder):
     done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", "ten", "--no-progress-bar")
     assert done.returncode != 0 and done.stderr.strip().splitlines()[-1].startswith("ValueError: epochs: 'ten' should be")
     assert not runs_folder.exists()
+
+
+def test_papermill_trains_no_defaults_for_a_misspelt_name(tmp_path, runs_folder):
+    done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epoch", "20", "--no-progress-bar")
+    assert done.returncode != 0 and done.stderr.strip().endswith("ValueError: epoch: this notebook has no such parameter; did you mean epochs?")
+    assert not runs_folder.exists()
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    "Executes the code cells of a notebook, from the one tagged `parameters` to the one that checks names; returns the replies."
+    manager, client = start_new_kernel(cwd=ROOT / "nbs")
+
+    def execute(notebook):
+        first = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+        last = next(i for i, cell in enumerate(notebook.cells) if "\ncheck_parameters()" in "\n" + cell.source)
+        sources = ["In[1:] = []", *(cell.source for cell in notebook.cells[first : last + 1] if cell.cell_type == "code")]
+        return [client.execute_interactive(source, timeout=60, output_hook=lambda _: None)["content"] for source in sources]
+
+    yield execute
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def test_every_notebook_knows_its_parameters(kernel):
+    "As papermill runs them, up to the check: a name that a notebook has not is an error, its own are none; and so is opening it in Jupyter."
+    for path in sorted((ROOT / "nbs").glob("0*.ipynb")):
+        read = lambda: load_notebook_node(str(path))  # noqa: B023
+        names = list(inspect_notebook(str(path)))
+        misspelt = f"{names[0].title()}s"
+        *before, last = kernel(parameterize_notebook(read(), {names[0]: 1, misspelt: 1}))
+        assert all(reply["status"] == "ok" for reply in before), path
+        assert last["evalue"] == f"{misspelt}: this notebook has no such parameter; did you mean {names[0]}?", path
+        own = parameterize_notebook(read(), dict.fromkeys(names, 1))
+        assert all(reply["status"] == "ok" for notebook in (own, read()) for reply in kernel(notebook)), path
 
 
 def test_a_size_that_cannot_be_halved():
