@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DOWNLOADS', 'BROKEN', 'GREY', 'DIGIT_NAMES', 'FASHION_NAMES', 'LOADERS', 'CONVERTERS', 'to_model', 'to_image',
            'progress', 'ImageSet', 'cache_dir', 'fetch', 'Source', 'to_square', 'check_dataset', 'load_dataset',
-           'image_grid', 'show_grid', 'derive_seed', 'epoch_batches', 'take']
+           'fingerprint', 'image_grid', 'show_grid', 'derive_seed', 'epoch_batches', 'take']
 
 # %% ../nbs/00_data.ipynb #a46be976
 import gzip
@@ -244,7 +244,9 @@ def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]
     if facts["skipped"]:
         warnings.warn(f"{what}: {facts['skipped']} of {facts['skipped'] + facts['shape'][0]} files are not readable images and were skipped.", stacklevel=4)
     labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
-    return ImageSet(torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"]))), labels, facts["classes"])
+    images = torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"])))
+    images.sha256 = facts["sha256"]  # for fingerprint, which need not read the file then
+    return ImageSet(images, labels, facts["classes"])
 
 # %% ../nbs/00_data.ipynb #8df4fc08
 def _intact(cached: Path) -> bool:
@@ -407,6 +409,16 @@ def load_dataset(
         return data
     return data._replace(images=resize(data.images, [size, size], antialias=True))
 
+# %% ../nbs/00_data.ipynb #16b1c72d
+def fingerprint(data: ImageSet) -> str:
+    "16 hex digits: the same for the same images, in this order, with the same labels and classes."
+    images, labels, classes = data
+    pixels = getattr(images, "sha256", None) or hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest()
+    digest = hashlib.sha256(json.dumps([pixels, list(images.shape), classes]).encode())
+    if labels is not None:
+        digest.update(labels.cpu().numpy())
+    return digest.hexdigest()[:16]
+
 # %% ../nbs/00_data.ipynb #51ccedca
 def image_grid(
     images: torch.Tensor,  # uint8, or float in [-1, 1]; (N, C, H, W)
@@ -462,13 +474,13 @@ def epoch_batches(
 # %% ../nbs/00_data.ipynb #c9515f21
 def take(
     data: ImageSet,
-    subset: int | float | None,  # a count of images from 1 on, or a share below 1; None: all of them
+    subset: int | float | None,  # a count of images from 1 on, or, as a float, a share up to 1.0; None: all of them
     seed: int = 0,
 ) -> ImageSet:
     "A random part of a data set, in a random order. ValueError if there are not so many images."
     if subset is None:
         return data
-    n = round(subset * len(data.images)) if subset < 1 else int(subset)
+    n = round(subset * len(data.images)) if isinstance(subset, float) and subset <= 1 else int(subset)
     if not 1 <= n <= len(data.images):
         raise ValueError(f"subset: {subset} is {n} images, and the training set has {len(data.images)}.")
     index = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(seed, 2)))[:n]

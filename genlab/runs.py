@@ -4,31 +4,36 @@
 
 # %% auto #0
 __all__ = ['Metric', 'did_you_mean', 'check_parameters', 'RunConfig', 'seed_everything', 'latents', 'make_accelerator',
-           'device_name', 'EMA', 'atomic', 'save_state', 'load_state', 'project_root', 'runs_root', 'Run', 'git_commit',
-           'plot_history']
+           'device_name', 'memory_to_train', 'fits_memory', 'EMA', 'atomic', 'save_state', 'load_state', 'read_json',
+           'project_root', 'runs_root', 'Run', 'read_config', 'git_commit', 'plot_history']
 
 # %% ../nbs/00_runs.ipynb #9359cf2f
 import ast
 import copy
 import difflib
+import functools
 import hashlib
 import json
 import math
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -36,14 +41,14 @@ from fastcore.basics import patch
 from fastcore.imports import ipython_shell
 from filelock import FileLock, Timeout
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
 import genlab
-from .data import ImageSet, check_dataset, derive_seed, epoch_batches, image_grid, load_dataset, take
+from .data import ImageSet, check_dataset, derive_seed, epoch_batches, fingerprint, image_grid, load_dataset, take
 
 # %% ../nbs/00_runs.ipynb #c02f5ff8
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -76,7 +81,7 @@ Metric = Literal[
 class RunConfig(BaseModel):
     "What every run has. A wrong value raises a ValueError of one sentence that names the field."
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
     asked: ClassVar[tuple[str, ...]] = ("n_samples",)  # fields that say which samples to draw; other values: draw again
 
@@ -84,7 +89,7 @@ class RunConfig(BaseModel):
     name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
     dataset: str = "digits"  # see genlab.data.load_dataset
     size: PositiveInt | None = None  # pixels a side; None: the data set's own
-    subset: int | float | None = None  # train on so many images, or on this share of them, drawn with the seed; None: all
+    subset: int | Annotated[float, AllowInfNan()] | None = None  # train on so many images, or on a share up to 1.0, drawn with the seed; None: all
     batch_size: PositiveInt = 128  # images in an update
     seed: int = Field(0, ge=0)  # all randomness follows from it
     precision: Literal["no", "bf16"] = "no"  # "bf16": networks run under bfloat16 autocast
@@ -109,9 +114,28 @@ class RunConfig(BaseModel):
     @field_validator("subset")
     @classmethod
     def _count_or_share(cls, subset: int | float | None) -> int | float | None:
-        if subset is not None and not (0 < subset < 1 or (subset >= 1 and subset == int(subset))):
+        "One value for one meaning, as the hash needs it: 100.0 is the count 100, and the share 1.0 is the whole set."
+        whole = isinstance(subset, int) or (subset is not None and subset.is_integer())
+        if subset is not None and not (0 < subset < 1 or (whole and subset >= 1)):
             raise ValueError(f"subset: {subset} is neither a count of images from 1 on nor a share between 0 and 1")
+        if isinstance(subset, float) and whole:
+            return None if subset == 1 else int(subset)
         return subset
+
+    @field_validator("name")
+    @classmethod
+    def _short_enough(cls, name: str) -> str:
+        if len(name.encode()) > 200:
+            raise ValueError(f"name: {name[:20]}... has {len(name)} letters, which is too long for a folder; use at most 200")
+        return name
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _truth_is_no_number(cls, value, check: Callable, info):
+        checked = check(value)
+        if isinstance(value, bool) and not isinstance(checked, bool):
+            raise ValueError(f"{info.field_name}: {value} is no number")
+        return checked
 
     def training_set(self) -> ImageSet:
         "The images that this run learns from."
@@ -119,7 +143,7 @@ class RunConfig(BaseModel):
 
     @property
     def hash(self) -> str:
-        "8 hex digits that identify the run: the same configuration has the same on every machine."
+        "8 hex digits that identify the run: the same configuration has the same on every machine. (A folder of images counts by its absolute path.)"
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 # %% ../nbs/00_runs.ipynb #6fb37cf6
@@ -170,6 +194,36 @@ def device_name(device: torch.device | str) -> str:
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     threads = torch.get_num_threads()
     return f"{model}, {threads} thread{'s' * (threads > 1)}"
+
+# %% ../nbs/00_runs.ipynb #6744f7f1
+def memory_to_train(make: Callable, config: RunConfig, data: ImageSet) -> int:
+    "Bytes that a run needs at least: four numbers for each parameter of the networks `make(config, data)`, and its samples."
+    try:
+        with torch.device("meta"):
+            nets = make(config, data)
+    except RuntimeError as problem:
+        if "overflow" not in str(problem):
+            raise
+        return 2**63  # torch does not count further
+    nets = nets if isinstance(nets, tuple) else (nets,)
+    return sum(4 * p.nbytes for net in nets for p in net.parameters()) + (config.n_samples or 0) * data.images[0].nbytes
+
+
+def fits_memory(make: Callable) -> Callable:
+    "Decorator of a function (config, data) -> networks: before they are made, ValueError if training them takes more memory than there is."
+
+    @functools.wraps(make)
+    def checked(config: RunConfig, data: ImageSet):
+        there = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else psutil.virtual_memory().total
+        needed = memory_to_train(make, config, data)
+        if needed > there:
+            usual = {key: field.default for key, field in type(config).model_fields.items() if isinstance(getattr(config, key), int | list)}
+            without = {key: memory_to_train(make, config.model_copy(update={key: value}), data) for key, value in usual.items()}
+            key = min(without, key=without.get)  # with its default the run would be smallest
+            raise ValueError(f"{key}: {getattr(config, key)} takes at least {needed / 1e9:,.0f} GB of memory (weights, gradients, Adam's two moments, samples), and there are {there / 1e9:.0f} GB.")
+        return make(config, data)
+
+    return checked
 
 # %% ../nbs/00_runs.ipynb #c96f2a7a
 class EMA:
@@ -249,6 +303,20 @@ def load_state(path: Path) -> dict:
     with safe_open(path, "pt") as file:
         return restore(json.loads(file.metadata()["state"]))
 
+# %% ../nbs/00_runs.ipynb #39225ce9
+def read_json(path: Path, kind: type = dict):
+    "What a JSON file holds; None if there is no such file, or, with a warning, if it is damaged."
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:  # no JSON, or no text at all
+        found = None
+    if not isinstance(found, kind) or not found:
+        warnings.warn(f"{path} is damaged, and is left out.", stacklevel=2)
+        return None
+    return found
+
 # %% ../nbs/00_runs.ipynb #c1f66126
 def project_root() -> Path:
     "The nearest folder from here upwards that holds genlab's settings.ini; without one, the working directory."
@@ -276,15 +344,19 @@ class Run:
 
     @contextmanager
     def lock(self):
-        "Only one process at a time may train a run. The lock goes with its owner, however that ends."
-        self.folder.mkdir(parents=True, exist_ok=True)
+        "Only one process at a time may train a run. The lock goes with its owner, however that ends. Without anything to do, none is needed."
         lock = FileLock(self.folder / ".lock")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             print(f"{self.folder} is being trained by another process; waiting for it.", flush=True)
             lock.acquire()
+        except OSError as problem:
+            if to_do := self.pending():
+                raise OSError(f"{self.folder} cannot be written ({problem.strerror or problem}), and after {to_do} epochs there is no result yet.") from None
         try:
+            self._check_images()
             yield self
         finally:
             lock.release()
@@ -294,12 +366,50 @@ class Run:
 
     def metrics(self, epochs: int) -> dict | None:
         "metrics.json of an evaluated epoch count, or None."
-        path = self.epoch_folder(epochs) / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(self.epoch_folder(epochs) / "metrics.json")
 
     def evaluated(self) -> list[int]:
         "The epoch counts that are done."
-        return sorted(int(p.parent.name[6:]) for p in self.folder.glob("epoch-*/metrics.json"))
+        names = (p.parent.name[6:] for p in self.folder.glob("epoch-*/metrics.json"))
+        return sorted(epochs for epochs in {int(name) for name in names if name.isdecimal()} if self.metrics(epochs))
+
+# %% ../nbs/00_runs.ipynb #f51b1727
+@patch
+def fingerprints(self: Run) -> dict[str, str]:  # split: fingerprint
+    "What there is now under the name of the run's data set; empty for the built-in ones."
+    config, splits = self.config, ("train", "test") if ":" in self.config.dataset else ()
+    return {split: fingerprint(load_dataset(config.dataset, split, config.size)) for split in splits}
+
+
+@patch
+def _check_images(self: Run) -> None:
+    "ValueError if the data set holds other images than the run knows."
+    known = read_json(self.folder / "images.json")
+    try:
+        found = self.fingerprints() if known else {}
+    except (OSError, RuntimeError):  # the images cannot be had: whoever needs them will say so
+        return
+    for split, digits in found.items():
+        if known.get(split) != digits:
+            used = {"train": "trained on", "test": "scored with"}[split]
+            raise ValueError(f"dataset: {self.config.dataset} holds other {split} images than {self.folder} was {used}; remove that folder or name the run otherwise.")
+
+# %% ../nbs/00_runs.ipynb #0133e551
+def read_config(folder: Path, kinds: Mapping[str, type[RunConfig]]) -> RunConfig:
+    "The configuration of a run's folder; `kinds` is model: class. ValueError, one sentence, if its config.json is not that of a run, or not what it was."
+    path = folder / "config.json"
+    if not path.exists():
+        raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
+    try:
+        values = json.loads(path.read_text())
+        config = kinds[values["model"]](**values)
+    except (KeyError, TypeError, JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"{path} is damaged, or not that of a run ({', '.join(kinds)}).") from None
+    except ValueError as problem:
+        raise ValueError(f"{path} is not that of a run: {problem}.") from None
+    if re.search("-[0-9a-f]{8}$", folder.name) and not folder.name.endswith(config.hash):
+        raise ValueError(f"{path} was changed after training, or written by another version of genlab: its folder would be {config.name}-{config.hash}.")
+    return config
 
 # %% ../nbs/00_runs.ipynb #8c0cc7ec
 @patch
@@ -320,8 +430,11 @@ def _restore(self: Run, last: int, parts: dict) -> None:
             raise ValueError(f"dataset: it has {self._n_images} images, and {self.folder} was trained on {state['n_images']}; remove that folder or name the run otherwise.")
         self._saved = max(self._saved, state["step"])
         if state["step"] <= last:
-            for key, part in parts.items():
-                part.load_state_dict(state["parts"][key])
+            try:
+                for key, part in parts.items():
+                    part.load_state_dict(state["parts"][key])
+            except (RuntimeError, ValueError, KeyError):  # what modules and optimizers say of shapes, groups and names that are not theirs
+                raise ValueError(f"{path} belongs to another network than this run's; move it away, and the run is trained without it.") from None
             self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
             return
 
@@ -358,6 +471,9 @@ def batches(
     self.log_every, self._per_epoch, last = max(1, per_epoch // 50), per_epoch, epochs * per_epoch
     self._device, self._n_images = device, len(data.images)
     self._restore(last, parts)
+    if not (self.folder / "images.json").exists() and (found := self.fingerprints()):
+        with atomic(self.folder / "images.json") as path:
+            path.write_text(json.dumps(found))
     if data.images.nbytes < 2**31:
         data = data._replace(images=data.images.to(device))
     mark = saved = shown = time.perf_counter()
@@ -383,7 +499,7 @@ def batches(
 # %% ../nbs/00_runs.ipynb #57f0a788
 @patch
 def log(self: Run, **values: torch.Tensor | float) -> None:
-    "Keep this update's losses; call it in every update, some 50 an epoch make a row of the history."
+    "Keep this update's losses; call it in every update. Each makes a row of the history, or, of 100 updates an epoch and more, 50 to 99 do."
     if self.step % self.log_every:
         return
     epoch, i = divmod(self.step, self._per_epoch)
@@ -419,14 +535,22 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
 # %% ../nbs/00_runs.ipynb #af4609ca
 @patch
 def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
-    "Load what `keep_weights` wrote into `model`; False if there is nothing, or nothing readable."
+    "Load what `keep_weights` wrote into `model`; False if there is nothing, or, with a warning, nothing that fits."
     path = self.epoch_folder(epochs) / "weights.safetensors"
+    shapes = lambda tensors: {key: tensor.shape for key, tensor in tensors.items()}
     try:
         with safe_open(path, "pt") as file:
-            self.training = json.loads(file.metadata()["training"])
-            model.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
-    except (FileNotFoundError, SafetensorError):
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            if shapes(tensors) != shapes(model.state_dict()):  # before any of them is loaded
+                raise ValueError("those of another network")
+            training = json.loads(file.metadata()["training"])
+    except FileNotFoundError:
         return False
+    except (SafetensorError, ValueError, KeyError, TypeError) as problem:
+        warnings.warn(f"{path} holds no weights of this run ({problem}), and is left out.", stacklevel=2)
+        return False
+    model.load_state_dict(tensors)
+    self.training = training
     return True
 
 # %% ../nbs/00_runs.ipynb #4e1bae56
@@ -471,12 +595,14 @@ def pending(self: Run) -> list[int]:
     "The epoch counts that the configuration asks for and that are not evaluated in this way yet (samples, metrics)."
     asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
 
-    def done(metrics: dict | None) -> bool:
+    def done(epochs: int) -> bool:
+        metrics, folder = self.metrics(epochs), self.epoch_folder(epochs)
         if metrics is None or metrics.get("asked") != {key: getattr(self.config, key) for key in self.config.asked}:
             return False
-        return set(self.config.metrics) <= set(metrics.get("scores", {}))
+        whole = all(map(zipfile.is_zipfile, [folder / "samples.npz", *folder.glob("pictures.npz")]))
+        return whole and set(self.config.metrics) <= set(metrics.get("scores", {}))
 
-    return [epochs for epochs in asked if not done(self.metrics(epochs))]
+    return [epochs for epochs in asked if not done(epochs)]
 
 # %% ../nbs/00_runs.ipynb #0abb25a8
 @patch

@@ -391,7 +391,9 @@ def _converted(what: str, key: Iterable, size: int, source: Callable[[], Source]
     if facts["skipped"]:
         warnings.warn(f"{what}: {facts['skipped']} of {facts['skipped'] + facts['shape'][0]} files are not readable images and were skipped.", stacklevel=4)
     labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
-    return ImageSet(torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"]))), labels, facts["classes"])
+    images = torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"])))
+    images.sha256 = facts["sha256"]  # for fingerprint, which need not read the file then
+    return ImageSet(images, labels, facts["classes"])
 
 
 # %% [markdown]
@@ -684,6 +686,31 @@ place.cleanup()
 
 
 # %% [markdown]
+# ### Are these the images that they were?
+#
+# A folder has the same name after its images were replaced. A `fingerprint` tells: it depends on every pixel, on the labels and on the names of the classes, and on nothing else. For converted images the checksum of the file is known already, so three million of them cost no more than ten.
+
+# %%
+#| export
+def fingerprint(data: ImageSet) -> str:
+    "16 hex digits: the same for the same images, in this order, with the same labels and classes."
+    images, labels, classes = data
+    pixels = getattr(images, "sha256", None) or hashlib.sha256(images.cpu().contiguous().numpy()).hexdigest()
+    digest = hashlib.sha256(json.dumps([pixels, list(images.shape), classes]).encode())
+    if labels is not None:
+        digest.update(labels.cpu().numpy())
+    return digest.hexdigest()[:16]
+
+
+# %%
+some = _load_digits("test")
+changed = some.images.clone()
+changed[7, 0, 3, 3] += 1
+variants = [some, some._replace(images=changed), some._replace(labels=some.labels.flip(0)), some.pick(slice(499)), some._replace(labels=None)]
+assert fingerprint(some) == fingerprint(some.pick(torch.arange(500))) and len(set(map(fingerprint, variants))) == 5
+
+
+# %% [markdown]
 # ## Looking at images
 #
 # `image_grid` lays images out as one picture; `show_grid` draws it. Both take bytes or [-1, 1] floats.
@@ -798,13 +825,13 @@ assert len({derive_seed(1, 2), derive_seed(2, 1), derive_seed(1), derive_seed(1,
 #| export
 def take(
     data: ImageSet,
-    subset: int | float | None,  # a count of images from 1 on, or a share below 1; None: all of them
+    subset: int | float | None,  # a count of images from 1 on, or, as a float, a share up to 1.0; None: all of them
     seed: int = 0,
 ) -> ImageSet:
     "A random part of a data set, in a random order. ValueError if there are not so many images."
     if subset is None:
         return data
-    n = round(subset * len(data.images)) if subset < 1 else int(subset)
+    n = round(subset * len(data.images)) if isinstance(subset, float) and subset <= 1 else int(subset)
     if not 1 <= n <= len(data.images):
         raise ValueError(f"subset: {subset} is {n} images, and the training set has {len(data.images)}.")
     index = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(seed, 2)))[:n]
@@ -815,7 +842,7 @@ def take(
 few = take(data, 100, seed=1)
 assert len(few.images) == 100 and (few.labels is None or len(few.labels) == 100) and torch.equal(few.images, take(data, 100, seed=1).images)
 assert not torch.equal(few.images, take(data, 100, seed=2).images) and take(data, None) is data
-assert len(take(data, 0.1).images) == round(0.1 * len(data.images))
+assert [len(take(data, share).images) for share in (0.1, 1.0, 1)] == [round(0.1 * len(data.images)), len(data.images), 1]
 with pytest.raises(ValueError, match="subset: 1000000 is 1000000 images, and the training set has"):
     take(data, 1_000_000)
 

@@ -78,7 +78,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from genlab.augment import Augmentation, augment_images
 from genlab.data import ImageSet, load_dataset, to_image, to_model
 from genlab.fid import check_metrics, evaluate
-from genlab.runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
+from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %%
 #| hide
@@ -677,6 +677,7 @@ def update_gan(
 
 # %%
 #| export
+@fits_memory
 def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
     "Freshly initialised generator and discriminator for images like those of `data`; the seed decides the weights. ValueError if they cannot be."
     _, channels, size, _ = data.images.shape

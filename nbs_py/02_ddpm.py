@@ -82,7 +82,7 @@ from torch import nn
 from genlab.data import ImageSet, derive_seed, load_dataset, progress, show_grid, to_image, to_model
 from genlab.diffusion import Diffusion, cosine_betas, linear_betas
 from genlab.fid import check_metrics, evaluate
-from genlab.runs import EMA, Run, RunConfig, atomic, make_accelerator, seed_everything
+from genlab.runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
 from genlab.unet import SeedUNet, UNet
 
 # %%
@@ -239,6 +239,7 @@ assert (loss_weight(diffusion, t, "v", None) == 1).all()
 
 # %%
 #| export
+@fits_memory
 def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "A fresh network (xt, t, y) -> prediction for images like those of `data`; the seed decides the weights."
     seed_everything(config.seed, 0)
@@ -846,8 +847,7 @@ def run_ddpm(config: DDPMConfig) -> Run:
 #| export
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores
     "The samplers that `compare_samplers` has scored at the run's epoch count."
-    path = run.epoch_folder(run.config.epochs) / "samplers.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    return read_json(run.epoch_folder(run.config.epochs) / "samplers.json", list) or []
 
 
 # %% [markdown]

@@ -72,7 +72,7 @@ from torch import nn
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.fid import check_metrics, evaluate
 from genlab.gan import Discriminator, discriminator_loss, generator_loss, init_weights
-from genlab.runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
+from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %%
 #| hide
@@ -499,6 +499,7 @@ def channels_of(config: VAEConfig, size: int) -> int:
     return config.width or (32 if size >= 24 else 16)
 
 
+@fits_memory
 def make_vae(config: VAEConfig, data: ImageSet) -> VAE:
     "A fresh VAE for images like those of `data`; the seed decides its weights. ValueError if the images cannot be halved twice."
     channels, size = data.images.shape[1], data.images.shape[-1]
@@ -653,7 +654,7 @@ def draw_codes(
         i = torch.arange(n) % len(mu)
         return mu[i] + (logvar[i] / 2).exp() * noise[:, 1:]
     codes = mu + (logvar / 2).exp() * latents(len(mu), (vae.latent,), seed + 1)
-    fitted = GaussianMixture(components, random_state=seed).fit(codes.double())
+    fitted = GaussianMixture(min(components, len(codes)), random_state=seed % 2**32).fit(codes.double())
     # from normal noise to uniform noise (ndtr) to the number of a component, and mean + Cholesky factor @ noise from it
     k = np.searchsorted(fitted.weights_.cumsum()[:-1], ndtr(noise[:, 0].numpy()))
     z = fitted.means_[k] + np.einsum("nij,nj->ni", np.linalg.cholesky(fitted.covariances_)[k], noise[:, 1:].numpy())
@@ -806,7 +807,8 @@ def run_vae(config: VAEConfig) -> Run:
     run = Run(config)
     with run.lock():
         for epochs in run.pending():
-            n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
+            n_test = check_metrics(config.dataset, config.size, config.metrics)
+            n = config.n_samples or n_test
             vae = train_vae(run, epochs)
             train, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
             start = time.perf_counter()
