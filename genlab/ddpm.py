@@ -42,9 +42,9 @@ class DDPMConfig(RunConfig):
     network: Literal["unet", "seed"] = "unet"  # ours, or report 003's
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_network
-    blocks: PositiveInt = 1  # residual blocks at each resolution, down and up
+    blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
     heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
-    T: PositiveInt = 1000  # noise levels
+    T: int = Field(1000, gt=0, le=100_000)  # noise levels
     schedule: Literal["linear", "cosine"] = "cosine"
     target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
     min_snr: PositiveFloat | None = None  # see loss_weight

@@ -39,7 +39,7 @@ class GANConfig(RunConfig):
     network: Literal["dcgan", "report-004"] = "dcgan"
     latent: PositiveInt = 100  # dimension of z
     width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving; report-004: of D's first layer
-    extra_layers: NonNegativeInt = 0  # report-004: more convolutions in each network
+    extra_layers: int = Field(0, ge=0, le=100)  # report-004: more convolutions in each network
     dropout: float = Field(0.0, ge=0, lt=1)  # share of D's features that is dropped before its last layer
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
     conditional: bool = False  # both networks are told the class

@@ -153,6 +153,8 @@ def _sentence(error: dict, fields: Iterable[str]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{error['loc'][0]}: there is no such parameter; {did_you_mean(error['loc'][0], fields)}"
     where, what = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Input ")
+    if error["type"] == "string_pattern_mismatch":  # there is one pattern, that of names
+        what = "should be one or more of letters, digits, '.', '-' and '_'"
     return f"{where}: {error['input']!r} {what[0].lower() + what[1:]}"
 
 # %% ../nbs/00_runs.ipynb #8a004610
@@ -197,7 +199,7 @@ def device_name(device: torch.device | str) -> str:
 
 # %% ../nbs/00_runs.ipynb #6744f7f1
 def memory_to_train(make: Callable, config: RunConfig, data: ImageSet) -> int:
-    "Bytes that a run needs at least: four numbers for each parameter of the networks `make(config, data)`, and its samples."
+    "Bytes that a run needs at least: four numbers for each parameter that is trained of the networks `make(config, data)`, and its samples."
     try:
         with torch.device("meta"):
             nets = make(config, data)
@@ -206,7 +208,7 @@ def memory_to_train(make: Callable, config: RunConfig, data: ImageSet) -> int:
             raise
         return 2**63  # torch does not count further
     nets = nets if isinstance(nets, tuple) else (nets,)
-    return sum(4 * p.nbytes for net in nets for p in net.parameters()) + (config.n_samples or 0) * data.images[0].nbytes
+    return sum((4 if p.requires_grad else 1) * p.nbytes for net in nets for p in net.parameters()) + (config.n_samples or 0) * data.images[0].nbytes
 
 
 def fits_memory(make: Callable) -> Callable:

@@ -294,7 +294,7 @@ def draw_codes(
         i = torch.arange(n) % len(mu)
         return mu[i] + (logvar[i] / 2).exp() * noise[:, 1:]
     codes = mu + (logvar / 2).exp() * latents(len(mu), (vae.latent,), seed + 1)
-    fitted = GaussianMixture(min(components, len(codes)), random_state=seed % 2**32).fit(codes.double())
+    fitted = GaussianMixture(components, random_state=seed).fit(codes.double())
     # from normal noise to uniform noise (ndtr) to the number of a component, and mean + Cholesky factor @ noise from it
     k = np.searchsorted(fitted.weights_.cumsum()[:-1], ndtr(noise[:, 0].numpy()))
     z = fitted.means_[k] + np.einsum("nij,nj->ni", np.linalg.cholesky(fitted.covariances_)[k], noise[:, 1:].numpy())

@@ -122,6 +122,12 @@ config = VAEConfig(
 data, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
 show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 
+# %%
+#| hide
+import genlab.vae
+
+genlab.vae.make_vae(config, data)  # networks that cannot be, or do not fit into memory, are said now and not half way down
+
 # %% [markdown]
 # ## Step 1: an autoencoder, and why it is not enough
 #
@@ -654,7 +660,7 @@ def draw_codes(
         i = torch.arange(n) % len(mu)
         return mu[i] + (logvar[i] / 2).exp() * noise[:, 1:]
     codes = mu + (logvar / 2).exp() * latents(len(mu), (vae.latent,), seed + 1)
-    fitted = GaussianMixture(min(components, len(codes)), random_state=seed % 2**32).fit(codes.double())
+    fitted = GaussianMixture(components, random_state=seed).fit(codes.double())
     # from normal noise to uniform noise (ndtr) to the number of a component, and mean + Cholesky factor @ noise from it
     k = np.searchsorted(fitted.weights_.cumsum()[:-1], ndtr(noise[:, 0].numpy()))
     z = fitted.means_[k] + np.einsum("nij,nj->ni", np.linalg.cholesky(fitted.covariances_)[k], noise[:, 1:].numpy())
