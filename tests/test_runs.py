@@ -207,7 +207,7 @@ def test_results_that_were_cut_off_are_made_again_without_training(runs_folder, 
         again = run_vae(config)
     assert any("metrics.json is damaged" in str(w.message) for w in told) == (file == "metrics.json")
     assert again.pending() == [] and again.evaluated() == [1] and again.metrics(1)["n_samples"] == 20
-    assert torch.equal(again.samples(1), samples) and stamps(run.folder) == weights
+    assert torch.equal(again.samples(1), samples) and again.pictures(1) and stamps(run.folder) == weights
 
 
 def test_files_of_another_network(runs_folder):
