@@ -25,7 +25,7 @@ from torch import nn
 from .data import ImageSet, derive_seed, load_dataset, progress, show_grid, to_image, to_model
 from .diffusion import Diffusion, cosine_betas, linear_betas
 from .fid import check_metrics, evaluate
-from .runs import EMA, Run, RunConfig, atomic, make_accelerator, seed_everything
+from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
 from .unet import SeedUNet, UNet
 
 # %% ../nbs/02_ddpm.ipynb #944a1ae4
@@ -42,9 +42,9 @@ class DDPMConfig(RunConfig):
     network: Literal["unet", "seed"] = "unet"  # ours, or report 003's
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_network
-    blocks: PositiveInt = 1  # residual blocks at each resolution, down and up
+    blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
     heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
-    T: PositiveInt = 1000  # noise levels
+    T: int = Field(1000, gt=0, le=100_000)  # noise levels
     schedule: Literal["linear", "cosine"] = "cosine"
     target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
     min_snr: PositiveFloat | None = None  # see loss_weight
@@ -101,6 +101,7 @@ def loss_weight(
     return (snr.clamp(max=min_snr) / {"eps": snr, "x0": 1, "v": snr + 1}[target]).float()
 
 # %% ../nbs/02_ddpm.ipynb #1bc55891
+@fits_memory
 def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "A fresh network (xt, t, y) -> prediction for images like those of `data`; the seed decides the weights."
     seed_everything(config.seed, 0)
@@ -479,8 +480,7 @@ def run_ddpm(config: DDPMConfig) -> Run:
 # %% ../nbs/02_ddpm.ipynb #cea35093
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores
     "The samplers that `compare_samplers` has scored at the run's epoch count."
-    path = run.epoch_folder(run.config.epochs) / "samplers.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    return read_json(run.epoch_folder(run.config.epochs) / "samplers.json", list) or []
 
 # %% ../nbs/02_ddpm.ipynb #0c49471b
 def compare_samplers(run: Run) -> list[dict]:  # see scored_samplers

@@ -24,7 +24,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .augment import Augmentation, augment_images
 from .data import ImageSet, load_dataset, to_image, to_model
 from .fid import check_metrics, evaluate
-from .runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
+from .runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %% ../nbs/01_gan.ipynb #89cca2f5
 class GANConfig(RunConfig):
@@ -39,7 +39,7 @@ class GANConfig(RunConfig):
     network: Literal["dcgan", "report-004"] = "dcgan"
     latent: PositiveInt = 100  # dimension of z
     width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving; report-004: of D's first layer
-    extra_layers: NonNegativeInt = 0  # report-004: more convolutions in each network
+    extra_layers: int = Field(0, ge=0, le=100)  # report-004: more convolutions in each network
     dropout: float = Field(0.0, ge=0, lt=1)  # share of D's features that is dropped before its last layer
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
     conditional: bool = False  # both networks are told the class
@@ -294,6 +294,7 @@ def update_gan(
     return {"loss_d": loss_D.detach(), "loss_g": loss_G.detach(), "d_x": d_x, "d_g_z1": d_g_z1, "d_g_z2": d_g_z2}
 
 # %% ../nbs/01_gan.ipynb #04a49346
+@fits_memory
 def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
     "Freshly initialised generator and discriminator for images like those of `data`; the seed decides the weights. ValueError if they cannot be."
     _, channels, size, _ = data.images.shape

@@ -7,8 +7,8 @@ __all__ = ['MODELS', 'lerp', 'slerp', 'flow', 'LatentSpace', 'open_run', 'find_r
            'load_or_explain', 'walk', 'cross_fade', 'ends', 'plot_walks', 'corner_grid', 'smoothness', 'class_means']
 
 # %% ../nbs/06_interpolation.ipynb #396a2170
-import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from .data import ImageSet, load_dataset, show_grid, to_image, to_model
 from .ddpm import DDPMConfig, Denoiser, karras_times, make_network, run_ddpm
 from .fid import load_lenet
 from .gan import GANConfig, make_networks, run_gan
-from .runs import Run, RunConfig, latents, make_accelerator, runs_root
+from .runs import Run, RunConfig, latents, make_accelerator, read_config, runs_root
 from .vae import VAEConfig, encode_images, make_vae, run_vae
 
 # %% ../nbs/06_interpolation.ipynb #b9f508a6
@@ -91,14 +91,16 @@ class LatentSpace(NamedTuple):
 MODELS: dict[str, type[RunConfig]] = {"gan": GANConfig, "vae": VAEConfig, "ddpm": DDPMConfig}
 
 
+def _read_run(folder: Path, kinds: dict[str, type[RunConfig]]) -> tuple[Run, list[int]]:
+    "A run from its folder, and the evaluated epoch counts whose weights are there."
+    run = Run(read_config(folder, kinds))
+    run.folder = folder
+    return run, [epochs for epochs in run.evaluated() if (run.epoch_folder(epochs) / "weights.safetensors").exists()]
+
+
 def open_run(folder: Path) -> tuple[Run, int]:
     "A run from its folder, and its last evaluated epoch count whose weights are there. ValueError if there is none."
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
-    values = json.loads((folder / "config.json").read_text())
-    run = Run(MODELS[values["model"]](**values))
-    run.folder = folder
-    done = [epochs for epochs in run.evaluated() if (run.epoch_folder(epochs) / "weights.safetensors").exists()]
+    run, done = _read_run(folder, MODELS)
     if not done:
         raise ValueError(f"{folder} has no evaluated epoch with weights; train it first.")
     return run, done[-1]
@@ -108,11 +110,14 @@ def find_run(model: str, dataset: str, size: int | None = None) -> Path | None:
     "The folder of the finished run of a model with the most epochs, or None. Runs with a name of their own come last: they may be something special."
     found = []
     for path in runs_root().glob(f"*/{model}/*/config.json"):
-        values = json.loads(path.read_text())
-        if (values["dataset"], values["size"]) == (dataset, size):
-            epochs = [int(p.parent.name[6:]) for p in path.parent.glob("epoch-*/metrics.json") if (p.parent / "weights.safetensors").exists()]
-            plain = values["name"] == MODELS[model].model_fields["name"].default
-            found += [(plain, max(epochs), path.parent)] if epochs else []
+        try:
+            run, done = _read_run(path.parent, {model: MODELS[model]})
+        except ValueError as problem:
+            warnings.warn(f"{problem} It is left out.", stacklevel=2)
+            continue
+        if done and (run.config.dataset, run.config.size) == (dataset, size):
+            plain = run.config.name == MODELS[model].model_fields["name"].default
+            found.append((plain, done[-1], run.folder))
     return max(found, default=(True, 0, None))[-1]
 
 
@@ -155,12 +160,8 @@ def denoiser(run: Run, epochs: int) -> Denoiser:
 # %% ../nbs/06_interpolation.ipynb #6baa123d
 def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:
     "Load weights into a network. ValueError if they are not there or belong to another."
-    try:
-        loaded = run.load_weights(epochs, net)
-    except RuntimeError:
-        raise ValueError(f"{run.epoch_folder(epochs)}: its weights are those of another network than its config.json describes.") from None
-    if not loaded:
-        raise ValueError(f"{run.epoch_folder(epochs)}: its weights.safetensors is missing or damaged.")
+    if not run.load_weights(epochs, net):
+        raise ValueError(f"{run.epoch_folder(epochs)}: its weights.safetensors is missing, damaged, or of another network than its config.json describes.")
 
 # %% ../nbs/06_interpolation.ipynb #c522f88c
 def walk(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 11, how: Callable = slerp) -> torch.Tensor:

@@ -14,7 +14,7 @@ __all__ = ['LABS', 'CONFIGS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSITY', 'MEA
            'ddpm_pictures_fragment', 'missing_fragment', 'general_fragments', 'write_fragments', 'preprocess',
            'run_pandoc', 'run_latex', 'run_typst', 'build_pdf', 'publish_run', 'main']
 
-# %% ../nbs/07_report.ipynb #db7b297f
+# %% ../nbs/07_report.ipynb #f4f04792
 import argparse
 import contextlib
 import datetime
@@ -45,7 +45,7 @@ from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, 
 from .fid import plot_nearest
 from .gan import GANConfig
 from .interpolation import MODELS, LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
-from .runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root, runs_root
+from .runs import Run, RunConfig, atomic, did_you_mean, git_commit, latents, plot_history, project_root, read_config, runs_root
 from .vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %% ../nbs/07_report.ipynb #ac5cb22a
@@ -127,7 +127,7 @@ def _check_names(notebook: str, parameters: Iterable[str]) -> None:
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key in parameters:
         if key not in known:
-            raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
+            raise ValueError(f"{key}: {notebook} has no such parameter; {did_you_mean(key, known)}")
 
 # %% ../nbs/07_report.ipynb #c1f44326
 def _plan_row(row: dict, scale: float) -> list[Job]:
@@ -176,7 +176,7 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
         row, instead_of = row | {"dataset": stand_in, "size": row.get("size") or size, "metrics": ["fd_lenet", "class_kl", "fid"]}, wanted
         counts = _count_images(stand_in, row["size"])
     n = row.get("subset") or 1.0
-    row |= {"subset": _share(n * counts["train"] if n <= 1 else min(n, counts["train"]), scale, 256)}
+    row |= {"subset": _share(n * counts["train"] if isinstance(n, float) and n <= 1 else min(n, counts["train"]), scale, 256)}
     row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
         row |= {"steps": _share(row["steps"], scale, 10)}
@@ -1042,9 +1042,8 @@ def build_pdf(
 # %% ../nbs/07_report.ipynb #1466a6bf
 def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
     "Copy a run's configuration, history and results into `results`, with so many of its samples; returns the new folder. ValueError if it has no results."
-    config = json.loads((run_folder / "config.json").read_text())
-    known = {kind.model_fields["model"].default: kind for kind in CONFIGS.values()}
-    folder = results / Run(known[config["model"]](**config)).folder.relative_to(runs_root())
+    config = read_config(run_folder, {kind.model_fields["model"].default: kind for kind in CONFIGS.values()})
+    folder = results / Run(config).folder.relative_to(runs_root())
     evaluated = sorted(path.parent for path in run_folder.glob("epoch-*/metrics.json"))
     if not evaluated:
         raise ValueError(f"{run_folder}: no epoch count of this run has been evaluated.")

@@ -27,7 +27,7 @@ from torch import nn
 from .data import ImageSet, load_dataset, show_grid, to_image, to_model
 from .fid import check_metrics, evaluate
 from .gan import Discriminator, discriminator_loss, generator_loss, init_weights
-from .runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
+from .runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %% ../nbs/04_vae.ipynb #ebb392b3
 class VAEConfig(RunConfig):
@@ -190,6 +190,7 @@ def channels_of(config: VAEConfig, size: int) -> int:
     return config.width or (32 if size >= 24 else 16)
 
 
+@fits_memory
 def make_vae(config: VAEConfig, data: ImageSet) -> VAE:
     "A fresh VAE for images like those of `data`; the seed decides its weights. ValueError if the images cannot be halved twice."
     channels, size = data.images.shape[1], data.images.shape[-1]
@@ -404,7 +405,8 @@ def run_vae(config: VAEConfig) -> Run:
     run = Run(config)
     with run.lock():
         for epochs in run.pending():
-            n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
+            n_test = check_metrics(config.dataset, config.size, config.metrics)
+            n = config.n_samples or n_test
             vae = train_vae(run, epochs)
             train, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
             start = time.perf_counter()

@@ -27,6 +27,12 @@ dataset = "digits"  # digits, tinted_digits, mnist, fashion_mnist, cifar10, cele
 size = None  # pixels a side; None: as the data set has it
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import gzip
 import hashlib
@@ -1002,13 +1008,13 @@ assert len({derive_seed(1, 2), derive_seed(2, 1), derive_seed(1), derive_seed(1,
 #| export
 def take(
     data: ImageSet,
-    subset: int | float | None,  # a count of images from 1 on, or a share below 1; None: all of them
+    subset: int | float | None,  # a count of images from 1 on, or, as a float, a share up to 1.0; None: all of them
     seed: int = 0,
 ) -> ImageSet:
     "A random part of a data set, in a random order. ValueError if there are not so many images."
     if subset is None:
         return data
-    n = round(subset * len(data.images)) if subset < 1 else int(subset)
+    n = round(subset * len(data.images)) if isinstance(subset, float) and subset <= 1 else int(subset)
     if not 1 <= n <= len(data.images):
         raise ValueError(f"subset: {subset} is {n} images, and the training set has {len(data.images)}.")
     index = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(seed, 2)))[:n]
@@ -1019,7 +1025,7 @@ def take(
 few = take(data, 100, seed=1)
 assert len(few.images) == 100 and (few.labels is None or len(few.labels) == 100) and torch.equal(few.images, take(data, 100, seed=1).images)
 assert not torch.equal(few.images, take(data, 100, seed=2).images) and take(data, None) is data
-assert len(take(data, 0.1).images) == round(0.1 * len(data.images))
+assert [len(take(data, share).images) for share in (0.1, 1.0, 1)] == [round(0.1 * len(data.images)), len(data.images), 1]
 with pytest.raises(ValueError, match="subset: 1000000 is 1000000 images, and the training set has"):
     take(data, 1_000_000)
 

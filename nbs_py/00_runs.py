@@ -29,39 +29,47 @@ epochs = 3  # how long the small example at the end trains
 
 # %%
 #| export
+import ast
 import copy
+import difflib
+import functools
 import hashlib
 import json
 import math
 import os
 import platform
 import random
+import re
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from fastcore.basics import patch
+from fastcore.imports import ipython_shell
 from filelock import FileLock, Timeout
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
 import genlab
-from genlab.data import ImageSet, check_dataset, derive_seed, epoch_batches, image_grid, load_dataset, take
+from genlab.data import ImageSet, check_dataset, derive_seed, epoch_batches, fingerprint, image_grid, load_dataset, take
 
 # %%
 #| hide
@@ -70,6 +78,40 @@ import tempfile
 import pytest
 
 from genlab.data import show_grid, to_image, to_model
+
+
+# %% [markdown]
+# ## Parameters
+#
+# Every notebook has a cell of parameters at its top. `papermill nbs/01_gan.ipynb out.ipynb -p epochs 20` runs the notebook with other values: it puts a cell with `epochs = 20` below that cell. It does so with any name; `-p epoch 20` would train the 60 epochs that stand in the notebook. So each notebook compares the two cells before it does anything else. (Both stand in the kernel's history, and papermill's begins with the comment `# Parameters`.) In Jupyter and in tests there is no such cell, and nothing happens.
+
+# %%
+#| export
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    "The end of a sentence about a name that is not known: the nearest one that is, else all of them."
+    known = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"did you mean {known[near[0]]}?" if near else f"choose from {', '.join(known.values())}"
+
+
+def check_parameters() -> None:
+    "ValueError, one sentence, if papermill has set a name in this notebook that its parameters lack."
+    shell = ipython_shell()
+    cells = shell.user_ns.get("In", []) if shell else []
+    injected = [i for i, cell in enumerate(cells) if cell.startswith("# Parameters\n")]
+    if not injected:
+        return
+    names = lambda cell: [target.id for line in ast.parse(cell).body if isinstance(line, ast.Assign) for target in line.targets]
+    known = names(cells[injected[0] - 1])
+    for name in names(cells[injected[-1]]):
+        if name not in known:
+            raise ValueError(f"{name}: this notebook has no such parameter; {did_you_mean(name, known)}")
+
+
+# %%
+check_parameters()
+assert did_you_mean("Epoch", ["lr", "epochs"]) == "did you mean epochs?"
+assert did_you_mean("pace", ["lr", "epochs"]) == "choose from lr, epochs"
 
 # %% [markdown]
 # ## What defines a run
@@ -89,7 +131,7 @@ Metric = Literal[
 class RunConfig(BaseModel):
     "What every run has. A wrong value raises a ValueError of one sentence that names the field."
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
     asked: ClassVar[tuple[str, ...]] = ("n_samples",)  # fields that say which samples to draw; other values: draw again
 
@@ -97,7 +139,7 @@ class RunConfig(BaseModel):
     name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
     dataset: str = "digits"  # see genlab.data.load_dataset
     size: PositiveInt | None = None  # pixels a side; None: the data set's own
-    subset: int | float | None = None  # train on so many images, or on this share of them, drawn with the seed; None: all
+    subset: int | Annotated[float, AllowInfNan()] | None = None  # train on so many images, or on a share up to 1.0, drawn with the seed; None: all
     batch_size: PositiveInt = 128  # images in an update
     seed: int = Field(0, ge=0)  # all randomness follows from it
     precision: Literal["no", "bf16"] = "no"  # "bf16": networks run under bfloat16 autocast
@@ -112,7 +154,7 @@ class RunConfig(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ValueError("; ".join(map(_sentence, error.errors()))) from None
+            raise ValueError("; ".join(_sentence(e, type(self).model_fields) for e in error.errors())) from None
 
     @field_validator("dataset")
     @classmethod
@@ -122,9 +164,28 @@ class RunConfig(BaseModel):
     @field_validator("subset")
     @classmethod
     def _count_or_share(cls, subset: int | float | None) -> int | float | None:
-        if subset is not None and not (0 < subset < 1 or (subset >= 1 and subset == int(subset))):
+        "One value for one meaning, as the hash needs it: 100.0 is the count 100, and the share 1.0 is the whole set."
+        whole = isinstance(subset, int) or (subset is not None and subset.is_integer())
+        if subset is not None and not (0 < subset < 1 or (whole and subset >= 1)):
             raise ValueError(f"subset: {subset} is neither a count of images from 1 on nor a share between 0 and 1")
+        if isinstance(subset, float) and whole:
+            return None if subset == 1 else int(subset)
         return subset
+
+    @field_validator("name")
+    @classmethod
+    def _short_enough(cls, name: str) -> str:
+        if len(name.encode()) > 200:
+            raise ValueError(f"name: {name[:20]}... has {len(name)} letters, which is too long for a folder; use at most 200")
+        return name
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _truth_is_no_number(cls, value, check: Callable, info):
+        checked = check(value)
+        if isinstance(value, bool) and not isinstance(checked, bool):
+            raise ValueError(f"{info.field_name}: {value} is no number")
+        return checked
 
     def training_set(self) -> ImageSet:
         "The images that this run learns from. ValueError if it is to draw a class of which there are none."
@@ -137,7 +198,7 @@ class RunConfig(BaseModel):
 
     @property
     def hash(self) -> str:
-        "8 hex digits that identify the run: the same configuration has the same on every machine."
+        "8 hex digits that identify the run: the same configuration has the same on every machine. (A folder of images counts by its absolute path.)"
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 
@@ -146,12 +207,14 @@ class RunConfig(BaseModel):
 
 # %%
 #| export
-def _sentence(error: dict) -> str:
+def _sentence(error: dict, fields: Iterable[str]) -> str:
     if error["type"] == "value_error":  # one of our own, complete as it is
         return str(error["ctx"]["error"])
     if error["type"] == "extra_forbidden":
-        return f"{error['loc'][0]}: there is no such parameter"
+        return f"{error['loc'][0]}: there is no such parameter; {did_you_mean(error['loc'][0], fields)}"
     where, what = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Input ")
+    if error["type"] == "string_pattern_mismatch":  # there is one pattern, that of names
+        what = "should be one or more of letters, digits, '.', '-' and '_'"
     return f"{where}: {error['input']!r} {what[0].lower() + what[1:]}"
 
 
@@ -166,11 +229,22 @@ for wrong, sentence in [
     (dict(dataset="minst"), "dataset: 'minst' is unknown"),
     (dict(subset=0), "subset: 0 is neither a count of images from 1 on nor a share"),
     (dict(subset=2.5), "subset: 2.5 is neither"),
-    (dict(epoch=5), "epoch: there is no such parameter"),
+    (dict(seed=True), "seed: True is no number"),
+    (dict(ema=float("nan")), "ema: nan should be a finite number"),
+    (dict(name="a" * 300), "name: aaaaaaaaaaaaaaaaaaaa... has 300 letters, which is too long for a folder"),
+    (dict(epoch=5), r"epoch: there is no such parameter; did you mean epochs\?"),
 ]:
     with pytest.raises(ValueError, match=sentence) as error:
         RunConfig(model="toy", **wrong)
     print(error.value)
+
+# %% [markdown]
+# A `subset` is a count if it is a whole number from 1 on, however it is written: `100` and `100.0` are the same run. A float up to 1 is a share, so `0.1` is a tenth and `1.0` is the whole set, as if it had been left out. One image is `1`.
+
+# %%
+subsets = {value: RunConfig(model="toy", subset=value) for value in (100, 100.0, 0.1)}
+assert subsets[100].hash == subsets[100.0].hash and len(RunConfig(model="toy", subset=0.1).training_set().images) == round(0.1 * 1297)
+assert RunConfig(model="toy", subset=1.0).hash == RunConfig(model="toy").hash != RunConfig(model="toy", subset=1).hash
 
 
 # %% [markdown]
@@ -243,6 +317,63 @@ def device_name(device: torch.device | str) -> str:
 net = make_accelerator("bf16").prepare(nn.Linear(2, 1))
 assert net(torch.ones(1, 2, device=net.weight.device)).dtype == torch.float32, "results come back as float32"
 make_accelerator().device, device_name("cpu")
+
+
+# %% [markdown]
+# ## Does it fit?
+#
+# A network that is too wide would fill the memory, and often the computer stands still before any error is raised. On PyTorch's device `meta` a network has shapes and no numbers, so it costs nothing. We make each network there first and count. Training with Adam needs four numbers for each parameter: the weight, its gradient, and two moments. (Activations come on top; the sum is what is needed *at least*.)
+
+# %%
+#| export
+def memory_to_train(make: Callable, config: RunConfig, data: ImageSet) -> int:
+    "Bytes that a run needs at least: four numbers for each parameter that is trained of the networks `make(config, data)`, and its samples."
+    try:
+        with torch.device("meta"):
+            nets = make(config, data)
+    except RuntimeError as problem:
+        if "overflow" not in str(problem):
+            raise
+        return 2**63  # torch does not count further
+    nets = nets if isinstance(nets, tuple) else (nets,)
+    return sum((4 if p.requires_grad else 1) * p.nbytes for net in nets for p in net.parameters()) + (config.n_samples or 0) * data.images[0].nbytes
+
+
+def fits_memory(make: Callable) -> Callable:
+    "Decorator of a function (config, data) -> networks: before they are made, ValueError if training them takes more memory than there is."
+
+    @functools.wraps(make)
+    def checked(config: RunConfig, data: ImageSet):
+        there = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else psutil.virtual_memory().total
+        needed = memory_to_train(make, config, data)
+        if needed > there:
+            usual = {key: field.default for key, field in type(config).model_fields.items() if isinstance(getattr(config, key), int | list)}
+            without = {key: memory_to_train(make, config.model_copy(update={key: value}), data) for key, value in usual.items()}
+            key = min(without, key=without.get)  # with its default the run would be smallest
+            raise ValueError(f"{key}: {getattr(config, key)} takes at least {needed / 1e9:,.0f} GB of memory (weights, gradients, Adam's two moments, samples), and there are {there / 1e9:.0f} GB.")
+        return make(config, data)
+
+    return checked
+
+
+# %%
+class WideConfig(RunConfig):
+    model: Literal["wide"] = "wide"
+    width: PositiveInt = 4
+
+
+@fits_memory
+def make_wide(config, data):
+    return nn.Linear(data.images[0].numel(), config.width)
+
+
+digits = load_dataset("digits")
+assert make_wide(WideConfig(), digits).weight.device.type == "cpu"
+assert memory_to_train(make_wide, WideConfig(n_samples=10), digits) == 4 * 4 * (256 * 4 + 4) + 10 * 256  # float32 has 4 bytes, a pixel 1
+for wrong in (dict(width=10**12), dict(width=10**18), dict(n_samples=10**12)):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: 10+ takes at least [0-9,]+ GB of memory") as error:
+        make_wide(WideConfig(**wrong), digits)
+    print(error.value)
 
 
 # %% [markdown]
@@ -330,7 +461,9 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 # %% [markdown]
-# Checkpoints are **safetensors** files: plain arrays with a JSON header. A pickle (what `torch.save` writes) can run any code when it is opened; these cannot. Their state - nested dictionaries of tensors and numbers - is split into the tensors, by path, and a JSON skeleton, which goes into the header: one file, hence one rename.
+# Checkpoints are **safetensors** files: a JSON header that one can read, and behind it plain arrays. `torch.save` would do as well, and since PyTorch 2.6 `torch.load` no longer runs code that somebody hid in such a file, unless told to (`weights_only=False`) or older. There are other reasons. Any program can open a safetensors file, without PyTorch and without the classes that wrote it: the format is specified in a paragraph, and a `torch.save` file is a pickle in a zip. It is mapped into memory, so that one array, or the header alone, is read without the rest. And it has nothing that could run, whoever opens it.
+#
+# A state - nested dictionaries of tensors and numbers - is split into the tensors, by path, and a JSON skeleton, which goes into the header: one file, hence one rename.
 
 # %%
 #| export
@@ -393,13 +526,44 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 # %% [markdown]
+# Smaller things are JSON files. One that was cut off, by a full disk or a copy that was broken off, should cost no more than what it held:
+
+# %%
+#| export
+def read_json(path: Path, kind: type = dict):
+    "What a JSON file holds; None if there is no such file, or, with a warning, if it is damaged."
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:  # no JSON, or no text at all
+        found = None
+    if not isinstance(found, kind) or not found:
+        warnings.warn(f"{path} is damaged, and is left out.", stacklevel=2)
+        return None
+    return found
+
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder, "metrics.json")
+    assert read_json(path) is None, "no file is no damage"
+    for text, kind, expected in [('{"a": 1}', dict, {"a": 1}), ('{"a": ', dict, None), ("", dict, None), ("[1]", dict, None), ("{}", dict, None), ("[1]", list, [1])]:
+        path.write_text(text)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert read_json(path, kind) == expected and len(told) == (expected is None)
+
+
+# %% [markdown]
 # ## A run and its folder
 #
 #     runs/digits/gan/dcgan-1a2b3c4d/
 #         config.json                       what was asked for
 #         checkpoint.safetensors            networks, averages, optimizers, history: everything needed to go on
 #         checkpoint-previous.safetensors   the one before, should that one be damaged
-#         history.csv                       the history for people and plots: some 50 rows an epoch
+#         history.csv                       the history for people and plots: a row for each update, or 50 to 99 an epoch
+#         images.json                       which images, of a folder or from the Hub: a fingerprint of each split
 #         epoch-0005/                       the model after 5 epochs
 #             weights.safetensors           what samples
 #             samples.npz  samples.png      what it sampled
@@ -441,15 +605,19 @@ class Run:
 
     @contextmanager
     def lock(self):
-        "Only one process at a time may train a run. The lock goes with its owner, however that ends."
-        self.folder.mkdir(parents=True, exist_ok=True)
+        "Only one process at a time may train a run. The lock goes with its owner, however that ends. Without anything to do, none is needed."
         lock = FileLock(self.folder / ".lock")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             print(f"{self.folder} is being trained by another process; waiting for it.", flush=True)
             lock.acquire()
+        except OSError as problem:
+            if to_do := self.pending():
+                raise OSError(f"{self.folder} cannot be written ({problem.strerror or problem}), and after {to_do} epochs there is no result yet.") from None
         try:
+            self._check_images()
             yield self
         finally:
             lock.release()
@@ -459,12 +627,60 @@ class Run:
 
     def metrics(self, epochs: int) -> dict | None:
         "metrics.json of an evaluated epoch count, or None."
-        path = self.epoch_folder(epochs) / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(self.epoch_folder(epochs) / "metrics.json")
 
     def evaluated(self) -> list[int]:
         "The epoch counts that are done."
-        return sorted(int(p.parent.name[6:]) for p in self.folder.glob("epoch-*/metrics.json"))
+        names = (p.parent.name[6:] for p in self.folder.glob("epoch-*/metrics.json"))
+        return sorted(epochs for epochs in {int(name) for name in names if name.isdecimal()} if self.metrics(epochs))
+
+
+# %% [markdown]
+# **The same images?** A run is known by the name of its data set, and behind the name of a folder there may be other images tomorrow. So a run on a folder, or on a data set from the Hub, keeps a fingerprint of the images it learns from and of those it is compared with, and wants to see the same ones whenever it is opened again. (What is downloaded for the built-in data sets has known checksums.) A run without `images.json`, from before there was one, is taken as it is until it is trained further.
+
+# %%
+#| export
+@patch
+def fingerprints(self: Run) -> dict[str, str]:  # split: fingerprint
+    "What there is now under the name of the run's data set; empty for the built-in ones."
+    config, splits = self.config, ("train", "test") if ":" in self.config.dataset else ()
+    return {split: fingerprint(load_dataset(config.dataset, split, config.size)) for split in splits}
+
+
+@patch
+def _check_images(self: Run) -> None:
+    "ValueError if the data set holds other images than the run knows."
+    known = read_json(self.folder / "images.json")
+    try:
+        found = self.fingerprints() if known else {}
+    except (OSError, RuntimeError):  # the images cannot be had: whoever needs them will say so
+        return
+    for split, digits in found.items():
+        if known.get(split) != digits:
+            used = {"train": "trained on", "test": "scored with"}[split]
+            raise ValueError(f"dataset: {self.config.dataset} holds other {split} images than {self.folder} was {used}; remove that folder or name the run otherwise.")
+
+
+# %% [markdown]
+# **From its folder** a run is opened by what its `config.json` says. That must give the hash that the folder is named after, else somebody has edited the file since, and it no longer says how the weights came about.
+
+# %%
+#| export
+def read_config(folder: Path, kinds: Mapping[str, type[RunConfig]]) -> RunConfig:
+    "The configuration of a run's folder; `kinds` is model: class. ValueError, one sentence, if its config.json is not that of a run, or not what it was."
+    path = folder / "config.json"
+    if not path.exists():
+        raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
+    try:
+        values = json.loads(path.read_text())
+        config = kinds[values["model"]](**values)
+    except (KeyError, TypeError, JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"{path} is damaged, or not that of a run ({', '.join(kinds)}).") from None
+    except ValueError as problem:
+        raise ValueError(f"{path} is not that of a run: {problem}.") from None
+    if re.search("-[0-9a-f]{8}$", folder.name) and not folder.name.endswith(config.hash):
+        raise ValueError(f"{path} was changed after training, or written by another version of genlab: its folder would be {config.name}-{config.hash}.")
+    return config
 
 
 # %% [markdown]
@@ -490,8 +706,11 @@ def _restore(self: Run, last: int, parts: dict) -> None:
             raise ValueError(f"dataset: it has {self._n_images} images, and {self.folder} was trained on {state['n_images']}; remove that folder or name the run otherwise.")
         self._saved = max(self._saved, state["step"])
         if state["step"] <= last:
-            for key, part in parts.items():
-                part.load_state_dict(state["parts"][key])
+            try:
+                for key, part in parts.items():
+                    part.load_state_dict(state["parts"][key])
+            except (RuntimeError, ValueError, KeyError):  # what modules and optimizers say of shapes, groups and names that are not theirs
+                raise ValueError(f"{path} belongs to another network than this run's; move it away, and the run is trained without it.") from None
             self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
             return
 
@@ -538,6 +757,9 @@ def batches(
     self.log_every, self._per_epoch, last = max(1, per_epoch // 50), per_epoch, epochs * per_epoch
     self._device, self._n_images = device, len(data.images)
     self._restore(last, parts)
+    if not (self.folder / "images.json").exists() and (found := self.fingerprints()):
+        with atomic(self.folder / "images.json") as path:
+            path.write_text(json.dumps(found))
     if data.images.nbytes < 2**31:
         data = data._replace(images=data.images.to(device))
     mark = saved = shown = time.perf_counter()
@@ -568,7 +790,7 @@ def batches(
 #| export
 @patch
 def log(self: Run, **values: torch.Tensor | float) -> None:
-    "Keep this update's losses; call it in every update, some 50 an epoch make a row of the history."
+    "Keep this update's losses; call it in every update. Each makes a row of the history, or, of 100 updates an epoch and more, 50 to 99 do."
     if self.step % self.log_every:
         return
     epoch, i = divmod(self.step, self._per_epoch)
@@ -614,14 +836,22 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
 #| export
 @patch
 def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
-    "Load what `keep_weights` wrote into `model`; False if there is nothing, or nothing readable."
+    "Load what `keep_weights` wrote into `model`; False if there is nothing, or, with a warning, nothing that fits."
     path = self.epoch_folder(epochs) / "weights.safetensors"
+    shapes = lambda tensors: {key: tensor.shape for key, tensor in tensors.items()}
     try:
         with safe_open(path, "pt") as file:
-            self.training = json.loads(file.metadata()["training"])
-            model.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
-    except (FileNotFoundError, SafetensorError):
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            if shapes(tensors) != shapes(model.state_dict()):  # before any of them is loaded
+                raise ValueError("those of another network")
+            training = json.loads(file.metadata()["training"])
+    except FileNotFoundError:
         return False
+    except (SafetensorError, ValueError, KeyError, TypeError) as problem:
+        warnings.warn(f"{path} holds no weights of this run ({problem}), and is left out.", stacklevel=2)
+        return False
+    model.load_state_dict(tensors)
+    self.training = training
     return True
 
 
@@ -681,12 +911,14 @@ def pending(self: Run) -> list[int]:
     "The epoch counts that the configuration asks for and that are not evaluated in this way yet (samples, metrics)."
     asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
 
-    def done(metrics: dict | None) -> bool:
+    def done(epochs: int) -> bool:
+        metrics, folder = self.metrics(epochs), self.epoch_folder(epochs)
         if metrics is None or metrics.get("asked") != {key: getattr(self.config, key) for key in self.config.asked}:
             return False
-        return set(self.config.metrics) <= set(metrics.get("scores", {}))
+        whole = all(map(zipfile.is_zipfile, [folder / "samples.npz", *folder.glob("pictures.npz")]))
+        return whole and set(self.config.metrics) <= set(metrics.get("scores", {}))
 
-    return [epochs for epochs in asked if not done(self.metrics(epochs))]
+    return [epochs for epochs in asked if not done(epochs)]
 
 
 # %% [markdown]
@@ -823,7 +1055,7 @@ del os.environ["GENLAB_RUNS"]
 # %% [markdown]
 # ## What to remember
 #
-# - A run is identified by everything but the number of epochs; 1, 5, 20 and 50 epochs cost 50.
+# - A run is identified by its name and everything that its weights depend on, but the number of epochs; 1, 5, 20 and 50 epochs cost 50.
 # - Randomness is a function of (seed, step), so a checkpoint needs no generator states and resuming is exact.
 # - Files are written aside and renamed; `metrics.json` comes last and means *done*.
 #

@@ -57,6 +57,12 @@ n_samples = None  # images to draw and score; None: as many as there are test im
 metrics = ["fd_lenet"]  # fd_lenet, precision, recall, memorisation and more: see 05_fid
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import time
 from typing import ClassVar, Literal
@@ -72,7 +78,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from genlab.augment import Augmentation, augment_images
 from genlab.data import ImageSet, load_dataset, to_image, to_model
 from genlab.fid import check_metrics, evaluate
-from genlab.runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
+from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %%
 #| hide
@@ -102,7 +108,7 @@ class GANConfig(RunConfig):
     network: Literal["dcgan", "report-004"] = "dcgan"
     latent: PositiveInt = 100  # dimension of z
     width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving; report-004: of D's first layer
-    extra_layers: NonNegativeInt = 0  # report-004: more convolutions in each network
+    extra_layers: int = Field(0, ge=0, le=100)  # report-004: more convolutions in each network
     dropout: float = Field(0.0, ge=0, lt=1)  # share of D's features that is dropped before its last layer
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
     conditional: bool = False  # both networks are told the class
@@ -138,6 +144,12 @@ config = GANConfig(
 )  # fmt: skip
 data = config.training_set()
 show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
+
+# %%
+#| hide
+import genlab.gan
+
+genlab.gan.make_networks(config, data)  # networks that cannot be, or do not fit into memory, are said now and not half way down
 
 # %% [markdown]
 # ## The game and its value
@@ -671,6 +683,7 @@ def update_gan(
 
 # %%
 #| export
+@fits_memory
 def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
     "Freshly initialised generator and discriminator for images like those of `data`; the seed decides the weights. ValueError if they cannot be."
     _, channels, size, _ = data.images.shape

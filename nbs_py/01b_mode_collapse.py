@@ -29,6 +29,12 @@ dataset = "digits"  # images for the last part: digits, mnist, fashion_mnist, ci
 epochs = 30  # for the images
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import json
 from pathlib import Path

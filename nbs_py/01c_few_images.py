@@ -33,6 +33,12 @@ policy = ["translate", "tilt"]  # augmentations to compare with and without
 seed = 0  # all randomness follows from it
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import math
 from collections.abc import Sequence

@@ -59,6 +59,12 @@ compare = ["ancestral:250", "ancestral:20", "ddim:10", "ddim:20", "dpmpp:10", "d
 guided_epochs = 10  # train a class-conditional model this long to show guidance; 0: do not
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import json
 import time
@@ -76,7 +82,7 @@ from torch import nn
 from genlab.data import ImageSet, derive_seed, load_dataset, progress, show_grid, to_image, to_model
 from genlab.diffusion import Diffusion, cosine_betas, linear_betas
 from genlab.fid import check_metrics, evaluate
-from genlab.runs import EMA, Run, RunConfig, atomic, make_accelerator, seed_everything
+from genlab.runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
 from genlab.unet import SeedUNet, UNet
 
 # %%
@@ -108,9 +114,9 @@ class DDPMConfig(RunConfig):
     network: Literal["unet", "seed"] = "unet"  # ours, or report 003's
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_network
-    blocks: PositiveInt = 1  # residual blocks at each resolution, down and up
+    blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
     heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
-    T: PositiveInt = 1000  # noise levels
+    T: int = Field(1000, gt=0, le=100_000)  # noise levels
     schedule: Literal["linear", "cosine"] = "cosine"
     target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
     min_snr: PositiveFloat | None = None  # see loss_weight
@@ -233,6 +239,7 @@ assert (loss_weight(diffusion, t, "v", None) == 1).all()
 
 # %%
 #| export
+@fits_memory
 def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "A fresh network (xt, t, y) -> prediction for images like those of `data`; the seed decides the weights."
     seed_everything(config.seed, 0)
@@ -840,8 +847,7 @@ def run_ddpm(config: DDPMConfig) -> Run:
 #| export
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores
     "The samplers that `compare_samplers` has scored at the run's epoch count."
-    path = run.epoch_folder(run.config.epochs) / "samplers.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    return read_json(run.epoch_folder(run.config.epochs) / "samplers.json", list) or []
 
 
 # %% [markdown]

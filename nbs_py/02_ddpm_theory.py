@@ -32,6 +32,12 @@ T = 1000  # steps from the data to the noise
 seed = 0  # all randomness follows from it
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import math
 

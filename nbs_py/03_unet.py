@@ -29,6 +29,12 @@ ablation_epochs = 4  # passes over the digits for each variant with a part left 
 seed = 0  # all randomness follows from it
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import math
 from collections.abc import Sequence

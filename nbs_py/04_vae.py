@@ -48,6 +48,12 @@ side_epochs = 60  # of the small models in the last three sections; 0: leave the
 metrics = ["fd_lenet"]  # fd_lenet, precision, recall, memorisation and more: see 05_fid
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import math
 import time
@@ -66,7 +72,7 @@ from torch import nn
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.fid import check_metrics, evaluate
 from genlab.gan import Discriminator, discriminator_loss, generator_loss, init_weights
-from genlab.runs import EMA, Run, RunConfig, latents, make_accelerator, seed_everything
+from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %%
 #| hide
@@ -115,6 +121,12 @@ config = VAEConfig(
 )  # fmt: skip
 data, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
 show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
+
+# %%
+#| hide
+import genlab.vae
+
+genlab.vae.make_vae(config, data)  # networks that cannot be, or do not fit into memory, are said now and not half way down
 
 # %% [markdown]
 # ## Step 1: an autoencoder, and why it is not enough
@@ -493,6 +505,7 @@ def channels_of(config: VAEConfig, size: int) -> int:
     return config.width or (32 if size >= 24 else 16)
 
 
+@fits_memory
 def make_vae(config: VAEConfig, data: ImageSet) -> VAE:
     "A fresh VAE for images like those of `data`; the seed decides its weights. ValueError if the images cannot be halved twice."
     channels, size = data.images.shape[1], data.images.shape[-1]
@@ -800,7 +813,8 @@ def run_vae(config: VAEConfig) -> Run:
     run = Run(config)
     with run.lock():
         for epochs in run.pending():
-            n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
+            n_test = check_metrics(config.dataset, config.size, config.metrics)
+            n = config.n_samples or n_test
             vae = train_vae(run, epochs)
             train, test = config.training_set(), load_dataset(config.dataset, "test", config.size)
             start = time.perf_counter()

@@ -29,6 +29,12 @@ dataset = "digits"  # for the floor and the classifier below
 train_classifiers = False  # True: train the LeNets for digits and mnist again and replace those in genlab/weights
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import argparse
 import contextlib

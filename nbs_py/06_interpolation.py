@@ -35,9 +35,15 @@ pairs = 20  # how many paths the smoothness is averaged over
 seed = 0  # all randomness follows from it
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
-import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +56,7 @@ from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.ddpm import DDPMConfig, Denoiser, karras_times, make_network, run_ddpm
 from genlab.fid import load_lenet
 from genlab.gan import GANConfig, make_networks, run_gan
-from genlab.runs import Run, RunConfig, latents, make_accelerator, runs_root
+from genlab.runs import Run, RunConfig, latents, make_accelerator, read_config, runs_root
 from genlab.vae import VAEConfig, encode_images, make_vae, run_vae
 
 # %%
@@ -263,14 +269,16 @@ class LatentSpace(NamedTuple):
 MODELS: dict[str, type[RunConfig]] = {"gan": GANConfig, "vae": VAEConfig, "ddpm": DDPMConfig}
 
 
+def _read_run(folder: Path, kinds: dict[str, type[RunConfig]]) -> tuple[Run, list[int]]:
+    "A run from its folder, and the evaluated epoch counts whose weights are there."
+    run = Run(read_config(folder, kinds))
+    run.folder = folder
+    return run, [epochs for epochs in run.evaluated() if (run.epoch_folder(epochs) / "weights.safetensors").exists()]
+
+
 def open_run(folder: Path) -> tuple[Run, int]:
     "A run from its folder, and its last evaluated epoch count whose weights are there. ValueError if there is none."
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
-    values = json.loads((folder / "config.json").read_text())
-    run = Run(MODELS[values["model"]](**values))
-    run.folder = folder
-    done = [epochs for epochs in run.evaluated() if (run.epoch_folder(epochs) / "weights.safetensors").exists()]
+    run, done = _read_run(folder, MODELS)
     if not done:
         raise ValueError(f"{folder} has no evaluated epoch with weights; train it first.")
     return run, done[-1]
@@ -282,11 +290,14 @@ def find_run(model: str, dataset: str, size: int | None = None) -> Path | None:
     "The folder of the finished run of a model with the most epochs, or None. Runs with a name of their own come last: they may be something special."
     found = []
     for path in runs_root().glob(f"*/{model}/*/config.json"):
-        values = json.loads(path.read_text())
-        if (values["dataset"], values["size"]) == (dataset, size):
-            epochs = [int(p.parent.name[6:]) for p in path.parent.glob("epoch-*/metrics.json") if (p.parent / "weights.safetensors").exists()]
-            plain = values["name"] == MODELS[model].model_fields["name"].default
-            found += [(plain, max(epochs), path.parent)] if epochs else []
+        try:
+            run, done = _read_run(path.parent, {model: MODELS[model]})
+        except ValueError as problem:
+            warnings.warn(f"{problem} It is left out.", stacklevel=2)
+            continue
+        if done and (run.config.dataset, run.config.size) == (dataset, size):
+            plain = run.config.name == MODELS[model].model_fields["name"].default
+            found.append((plain, done[-1], run.folder))
     return max(found, default=(True, 0, None))[-1]
 
 
@@ -344,12 +355,8 @@ def denoiser(run: Run, epochs: int) -> Denoiser:
 #| export
 def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:
     "Load weights into a network. ValueError if they are not there or belong to another."
-    try:
-        loaded = run.load_weights(epochs, net)
-    except RuntimeError:
-        raise ValueError(f"{run.epoch_folder(epochs)}: its weights are those of another network than its config.json describes.") from None
-    if not loaded:
-        raise ValueError(f"{run.epoch_folder(epochs)}: its weights.safetensors is missing or damaged.")
+    if not run.load_weights(epochs, net):
+        raise ValueError(f"{run.epoch_folder(epochs)}: its weights.safetensors is missing, damaged, or of another network than its config.json describes.")
 
 
 # %% [markdown]

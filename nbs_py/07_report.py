@@ -28,6 +28,12 @@
 profile = "quick"  # a file in report/profiles
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 import argparse
 import contextlib
@@ -59,7 +65,7 @@ from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_lo
 from genlab.fid import plot_nearest
 from genlab.gan import GANConfig
 from genlab.interpolation import MODELS, LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
-from genlab.runs import Run, RunConfig, atomic, git_commit, latents, plot_history, project_root, runs_root
+from genlab.runs import Run, RunConfig, atomic, did_you_mean, git_commit, latents, plot_history, project_root, read_config, runs_root
 from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
@@ -169,7 +175,7 @@ def _check_names(notebook: str, parameters: Iterable[str]) -> None:
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key in parameters:
         if key not in known:
-            raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
+            raise ValueError(f"{key}: {notebook} has no such parameter; {did_you_mean(key, known)}")
 
 
 # %% [markdown]
@@ -233,7 +239,7 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
         row, instead_of = row | {"dataset": stand_in, "size": row.get("size") or size, "metrics": ["fd_lenet", "class_kl", "fid"]}, wanted
         counts = _count_images(stand_in, row["size"])
     n = row.get("subset") or 1.0
-    row |= {"subset": _share(n * counts["train"] if n <= 1 else min(n, counts["train"]), scale, 256)}
+    row |= {"subset": _share(n * counts["train"] if isinstance(n, float) and n <= 1 else min(n, counts["train"]), scale, 256)}
     row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
         row |= {"steps": _share(row["steps"], scale, 10)}
@@ -262,7 +268,7 @@ assert scaled[0].instead_of == "folder:/nowhere" and (small.dataset, small.size,
 for text, sentence in [
     ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan, 02_ddpm"),
     ("{notebook: 02_ddpm, epochs: [1], steps: 2000}", "row 1: steps: 2000 are more than the T = 1000"),
-    ("{notebook: 01_gan, epochs: [1], with: 16}", "profile mine, row 1: with: 01_gan has no such parameter; it has dataset"),
+    ("{notebook: 01_gan, epochs: [1], with: 16}", "profile mine, row 1: with: 01_gan has no such parameter; did you mean width"),
     ("{notebook: 01_gan, epochs: [0]}", "row 1: epochs: 0 should be greater than 0"),
     ("{notebook: 01_gan, epochs: [1, ten]}", "row 1: epochs: 'ten' should be a valid integer"),
     ("{notebook: 01_gan, epochs: [1, 1.5]}", "row 1: epochs: 1.5 should be a valid integer"),
@@ -1534,9 +1540,8 @@ def build_pdf(
 #| export
 def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
     "Copy a run's configuration, history and results into `results`, with so many of its samples; returns the new folder. ValueError if it has no results."
-    config = json.loads((run_folder / "config.json").read_text())
-    known = {kind.model_fields["model"].default: kind for kind in CONFIGS.values()}
-    folder = results / Run(known[config["model"]](**config)).folder.relative_to(runs_root())
+    config = read_config(run_folder, {kind.model_fields["model"].default: kind for kind in CONFIGS.values()})
+    folder = results / Run(config).folder.relative_to(runs_root())
     evaluated = sorted(path.parent for path in run_folder.glob("epoch-*/metrics.json"))
     if not evaluated:
         raise ValueError(f"{run_folder}: no epoch count of this run has been evaluated.")

@@ -26,6 +26,12 @@
 epochs = 20  # of the tiny GANs that show what is made of the reports' runs
 
 # %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
 #| export
 from pathlib import Path
 

@@ -15,16 +15,21 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from conftest import command, needs_mnist
+from conftest import ROOT, command, needs_mnist
+from jupyter_client.manager import start_new_kernel
+from papermill import inspect_notebook
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
 import genlab.data
-from genlab.data import epoch_batches, fingerprint, load_dataset, to_square
+from genlab.data import epoch_batches, fingerprint, load_dataset, take, to_square
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
 from genlab.fid import EXTRACTORS, LeNet, cached_features, load_images, load_lenet
-from genlab.gan import GANConfig, run_gan
+from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
-from genlab.vae import VAEConfig, run_vae
+from genlab.runs import memory_to_train
+from genlab.vae import VAEConfig, make_vae, run_vae
 
 
 @pytest.mark.parametrize(
@@ -37,10 +42,11 @@ from genlab.vae import VAEConfig, run_vae
         (dict(latent=0), "latent: 0 should be greater than 0"),
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
         (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet', 'fd_lenet_infinity'"),
-        (dict(widht=5), "widht: there is no such parameter"),
+        (dict(widht=5), "widht: there is no such parameter; did you mean width?"),
         (dict(loss="wasserstein"), "loss: 'wasserstein' should be 'nonsaturating', 'minmax', 'hinge' or 'wgan-gp'"),
         (dict(loss="wgan-gp"), "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'"),
         (dict(loss="wgan-gp", norm="layer", unroll=2), "unroll: looking ahead does not know the gradient penalty"),
+        (dict(extra_layers=10**9), "extra_layers: 1000000000 should be less than or equal to 100"),
         (dict(extra_layers=2), "extra_layers: only the networks of report-004 take more layers"),
         (dict(network="report-004", conditional=True), "network: report-004 knows no classes"),
         (dict(augment=["mirror"]), "augment.0: 'mirror' should be 'flip', 'colour'"),
@@ -58,6 +64,8 @@ def test_a_wrong_parameter_is_named(values, sentence):
     "values, sentence",
     [
         (dict(T=0), "T: 0 should be greater than 0"),
+        (dict(T=10**12), "T: 1000000000000 should be less than or equal to 100000"),
+        (dict(blocks=10**9), "blocks: 1000000000 should be less than or equal to 100"),
         (dict(steps=0), "steps: 0 should be greater than 0"),
         (dict(T=100, steps=101), "steps: 101 are more than the T = 100 noise levels there are"),
         (dict(compare=["heun:2000"]), "steps: 2000 are more than the T = 1000 noise levels there are"),
@@ -94,6 +102,84 @@ def test_a_wrong_vae_parameter_is_named(values, sentence):
     assert sentence in str(error.value) and "\n" not in str(error.value)
 
 
+CONFIGS = [GANConfig, DDPMConfig, VAEConfig]
+FLOATS = [(kind, key) for kind in CONFIGS for key, field in kind.model_fields.items() if "float" in str(field.annotation)]
+
+
+@pytest.mark.parametrize("kind, key", FLOATS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_no_field_takes_infinity(kind, key, value):
+    with pytest.raises(ValueError, match=f"^{key}: {value} ") as error:
+        kind(**{key: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_values_that_would_be_taken_for_others(kind):
+    "A truth value is no number, though Python says so; a name is what a folder can be called; seeds are not negative."
+    for values, sentence in [
+        (dict(epochs=True), "epochs: True is no number"),
+        (dict(subset=True), "subset: True is no number"),
+        (dict(batch_size=True), "batch_size: True is no number"),
+        (dict(lr=True), "lr: True is no number"),
+        (dict(name=""), "name: '' should be one or more of letters, digits, '.', '-' and '_'"),
+        (dict(name="a/b"), "name: 'a/b' should be one or more of letters"),
+        (dict(name="a" * 300), "name: aaaaaaaaaaaaaaaaaaaa... has 300 letters, which is too long for a folder"),
+        (dict(name="\u00e4" * 150), "has 150 letters, which is too long for a folder"),
+        (dict(seed=-1), "seed: -1 should be greater than or equal to 0"),
+        (dict(dataset=""), "dataset: '' is unknown"),
+        (dict(snapshots=[0]), "snapshots.0: 0 should be greater than 0"),
+        (dict(Epochs=3), "Epochs: there is no such parameter; did you mean epochs?"),
+    ]:
+        with pytest.raises(ValueError) as error:
+            kind(**values)
+        assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_subset_has_one_meaning():
+    "A whole number from 1 on is a count, however it is written; a float up to 1 is a share. The same images are the same run."
+    digits = load_dataset("digits")
+    for subset, same, n in [(100, 100.0, 100), (None, 1.0, 1297), (1, 1, 1), (0.5, 0.5, 648)]:
+        configs = [GANConfig(subset=value) for value in (subset, same)]
+        assert configs[0].hash == configs[1].hash and all(len(config.training_set().images) == n for config in configs)
+        assert len(take(digits, same).images) == n
+    for seed in (2**32, 10**30):
+        assert len(GANConfig(seed=seed, subset=5).training_set().images) == 5
+
+
+@pytest.mark.parametrize("go, config, key", [
+    (run_gan, GANConfig(width=10**12), "width"),
+    (run_gan, GANConfig(latent=10**12), "latent"),
+    (run_gan, GANConfig(network="report-004", width=10**12), "width"),
+    (run_gan, GANConfig(n_samples=10**14), "n_samples"),
+    (run_ddpm, DDPMConfig(widths=[8 * 10**12]), "widths"),
+    (run_ddpm, DDPMConfig(n_samples=10**14), "n_samples"),
+    (run_vae, VAEConfig(width=8 * 10**12), "width"),
+    (run_vae, VAEConfig(latent=10**12, network="mlp"), "latent"),
+], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
+def test_a_run_that_does_not_fit_into_memory(runs_folder, go, config, key):
+    with pytest.raises(ValueError, match=f"^{key}: .* takes at least [0-9,]+ GB of memory .*, and there are [0-9]+ GB[.]$"):
+        go(config)
+    assert not list(runs_folder.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("make, config", [
+    (make_networks, GANConfig(width=8)), (make_networks, GANConfig(width=8, loss="hinge", norm="spectral", conditional=True)),
+    (make_network, DDPMConfig(widths=[8])), (make_vae, VAEConfig(network="mlp")),
+], ids=["gan", "gan, spectral", "ddpm", "vae"])  # fmt: skip
+def test_memory_is_counted_as_adam_needs_it(make, config):
+    "Against the numbers that stand in memory after an update."
+    data = load_dataset("digits")
+    nets = made if isinstance(made := make(config, data), tuple) else (made,)
+    weights = [p for net in nets for p in net.parameters()]
+    opt = torch.optim.Adam(weights)
+    trained = [p for p in weights if p.requires_grad]  # a VAE's scale may be given
+    sum(p.sum() for p in weights).backward()
+    opt.step()
+    moments = [tensor for state in opt.state.values() for key, tensor in state.items() if key != "step"]
+    assert memory_to_train(make, config, data) == sum(t.nbytes for t in [*weights, *(p.grad for p in trained), *moments])
+
+
 def test_images_that_a_vae_cannot_halve(runs_folder):
     with pytest.raises(ValueError, match="size: this VAE halves images twice, and 18 pixels cannot be"):
         run_vae(VAEConfig(size=18, metrics=[]))
@@ -113,7 +199,7 @@ def test_interpolation_in_the_wrong_run(runs_folder):
             check_run(run, *arguments)
     other = run_gan(GANConfig(**tiny | {"width": 16}))
     shutil.copy(other.epoch_folder(1) / "weights.safetensors", run.epoch_folder(1))
-    with pytest.raises(ValueError, match="its weights are those of another network than its config.json describes"):
+    with pytest.raises(ValueError, match="its weights.safetensors is missing, damaged, or of another network than its config.json describes"):
         latent_space(*open_run(run.folder))
     (run.epoch_folder(1) / "weights.safetensors").unlink()
     with pytest.raises(ValueError, match="has no evaluated epoch with weights; train it first"):
@@ -153,6 +239,41 @@ def test_papermill_fails_early(tmp_path, runs_folder):
     done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", "ten", "--no-progress-bar")
     assert done.returncode != 0 and done.stderr.strip().splitlines()[-1].startswith("ValueError: epochs: 'ten' should be")
     assert not runs_folder.exists()
+
+
+def test_papermill_trains_no_defaults_for_a_misspelt_name(tmp_path, runs_folder):
+    done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epoch", "20", "--no-progress-bar")
+    assert done.returncode != 0 and done.stderr.strip().endswith("ValueError: epoch: this notebook has no such parameter; did you mean epochs?")
+    assert not runs_folder.exists()
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    "Executes the code cells of a notebook, from the one tagged `parameters` to the one that checks names; returns the replies."
+    manager, client = start_new_kernel(cwd=ROOT / "nbs")
+
+    def execute(notebook):
+        first = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+        last = next(i for i, cell in enumerate(notebook.cells) if "\ncheck_parameters()" in "\n" + cell.source)
+        sources = ["In[1:] = []", *(cell.source for cell in notebook.cells[first : last + 1] if cell.cell_type == "code")]
+        return [client.execute_interactive(source, timeout=60, output_hook=lambda _: None)["content"] for source in sources]
+
+    yield execute
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def test_every_notebook_knows_its_parameters(kernel):
+    "As papermill runs them, up to the check: a name that a notebook has not is an error, its own are none; and so is opening it in Jupyter."
+    for path in sorted((ROOT / "nbs").glob("0*.ipynb")):
+        read = lambda: load_notebook_node(str(path))  # noqa: B023
+        names = list(inspect_notebook(str(path)))
+        misspelt = f"{names[0].title()}s"
+        *before, last = kernel(parameterize_notebook(read(), {names[0]: 1, misspelt: 1}))
+        assert all(reply["status"] == "ok" for reply in before), path
+        assert last["evalue"] == f"{misspelt}: this notebook has no such parameter; did you mean {names[0]}?", path
+        own = parameterize_notebook(read(), dict.fromkeys(names, 1))
+        assert all(reply["status"] == "ok" for notebook in (own, read()) for reply in kernel(notebook)), path
 
 
 def test_a_size_that_cannot_be_halved():
@@ -697,10 +818,14 @@ def test_the_hub_s_splits(tmp_path, cache, held_out):
     assert load_dataset(f"hf:{tmp_path / 'both'}", "test", 16).images[:, 0, 0, 0].tolist() == [51] * 3
 
 
-def test_a_gan_on_a_folder_without_labels(pictures, runs_folder):
-    "fd_lenet cannot be had without labels; that is said before any training."
+@pytest.mark.parametrize("go, config", [(run_gan, GANConfig(width=8)), (run_ddpm, DDPMConfig(widths=[8])), (run_vae, VAEConfig(network="mlp"))])
+@pytest.mark.parametrize("n_samples", [None, 4])
+def test_a_folder_without_labels(pictures, runs_folder, go, config, n_samples):
+    "fd_lenet cannot be had without labels; that is said before any training, whatever else is asked for."
+    for i in range(10, 20):  # so that there are two test images
+        Image.new("RGB", (30, 30), (10 * i, 0, 0)).save(pictures / f"{i}.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="fd_lenet needs a classifier, .* without labels"):
-            run_gan(GANConfig(dataset=f"folder:{pictures}", size=16, width=8, n_samples=4))
-    assert not list(runs_folder.rglob("weights.safetensors"))
+            go(config.model_copy(update={"dataset": f"folder:{pictures}", "size": 16, "n_samples": n_samples}))
+    assert not list(runs_folder.rglob("*.safetensors"))

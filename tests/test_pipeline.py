@@ -131,7 +131,7 @@ def test_a_second_time_there_is_nothing_to_do(swept, project):
 def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path):
     (project / "report/profiles/typo.yaml").write_text("runs:\n  - {notebook: 01_gan, epochs: [1], epoch: 3}\n")
     done = command("snakemake", "sweep", *FLAGS.replace("mine", "typo").split(), cwd=project, GENLAB_RUNS=str(tmp_path))
-    assert done.returncode == 2 and "profile typo, row 1: epoch: 01_gan has no such parameter" in done.stdout + done.stderr
+    assert done.returncode == 2 and "profile typo, row 1: epoch: 01_gan has no such parameter; did you mean epochs?" in done.stdout + done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -3,19 +3,27 @@
 import json
 import os
 import random
+import shutil
 import signal
+import tempfile
 import time
+import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
+from PIL import Image
 from safetensors.torch import load_file
 
 import genlab.ddpm
 from genlab.data import load_dataset
 from genlab.ddpm import DDPMConfig, run_ddpm
 from genlab.gan import GANConfig, run_gan, train_gan
-from genlab.runs import Run
+from genlab.interpolation import find_run, open_run
+from genlab.report import CONFIGS
+from genlab.runs import Run, read_config
 from genlab.vae import VAEConfig, run_vae
 
 # model: (small configuration, function that does it all)
@@ -177,6 +185,156 @@ def test_more_samples_need_no_training(tmp_path, runs_folder):
     assert again.metrics(1)["n_samples"] == 30 and len(again.samples(1)) == 30
     assert weights.stat().st_mtime_ns == before and again.history == []
     assert torch.equal(again.samples(1)[:20], twenty), "the first samples stay as they were"
+
+
+# -- what may lie in a run's folder ----------------------------------------------------------------------------------
+
+
+def stamps(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "samples.npz", "pictures.npz"])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_results_that_were_cut_off_are_made_again_without_training(runs_folder, file, share):
+    config = VAEConfig(size=8, network="mlp", latent=4, n_samples=20, metrics=[])
+    run = run_vae(config)
+    weights, samples = stamps(run.folder), run.samples(1)
+    path = run.epoch_folder(1) / file
+    os.truncate(path, int(share * path.stat().st_size))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        again = run_vae(config)
+    assert any("metrics.json is damaged" in str(w.message) for w in told) == (file == "metrics.json")
+    assert again.pending() == [] and again.evaluated() == [1] and again.metrics(1)["n_samples"] == 20
+    assert torch.equal(again.samples(1), samples) and again.pictures(1) and stamps(run.folder) == weights
+
+
+def test_files_of_another_network(runs_folder):
+    "Weights are trained again; a checkpoint, which cannot be told from a good one of another run, is named and left alone."
+    config = GANConfig(width=8, latent=16, n_samples=20, metrics=[])
+    run, other = run_gan(config), run_gan(config.model_copy(update={"width": 16}))
+    file = run.epoch_folder(1) / "weights.safetensors"
+    weights = {key: tensor.clone() for key, tensor in load_file(file).items()}  # of a file that is mapped into memory
+    for foreign in (other.epoch_folder(1) / "weights.safetensors", other.folder / "checkpoint.safetensors"):
+        shutil.copy(foreign, file)
+        with pytest.warns(UserWarning, match="weights.safetensors holds no weights of this run"):
+            train_gan(Run(config), 1)
+        assert all(torch.equal(weights[key], tensor) for key, tensor in load_file(file).items())
+    shutil.copy(other.folder / "checkpoint.safetensors", run.folder)
+    before = (run.folder / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="checkpoint.safetensors belongs to another network than this run's; move it away") as error:
+        run_gan(config.model_copy(update={"epochs": 2}))
+    assert "\n" not in str(error.value) and (run.folder / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_folders_and_configurations_that_are_no_results(runs_folder):
+    "Copies, and what other programs or people wrote beside good runs, do not stop the search for a run."
+    run = run_gan(GANConfig(width=8, latent=16, n_samples=20, metrics=[]))
+    shutil.copytree(run.epoch_folder(1), run.folder / "epoch-0001-old")
+    assert run.evaluated() == [1] and open_run(run.folder)[1] == 1
+    texts = {"list": "[1]", "cut": '{"model": "gan", ', "empty": "", "theirs": '{"lr": 1}', "field": '{"model": "gan", "colour": 1}'}
+    for name, text in texts.items():
+        (run.folder.parent / name).mkdir()
+        (run.folder.parent / name / "config.json").write_text(text)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert find_run("gan", "digits") == run.folder
+    assert sorted(str(w.message).split("/config.json")[0].split("/")[-1] for w in told) == sorted(texts), "each is named"
+    edited = run.folder / "config.json"
+    edited.write_text(edited.read_text().replace('"lr": 0.0002', '"lr": 0.0003'))
+    with pytest.raises(ValueError, match="config.json was changed after training"):
+        open_run(run.folder)
+    with pytest.warns(UserWarning, match="was changed after training"):
+        assert find_run("gan", "digits") is None
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLAB_CACHE", str(tmp_path / "cache"))
+    save_photos(tmp_path / "photos", range(40))
+    return tmp_path / "photos"
+
+
+def save_photos(folder, numbers):
+    folder.mkdir(exist_ok=True)
+    for i in numbers:
+        Image.fromarray(load_dataset("digits").images[i, 0].numpy()).save(folder / f"{i:04}.png")
+
+
+def test_other_images_under_the_name_of_the_data_set(photos, runs_folder):
+    "A run is asked for again, for more samples, or for more epochs: neither goes on with images that it does not know."
+    config = GANConfig(dataset=f"folder:{photos}", size=16, width=8, latent=16, n_samples=4, metrics=[])
+    run = run_gan(config)
+    requests = [config, config.model_copy(update={"n_samples": 6}), config.model_copy(update={"epochs": 2})]
+    files = sorted(photos.iterdir())
+    for split, change in {
+        "train": lambda: shutil.copy(files[5], files[3]),  # as many as before, one of them replaced
+        "test": lambda: shutil.copy(files[5], files[9]),  # every tenth is a test image
+        "train ": lambda: save_photos(photos, range(40, 45)),  # more than before
+    }.items():
+        change()
+        before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")}
+        for request in requests:
+            with pytest.raises(ValueError, match=f"dataset: folder:.*photos holds other {split.strip()} images than .* was .*; remove that folder or name"):
+                run_gan(request)
+        assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")} == before
+        shutil.rmtree(photos)
+        save_photos(photos, range(40))
+        run_gan(config)
+    shutil.rmtree(photos)
+    assert run_gan(config).evaluated() == [1], "a finished run may lose its images"
+
+
+def test_a_run_from_before_fingerprints(photos, runs_folder):
+    config = GANConfig(dataset=f"folder:{photos}", size=16, width=8, latent=16, n_samples=4, metrics=[])
+    run = run_gan(config)
+    known = (run.folder / "images.json").read_text()
+    (run.folder / "images.json").unlink()
+    assert run_gan(config).evaluated() == [1] and not (run.folder / "images.json").exists(), "taken as it is"
+    run_gan(config.model_copy(update={"epochs": 2}))
+    assert (run.folder / "images.json").read_text() == known, "noted when it is trained further"
+
+
+def read_without_rights(runs, config):
+    "What a child process does that may write nothing: open a finished run, and see what a longer one says."
+    if os.geteuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    train(runs, config, run_gan)
+    with pytest.raises(OSError, match=r"dcgan-.* cannot be written \(Permission denied\), and after \[2\] epochs there is no result yet"):
+        train(runs, config.model_copy(update={"epochs": 2}), run_gan)
+
+
+def test_a_read_only_run_is_read(processes):
+    config = GANConfig(width=8, latent=16, n_samples=20, metrics=[])
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:  # not below the tests' own folder, which is closed to others
+        os.chmod(place, 0o755)
+        assert in_child(processes, Path(place), config, run_gan) == 0
+        (folder,) = Path(place).glob("*/*/*")
+        for lock in (True, False):  # a lock of somebody else, and none
+            (folder / ".lock").touch() if lock else (folder / ".lock").unlink()
+            for path in [folder, *folder.rglob("*")]:
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+            child = processes.Process(target=read_without_rights, args=(place, config))
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+            assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+            for path in [folder, *folder.rglob("*")]:
+                path.chmod(0o755)
+
+
+def test_published_results_are_found_by_their_configuration(monkeypatch):
+    "The hash of a run is the same in every version, or its results are lost."
+    monkeypatch.setenv("GENLAB_RUNS", str(ROOT / "report" / "results"))
+    kinds = {kind.model_fields["model"].default: kind for kind in CONFIGS.values()}
+    folders = [path.parent for path in (ROOT / "report" / "results").rglob("config.json")]
+    assert len(folders) >= 15
+    for folder in folders:
+        config = read_config(folder, kinds)
+        assert Run(config).folder == folder and Run(config).evaluated()
 
 
 def test_a_seed_decides_everything(tmp_path, monkeypatch):
