@@ -352,7 +352,7 @@ print({f"beta = {beta}": f"{kl:.4f} nats over the last 100 updates" for beta, kl
 assert ends[1] > 0.5 and ends[64] < 0.01
 
 # %% [markdown]
-# Both losses fall and settle. The KL term of the healthy model rises and stays; that of the collapsed one goes to zero within the first updates and stays there.
+# Both losses fall and settle. The KL term of the collapsed model is near zero from the first updates on. That of the healthy one dips, too, while its decoder is too poor to make use of a code, but then rises and stays.
 #
 # The hidden $\beta$ also makes published values incomparable. Report 002 gives an "ELBO" of -157.4 for MNIST and of 6327.64 for faces. One is negative and one positive. That need not be an error, since the logarithm of a *density* may be positive; but without the likelihood, the unit of pixels, the sign and the reduction the two cannot be compared. Nor could they as sums of the same kind: MNIST has 784 dimensions, a face of 64x64 pixels has 12,288. Per dimension, in bits of the same likelihood, they could.
 
@@ -1037,7 +1037,7 @@ if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]) and side_epochs == 60:
     assert table["VAE"]["sharpness"] < table["VAE-GAN"]["sharpness"], "a VAE is blurry"
 
 # %% [markdown]
-# Sharper, and nearer to the data. Here samples from the prior are *better* than those from the mixture: the verdict was given on draws from the prior, too, so the decoder knows these. On MNIST it is not so clear-cut: with `width = 16`, N = 10,000 and 20 epochs (one run each, seed 0) the VAE-GAN has 29.7 from the prior and 23.5 from the mixture, the plain VAE 54.1 and 4.0; and its samples are less varied, with a recall of 0.54 against 0.90. The price: training is a game again, with its swings and its luck, there is no likelihood any more, and reconstructions keep what the discriminator cares about rather than the pixels. `FEATURES` trades one for the other: raise it, and reconstructions get closer while samples from the prior get worse.
+# Sharper, and nearer to the data (one run each, seed 0). Here samples from the prior are *better* than those from the mixture: the verdict was given on draws from the prior, too, so the decoder knows these. On MNIST it is not so clear-cut: with `width = 16`, N = 10,000 and 20 epochs (one run each, seed 0) the VAE-GAN has 29.7 from the prior and 23.5 from the mixture, the plain VAE 54.1 and 4.0; and its samples are less varied, with a recall of 0.54 against 0.90. The price: training is a game again, with its swings and its luck, there is no likelihood any more, and reconstructions keep what the discriminator cares about rather than the pixels. `FEATURES` is the knob between the two: a larger one asks for closer reconstructions and leaves less weight to the verdict.
 #
 # ## What to watch for
 #
@@ -1083,7 +1083,7 @@ if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]) and side_epochs == 60:
 #     print(distances(m), "KL:", m["likelihood"]["kl"], "standard deviation of the codes:", free.pictures(epochs)["codes"].std())
 #     plot_sources(free.pictures(epochs));
 #
-# On `digits` (one run, seed 0, 60 epochs) `fd_lenet` is 450 from the prior, 15 from the mixture and 16 from the posterior; with `beta = 1` these were 86, 33 and 25, and the floor is 13 ± 7. So *two* of the three make digits, better ones than before, and the prior makes none. This is an autoencoder in all but name: nothing asks the encoder for noise, so $\sigma$ shrinks and each code is nearly a point (94 nats instead of 8), and nothing asks codes to lie where the prior is; here their standard deviation is 1.5. The posterior hits codes that the decoder knows, by construction. The mixture hits places between them, but it has been fitted to where codes *are*, and with 16 numbers and ten Gaussians that is good enough. A draw from the prior, of zero mean and with no correlations, falls into the holes. As a *likelihood* this model is poor: the ELBO is −283 instead of −208, since the KL term is part of the bound whether it was trained or not.
+# On `digits` (one run, seed 0, 60 epochs) `fd_lenet` is 450 from the prior, 15 from the mixture and 16 from the posterior; with `beta = 1` these were 86, 33 and 25 (numbers like these differ by a few between machines, which round differently), and the floor is 13 ± 7. So *two* of the three make digits, better ones than before, and the prior makes none. This is an autoencoder in all but name: nothing asks the encoder for noise, so $\sigma$ shrinks and each code is nearly a point (94 nats instead of 8), and nothing asks codes to lie where the prior is; here their standard deviation is 1.5. The posterior hits codes that the decoder knows, by construction. The mixture hits places between them, but it has been fitted to where codes *are*, and with 16 numbers and ten Gaussians that is good enough. A draw from the prior, of zero mean and with no correlations, falls into the holes. As a *likelihood* this model is poor: the ELBO is −283 instead of −208, since the KL term is part of the bound whether it was trained or not.
 #
 # </details>
 #

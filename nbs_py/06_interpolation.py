@@ -31,7 +31,7 @@ gan = None  # folder of a finished run, such as runs/digits/gan/dcgan-1a2b3c4d; 
 vae = None  # the same for the VAE
 ddpm = None  # and for the diffusion model
 steps = 20  # noise levels of the diffusion model's path between noise and image
-pairs = 20  # how many paths contrast and smoothness are averaged over
+pairs = 30  # how many paths contrast and smoothness are averaged over
 seed = 0  # all randomness follows from it
 
 # %%
@@ -490,7 +490,7 @@ plot_walks({name + " (draws)" * (name == "gan"): way[:2, ::2] for name, way in a
 
 # %%
 first = to_model(test.images[:2])
-assert torch.equal(arcs["cross-fade"][0, [0, -1]], first) and (arcs["ddpm"][0, [0, -1]] - first).abs().mean() < 0.1, "the same ends"
+assert torch.equal(arcs["cross-fade"][0, [0, -1]], first) and (arcs["ddpm"][0, [0, -1]] - first).abs().mean() < 0.2, "the same ends"
 assert torch.equal(ends_of["gan"][1][0], latents(1, spaces["gan"].shape, seed, start=1)[0]), "draws 0 and 1 are the ends of path 0"
 
 
@@ -560,7 +560,7 @@ for (top, bottom), name in zip(axes.T, spaces, strict=True):
         bottom.plot(torch.linspace(0, 1, 21), faded(arcs["cross-fade"]).mean(0), "--", color="0.5", label="cross-fade")
     top.set_title(name + (": between draws" if name == "gan" else ": between test images"), fontsize=9)
     bottom.set_xlabel("$t$")
-    bottom.legend(frameon=False, fontsize=7, loc="lower center")
+axes[1, 1].legend(frameon=False, fontsize=7, loc="lower center")
 axes[0, 0].set_ylabel(r"length of the latent / $\sqrt{d}$")
 axes[1, 0].set_ylabel("contrast / that of the ends");
 
@@ -731,7 +731,7 @@ with tempfile.TemporaryDirectory() as copy:
 # %% [markdown]
 # ## Directions that mean something
 #
-# If latents of one class lie on one side, the difference of two class means is a direction that turns one class into the other. For models without an encoder: draw latents, decode, ask the classifier, and take the mean latent of each class. Below, the walk starts from the one of 500 latents that lies farthest in the direction of its class's mean; that does not make its image one of this class, as one may see.
+# If latents of one class lie on one side, the difference of two class means is a direction that turns one class into the other. For models without an encoder: draw latents, decode, ask the classifier, and take the mean latent of each class. Below, the walk starts from the one of 500 latents that lies farthest in the direction of its class's mean; that is no guarantee that its image is one of this class.
 
 # %%
 #| export
@@ -761,12 +761,12 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 # ## What to take away
 #
 # - Between two latents of a good model there are images, not double exposures. That is weak evidence against memorisation, as abrupt jumps would be evidence for it; the nearest neighbours of [05_fid](05_fid.ipynb) test it directly. (A blurry model is smooth, too.)
-# - Walk on arcs where the latents are normally distributed noise of many dimensions. For codes of real images, which lie nearer to the origin than draws do, a straight line is as good.
-# - Smoothness alone is no virtue: a cross-fade is smooth, and a collapsed model has a perfect path length. Ask what lies on the way, and how far apart the ends are.
+# - Walk on arcs where the latents are normally distributed noise of many dimensions: half-way on the line the GAN's images are paler by a sixth. For codes of test images, in the VAE and in the diffusion model, it was a matter of a few percent.
+# - Smoothness alone is no virtue: a cross-fade is smooth, and a collapsed model has a perfect path length. Ask what lies on the way, and compare paths between the same ends.
 #
 # ## Exercises
 #
-# 1. Replace `slerp` by `lerp` in the smoothness table. For which model does it matter, and why?
+# 1. Replace the arcs by straight lines in the smoothness table. For which model does it matter, and does the table show what the contrast showed?
 # 2. Encode a test image with the flow, add a little noise to its latent, and decode. How much noise may it be until the class changes?
 # 3. The flow starts at $t=1$. Start it at $t=20$: in `round_trip`, `times = [t for t in karras_times(model.diffusion, n)[:-1] if t > 20] + [20.0]`. What happens to the error of the round trip, and what to the noise's standard deviation?
 # 4. Find the latent of a real image for the GAN, by gradient descent on $\lVert G(z)-x\rVert^2$ from ten starting points: `G = make_networks(runs["gan"][0].config, train)[0]`, `load_or_explain(*runs["gan"], G.eval())`, `z = latents(10, (G.latent,), 0).requires_grad_()`, and Adam on `z`. How does its best reconstruction compare with the VAE's?
@@ -777,23 +777,12 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #
 # <details><summary>1. Lines instead of arcs</summary>
 #
-# `smoothness` looks up `slerp` when it is called, so it is enough to let that name stand for `lerp` for a while:
+# The same ends, and the difference pair by pair:
 #
-#     arc, slerp = slerp, lerp
-#     straight = {space.name: smoothness(space, test, dataset, size, pairs, seed=seed) for space in spaces.values()}
-#     slerp = arc
-#     rows = {f"{name}, {how}": table[name] for name in straight for how, table in (("arc", numbers), ("line", straight))}
-#     pd.DataFrame({row: {key: f"{m['value']:.2f} ± {m['se']:.2f}" for key, m in found.items()} for row, found in rows.items()}).T
+#     straight = {name: smoothness(paths(space, *ends_of[name], 21, lerp), dataset, size) for name, space in spaces.items()}
+#     pd.DataFrame({f"{name}: line minus arc": shown(straight[name] - numbers[name]) for name in spaces}).T
 #
-# With the runs that this notebook finds on `digits` after 01_gan and 04_vae (a GAN of `width = 32` after 50 epochs, a VAE after 60, a diffusion model after 10; 20 paths, one run each) the table hardly changes. The mean squared speed goes from 3,718 to 3,448 for the GAN, from 3,197 to 3,061 for the VAE and from 3,620 to 4,081 for the diffusion model, each with a standard error of 300 to 500; the detours from 1.39 to 1.35, 1.48 to 1.41 and 1.65 to 1.67. A straight line is if anything a little smoother for the first two, whose networks extrapolate inwards. And where is the harm of too short a latent? Look at the middle of the way itself:
-#
-#     for space in spaces.values():
-#         a, b = latents(80, space.shape, seed + 11).split(40)
-#         for how in (slerp, lerp):
-#             z = torch.stack([how(*pair, torch.tensor([0.5]))[0] for pair in zip(a, b, strict=True)])
-#             print(space.name, how.__name__, "contrast half-way:", space.decode(z).flatten(1).std(1).mean().item())
-#
-# The pixels' standard deviation half-way, on arcs and on lines, is 0.62 and 0.51 for the GAN, 0.60 and 0.61 for the VAE, 0.61 and 0.59 for the diffusion model (40 paths). So it matters for the GAN, whose 100 numbers make it 3.5 standard deviations (see above): its digits get paler. For the VAE with its 16 numbers it does not matter, as expected. For the diffusion model one would have expected more. Its noise has too small a standard deviation for the level that the network is told; on these small digits that costs little contrast. A path that gets paler is *smoother*, which is one more reason not to read the table without the pictures.
+# With the small models that this notebook trains on `digits` (one run each, 30 pairs) the line is smoother for the VAE: its mean squared speed is smaller by 721 ± 152 and its detour by 0.12 ± 0.03. For the diffusion model it is the other way round, the speed is larger by 626 ± 173 and the largest step by 0.31 ± 0.11; yet the middle of the line is *nearer* to the data than that of the arc, by 0.08 ± 0.03, which we had not expected. For the GAN no column differs by more than two standard errors. And the GAN is the one whose digits lose a sixth of their contrast on the line. So this table cannot see what the contrast shows; a path that gets paler is not less smooth. Read no table of smoothness without the pictures.
 #
 # </details>
 #
@@ -852,7 +841,7 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #         kept.append(z[errors.argmin()].norm().item() / G.latent**0.5)
 #     x = to_model(test.images[:6])
 #     with torch.no_grad():
-#         vae_errors = (spaces["vae"].decode(encode_images(encoder, test.images[:6])[0]) - x).square().flatten(1).mean(1)
+#         vae_errors = (spaces["vae"].decode(spaces["vae"].encode(x)) - x).square().flatten(1).mean(1)
 #     print("GAN:", np.round(best, 3), "VAE:", vae_errors.numpy().round(3), "length of z / sqrt(d):", np.round(kept, 2))
 #
 # (The errors are summed, so each start has its own gradient.) For six test images of `digits` (runs as in 1.) the GAN's best mean squared error was 0.002 to 0.004 and the VAE's 0.013 to 0.044, in pixels from −1 to 1. So the GAN can make these digits nearly exactly, though it was never asked to reconstruct anything, and about ten times better than the VAE. Before one concludes much: it has 100 numbers for 256 pixels and the VAE 16; it got 4,000 evaluations and the VAE a single one of its encoder, which is trained for a *distribution* of codes and the absolute error; and a search can find latents that no draw would ever come near. Those found here have about the usual length (0.9 to 1.2 times $\sqrt d$), but that alone does not make them typical. To compare fairly, search for the VAE's code, too, give both the same `latent`, and add $\lVert z\rVert^2/2$ with a suitable weight to the error.

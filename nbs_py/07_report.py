@@ -1153,6 +1153,12 @@ def walked(jobs: Iterable[Job]) -> list[Job]:
     return [last[folder] for folder in first.values()]
 
 
+# %%
+four = "{notebook: 01_gan, epochs: [1, 5]}\n  - {notebook: 01_gan, seed: 1, epochs: [9]}\n  - {notebook: 04_vae, size: 8, epochs: [1]}\n  - {notebook: 04_vae, epochs: [2, 3]}"
+assert [(job.notebook, job.epochs) for job in walked(try_profile(four))] == [("01_gan", 5), ("04_vae", 3)], "one of each model, on the same images"
+assert walked([]) == []
+
+
 # %% [markdown]
 # Walks and grids for the eye:
 
