@@ -653,7 +653,7 @@ pd.DataFrame({f"{name} minus cross-fade": shown(numbers[name] - numbers["cross-f
 
 
 # %% [markdown]
-# By path length, detour and largest step the smoothest paths are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that, and there the models win. Between the same ends, the middle of the VAE's paths is nearer to real images than that of the cross-fade by 0.33 ± 0.07. For the diffusion model it is 0.11 ± 0.05, little more than two standard errors (small models on `digits`, one run each, 30 pairs). At 1.3 and 1.5 neither is as near as real images are.
+# By path length, detour and largest step the smoothest paths are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that, and there the models win. Between the same test images, the middle of the VAE's paths is nearer to real images than that of the cross-fade by 0.33 ± 0.07. (The ends of its paths are reconstructions of these images, and hardly nearer than they: 0.03 ± 0.06.) For the diffusion model it is 0.11 ± 0.05, little more than two standard errors (small models on `digits`, one run each, 30 pairs). At 1.3 and 1.5 neither is as near as real images are.
 #
 # The GAN's row is not to be compared with the others. Its paths are at 1.87 ± 0.09, but their ends, draws of its own, are at 1.68 ± 0.08 already, where test images are near 1.
 
