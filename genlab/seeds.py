@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 
 from .augment import AUGMENTATIONS, augment_images
-from .data import load_dataset, show_grid, take, to_image, to_model
+from .data import load_dataset, show_grid, take, to_model
 from .ddpm import make_diffusion
 from .fid import lenet_extractor, load_lenet
 from .gan import layer_table, report004_discriminator, report004_generator
-from .interpolation import corner_grid, latent_space
+from .interpolation import keep_paths, load_paths
 from genlab.report import (
     NONE,
     claim_fragment,
@@ -45,7 +45,6 @@ from genlab.report import (
     vae_losses_fragment,
     vae_pictures_fragment,
 )
-from .runs import latents
 
 # %% ../nbs/07b_seeds.ipynb #24dd5467
 def _as_printed(value: float | None) -> str:
@@ -131,13 +130,15 @@ def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
 
 # %% ../nbs/07b_seeds.ipynb #2cc505d2
 def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
-    "A grid of images between four latents of a GAN."
+    "A grid of images between four latents of a GAN. It is kept with the run, and made only if there is none yet."
     last = runs[runs.metrics.notna()].tail(1)
-    if last.empty or not (last.job.iloc[0].folder / "weights.safetensors").exists():
+    if last.empty or not ((last.job.iloc[0].folder / "weights.safetensors").exists() or load_paths(last.job.iloc[0].folder)):
         return NONE
     (r,) = last.itertuples()
-    space = latent_space(r.job.run, r.epochs)
-    save_figure(show_grid(to_image(corner_grid(space, latents(4, space.shape, 3))), ncol=7).figure, folder / label)
+    if load_paths(r.job.folder) is None:
+        keep_paths(r.job.run.folder, r.epochs)
+    _, images = load_paths(r.job.folder)
+    save_figure(show_grid(images["corners"], ncol=7).figure, folder / label)
     return figure(folder, label, f"{r.label} after {r.epochs} epochs: between four corners, along arcs.", label, "50%")
 
 

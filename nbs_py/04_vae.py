@@ -330,23 +330,43 @@ class VAE(nn.Module):
 # Both terms of the ELBO are *sums*, over pixels and over latent numbers, for one image; then one averages over images. Much code takes the mean over pixels instead (`F.mse_loss` and `F.l1_loss` do by default) and the sum over latent numbers. For an image of $D$ pixels that divides the reconstruction term by $D$, which is, up to a factor of the whole loss, the same as multiplying the KL term by $\beta=D$: 784 for MNIST. This is a $\beta$-VAE ([Higgins et al. 2017](https://openreview.net/forum?id=Sy2fzU9gl)) whose author does not know it. Taking the mean over the latent numbers as well gives $\beta=D/d$. Here is what it does to the toy, with the mean absolute error:
 
 # %%
+courses = {1: [], 64: []}  # beta: loss and KL term of each update
+
+
 def toy_loss(beta):
     def loss(encoder, decoder, x):
         mu, logvar = encoder(x).chunk(2, 1)
         reconstruction = (x - decoder(reparameterise(mu, logvar))).abs().sum(1)  # a Laplace likelihood with b = 1, but for a constant
-        return (reconstruction + beta * kl_normal(mu, logvar).sum(1)).mean()
+        kl = kl_normal(mu, logvar).sum(1)
+        courses[beta].append(((reconstruction + beta * kl).mean().item(), kl.mean().item()))
+        return (reconstruction + beta * kl).mean()
 
     return loss
 
 
-summed, averaged = (train_toy(toy_loss(beta), outputs=4) for beta in (1, 64))
+summed, averaged = (train_toy(toy_loss(beta), outputs=4) for beta in courses)
 look_at_toy(*summed, "summed over pixels: the ELBO")
 look_at_toy(*averaged, r"averaged over the 64 pixels: a hidden $\beta=64$")
 
 # %% [markdown]
-# With the sum, the codes fill the prior and draws look like digits, if blurred ones: two numbers are few. With the mean, the KL term wins: all codes lie at the origin, nothing is encoded, and each "sample" is the same average image. This is **posterior collapse**, and it does not look like a bug in the loss, which falls as it should.
+# With the sum, the codes spread over the prior and draws look like digits, if blurred ones: two numbers are few. With the mean, the KL term wins: all codes lie at the origin, nothing is encoded, and each "sample" is the same average image. This is **posterior collapse**. The loss as a whole does not give it away, for it falls as it should. Its KL term, plotted by itself, does:
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
+for beta, course in courses.items():
+    for ax, values in zip(axes, zip(*course, strict=True), strict=True):
+        ax.plot(pd.Series(values).rolling(20, min_periods=1).mean(), label=rf"$\beta={beta}$")
+axes[0].set(xlabel="update", ylabel="loss", yscale="log")
+axes[1].set(xlabel="update", ylabel="KL term (nats)")
+axes[1].legend(frameon=False)
+ends = {beta: np.mean([kl for _, kl in course[-100:]]) for beta, course in courses.items()}
+print({f"beta = {beta}": f"{kl:.4f} nats over the last 100 updates" for beta, kl in ends.items()})
+assert ends[1] > 0.5 and ends[64] < 0.01
+
+# %% [markdown]
+# Both losses fall and settle. The KL term of the collapsed model is near zero from the first updates on. That of the healthy one dips, too, while its decoder is too poor to make use of a code, but then rises and stays.
 #
-# It also makes published values incomparable. Report 002 gives an "ELBO" of -157.4 for MNIST and of 6327.64 for faces. One is negative and one positive. That need not be an error, since the logarithm of a *density* may be positive; but without the likelihood, the unit of pixels, the sign and the reduction the two cannot be compared. Nor could they as sums of the same kind: MNIST has 784 dimensions, a face of 64x64 pixels has 12,288. Per dimension, in bits of the same likelihood, they could.
+# The hidden $\beta$ also makes published values incomparable. Report 002 gives an "ELBO" of -157.4 for MNIST and of 6327.64 for faces. One is negative and one positive. That need not be an error, since the logarithm of a *density* may be positive; but without the likelihood, the unit of pixels, the sign and the reduction the two cannot be compared. Nor could they as sums of the same kind: MNIST has 784 dimensions, a face of 64x64 pixels has 12,288. Per dimension, in bits of the same likelihood, they could.
 
 # %%
 with torch.no_grad():
@@ -641,6 +661,18 @@ def decode_codes(vae: VAE, z: torch.Tensor) -> torch.Tensor:
     return torch.cat([to_image(vae.decode(batch.to(device))).cpu() for batch in z.split(500)])
 
 
+# %% [markdown]
+# The mixture is fitted to draws from $q(z\,|\,x)$, one for each training image, or several where there are fewer than a thousand images.
+
+# %%
+#| export
+def training_codes(vae: VAE, train: ImageSet, seed: int) -> torch.Tensor:  # float32 (N, d), N from 1,000 to 10,000, on the CPU
+    "Draws from the aggregate posterior of the first 10,000 training images, each image in turn."
+    mu, logvar = encode_images(vae, train.images[:10_000])
+    i = torch.arange(max(1000, len(mu))) % len(mu)
+    return mu[i] + (logvar[i] / 2).exp() * latents(len(i), (vae.latent,), seed)
+
+
 # %%
 #| export
 def draw_codes(
@@ -651,16 +683,16 @@ def draw_codes(
     train: ImageSet | None = None,  # the training set, for all but the prior
     components: int = 10,  # of the mixture
 ) -> torch.Tensor:  # float32 (n, d), on the CPU
-    "Codes to decode. The mixture is fitted to codes of the first 10,000 training images; the posterior takes training images in their order."
+    "Codes to decode. The mixture is fitted to `training_codes`; the posterior takes training images in their order."
     if source == "prior":
         return latents(n, (vae.latent,), seed)
-    mu, logvar = encode_images(vae, train.images[: 10_000 if source == "mixture" else n])
     noise = latents(n, (vae.latent + 1,), seed)
     if source == "posterior":
+        mu, logvar = encode_images(vae, train.images[:n])
         i = torch.arange(n) % len(mu)
         return mu[i] + (logvar[i] / 2).exp() * noise[:, 1:]
-    codes = mu + (logvar / 2).exp() * latents(len(mu), (vae.latent,), seed + 1)
-    fitted = GaussianMixture(components, random_state=seed).fit(codes.double())
+    codes = training_codes(vae, train, seed + 1)
+    fitted = GaussianMixture(components, random_state=seed % 2**32).fit(codes.double())  # scikit-learn takes 32 bits
     # from normal noise to uniform noise (ndtr) to the number of a component, and mean + Cholesky factor @ noise from it
     k = np.searchsorted(fitted.weights_.cumsum()[:-1], ndtr(noise[:, 0].numpy()))
     z = fitted.means_[k] + np.einsum("nij,nj->ni", np.linalg.cholesky(fitted.covariances_)[k], noise[:, 1:].numpy())
@@ -703,7 +735,7 @@ def measure_elbo(
 
 
 # %% [markdown]
-# What figures are drawn from: reconstructions of test images, samples from each source, codes of test images, and, where $z$ has two numbers, the whole latent plane. For the plane, $z$ runs over the prior's quantiles from 2.5 to 97.5 %, so that each picture stands for an equal share of the prior.
+# What figures are drawn from: reconstructions of test images, samples from each source, codes of test images, and, where $z$ has one or two numbers, the whole latent line or plane. There $z$ runs over the prior's quantiles from 2.5 to 97.5 %, so that each picture stands for an equal share of the prior.
 
 # %%
 #| export
@@ -715,9 +747,10 @@ def vae_pictures(vae: VAE, seed: int, train: ImageSet, test: ImageSet) -> dict[s
         pictures["labels"] = test.labels[:2000]
     for source in ("prior", "mixture", "posterior"):
         pictures[source] = decode_codes(vae, draw_codes(vae, 16, seed, source, train))
-    if vae.latent == 2:
+    if vae.latent <= 2:
         steps = torch.special.ndtri(torch.linspace(0.025, 0.975, 15))
-        pictures["plane"] = decode_codes(vae, torch.cartesian_prod(-steps, steps).flip(1))  # z_2 falls from row to row, z_1 rises along it
+        plane = torch.cartesian_prod(-steps, steps).flip(1)  # z_2 falls from row to row, z_1 rises along it
+        pictures["plane"] = decode_codes(vae, plane if vae.latent == 2 else steps[:, None])
     return {key: value.numpy() for key, value in pictures.items()}
 
 
@@ -729,7 +762,7 @@ def vae_pictures(vae: VAE, seed: int, train: ImageSet, test: ImageSet) -> dict[s
 def plot_reconstructions(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "Test images, and below each what comes back (decoded from the mean of q)."
     images = torch.from_numpy(np.concatenate([pictures["originals"], pictures["reconstructions"]]))
-    return show_grid(images, ncol=16, ax=ax, rows=["test image", "decoded"])
+    return show_grid(images, ncol=len(pictures["originals"]), ax=ax, rows=["test image", "decoded"])
 
 
 def plot_sources(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
@@ -739,36 +772,37 @@ def plot_sources(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) ->
 
 
 # %% [markdown]
-# The codes as a map. Where $z$ has more than two numbers, they are projected onto the plane in which they vary most.
+# The codes as a map. Where $z$ has more than two numbers, they are projected onto the plane in which they vary most; where it has one, each class gets a line of its own.
 
 # %%
 #| export
 def plot_codes(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
-    "Means of q for test images, in colours by class; of more than two numbers the two directions of largest variance."
+    "Means of q for test images, in colours by class; of more than two numbers the two directions of largest variance, of one its value by class."
     ax = ax or plt.subplots(figsize=(4.2, 3.2), layout="constrained")[1]
-    codes, plane = pictures["codes"], pictures["codes"].shape[1] == 2
-    if not plane:
-        centred = codes - codes.mean(0)
-        codes = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    if "labels" in pictures:
-        dots = ax.scatter(*codes.T, c=pictures["labels"], cmap="tab10", s=4)
-        ax.figure.colorbar(dots, ax=ax, label="class", ticks=range(int(pictures["labels"].max()) + 1))
-    else:
-        ax.scatter(*codes.T, s=4)
-    ax.set(xlabel="$z_1$" if plane else "first principal axis of $z$", ylabel="$z_2$" if plane else "second principal axis")
-    ax.set_aspect("equal", "datalim")
+    codes, labels, xlabel, ylabel = pictures["codes"], pictures.get("labels"), "$z_1$", "$z_2$"
+    if codes.shape[1] == 1:
+        codes, ylabel = np.column_stack([codes, np.zeros(len(codes)) if labels is None else labels]), "" if labels is None else "class"
+    elif codes.shape[1] > 2:
+        centred, xlabel, ylabel = codes - codes.mean(0), "first principal axis of $z$", "second principal axis"
+        codes = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
+    dots = ax.scatter(*codes.T, c=labels, cmap=None if labels is None else "tab10", s=4)
+    if labels is not None:
+        ax.figure.colorbar(dots, ax=ax, label="class", ticks=range(int(labels.max()) + 1))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if pictures["codes"].shape[1] > 1:
+        ax.set_aspect("equal", "datalim")
     return ax
 
 
 # %% [markdown]
-# Where $z$ has two, the images that belong to each place on the map:
+# Where $z$ has one or two, the images that belong to each place on the map:
 
 # %%
 #| export
 def plot_plane(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
-    "The images of a two-dimensional latent space, evenly spaced in the prior's quantiles."
+    "The images of a latent space of one number (a row of 15) or two (15 rows), evenly spaced in the prior's quantiles."
     ax = show_grid(torch.from_numpy(pictures["plane"]), ncol=15, ax=ax)
-    ax.set(xlabel="$z_1$, from $-1.96$ to $1.96$", ylabel="$z_2$, the same")
+    ax.set(xlabel="$z_1$, from $-1.96$ to $1.96$", ylabel="$z_2$, the same" if len(pictures["plane"]) > 15 else "")
     return ax
 
 
@@ -903,8 +937,7 @@ if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 
 # %%
 z = draw_codes(vae, 20_000, 3, "mixture", data)
-mu, logvar = encode_images(vae, data.images[:10_000])
-codes = mu + (logvar / 2).exp() * latents(len(mu), (config.latent,), 4)  # those that were fitted
+codes = training_codes(vae, data, 4)  # those that were fitted
 scale = codes.std(0)
 assert ((z.mean(0) - codes.mean(0)) / scale).abs().max() < 0.06 and ((torch.cov(z.T) - torch.cov(codes.T)) / scale.outer(scale)).abs().max() < 0.1
 
@@ -918,7 +951,9 @@ fig, axes = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
 plot_units(last["likelihood"], axes[0])
 plot_codes(run.pictures(epochs), axes[1])
 dead = sum(u < 0.01 for u in last["likelihood"]["kl_units"])
-axes[0].set_title(f"{dead} of {latent} are dead (below 0.01 nats)");
+axes[0].set_title(f"{dead} of {latent} are dead (below 0.01 nats)")
+if latent <= 2:
+    plot_plane(run.pictures(epochs))
 
 # %% [markdown]
 # ## A latent space one can see
@@ -973,9 +1008,9 @@ if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]) and side_epochs == 60:
     print(f"learned b = {b:.3f}, mean absolute error on test images {error:.3f}")
 
 # %% [markdown]
-# Of the Laplace rows, the one with a learned scale has the best *likelihood*, by far, and the largest KL term: details that matter are worth encoding. Its samples from the prior are the worse for it, because the codes, each now nearly a point, no longer fill the prior; a mixture fitted to the codes repairs most of that. With $b=1$ the model encodes less, its codes come nearer to the prior, and its bits per dimension are above 8, more than it takes to store the bytes as they are. This is why there is no single best scale: likelihood and samples want different ones. We take 1 as the default, since samples are what this course looks at. The logistic needs fewer bits than a density because its lowest bin has the whole tail below it: where the decoder says $m=-1$, a black pixel has a probability of about one half and costs about one bit (no less, since tanh stops $m$ at $-1$).
+# One run each, seed 0. Of the Laplace rows, the one with a learned scale has the best *likelihood*, by far, and the largest KL term: details that matter are worth encoding. Its samples from the prior are the worse for it, because the codes, each now nearly a point, no longer fill the prior; a mixture fitted to the codes repairs most of that. With $b=1$ the model encodes less, its codes come nearer to the prior, and its bits per dimension are above 8, more than it takes to store the bytes as they are. This is why there is no single best scale: the likelihood, and samples from the mixture, want a small one, samples from the prior a large one. We take 1 as the default, since samples from the prior are what this course looks at. The logistic needs fewer bits than a density because its lowest bin has the whole tail below it: where the decoder says $m=-1$, a black pixel has a probability of about one half and costs about one bit (hardly less, since tanh stops $m$ at $-1$).
 #
-# The gap between prior and mixture does not close with larger networks or data sets. On MNIST, after 20 epochs with `latent = 16`, a Laplace scale of 1 and N = 10,000 samples (one run each, seed 0, floor 0.86 ± 0.09), `fd_lenet` was:
+# Nor is the gap between prior and mixture a matter of the few images of `digits`. On MNIST, after 20 epochs with `latent = 16`, a Laplace scale of 1 and N = 10,000 samples (one run each, seed 0, floor 0.86 ± 0.09), `fd_lenet` was:
 #
 # | | prior | mixture | posterior | training on one CPU core |
 # |---|---|---|---|---|
@@ -1016,12 +1051,12 @@ if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]) and side_epochs == 60:
     assert table["VAE"]["sharpness"] < table["VAE-GAN"]["sharpness"], "a VAE is blurry"
 
 # %% [markdown]
-# Sharper, and nearer to the data. Here samples from the prior are *better* than those from the mixture: the verdict was given on draws from the prior, too, so the decoder knows these. On MNIST it is not so clear-cut: with `width = 16`, N = 10,000 and 20 epochs (one run each, seed 0) the VAE-GAN has 29.7 from the prior and 23.5 from the mixture, the plain VAE 54.1 and 4.0; and its samples are less varied, with a recall of 0.54 against 0.90. The price: training is a game again, with its swings and its luck, there is no likelihood any more, and reconstructions keep what the discriminator cares about rather than the pixels. `FEATURES` trades one for the other: raise it, and reconstructions get closer while samples from the prior get worse.
+# Sharper, and nearer to the data (one run each, seed 0). Here samples from the prior are *better* than those from the mixture: the verdict was given on draws from the prior, too, so the decoder knows these. On MNIST it is not so clear-cut: with `width = 16`, N = 10,000 and 20 epochs (one run each, seed 0) the VAE-GAN has 29.7 from the prior and 23.5 from the mixture, the plain VAE 54.1 and 4.0; and its samples are less varied, with a recall of 0.54 against 0.90. The price: training is a game again, with its swings and its luck, there is no likelihood any more, and reconstructions keep what the discriminator cares about rather than the pixels. `FEATURES` is the knob between the two: a larger one asks for closer reconstructions and leaves less weight to the verdict.
 #
 # ## What to watch for
 #
 # - **Sum, then mean.** Sum over pixels and over latent numbers, average over images, and write $\beta$ where one can see it. Compare values in bits per dimension, of the same likelihood.
-# - **Posterior collapse.** KL near zero and samples that all look alike. The loss does not show it; the plot of the latent numbers does.
+# - **Posterior collapse.** Samples that all look alike, and a KL term that falls to zero and stays there. The loss as a whole does not show it; plot its KL term by itself, and the share of each latent number.
 # - **Blur.** It comes from what $z$ leaves undecided, averaged by a pixelwise likelihood. Deep hierarchical VAEs leave little undecided, and are sharp ([Child 2021](https://arxiv.org/abs/2011.10650)).
 # - **The prior is not the aggregate posterior.** Score samples from the prior *and* from a fitted mixture: if they differ much, the codes do not fill the prior.
 #
@@ -1062,7 +1097,7 @@ if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]) and side_epochs == 60:
 #     print(distances(m), "KL:", m["likelihood"]["kl"], "standard deviation of the codes:", free.pictures(epochs)["codes"].std())
 #     plot_sources(free.pictures(epochs));
 #
-# On `digits` (one run, seed 0, 60 epochs) `fd_lenet` is 450 from the prior, 15 from the mixture and 16 from the posterior; with `beta = 1` these were 86, 33 and 25, and the floor is 13 ± 7. So *two* of the three make digits, better ones than before, and the prior makes none. This is an autoencoder in all but name: nothing asks the encoder for noise, so $\sigma$ shrinks and each code is nearly a point (94 nats instead of 8), and nothing asks codes to lie where the prior is; here their standard deviation is 1.5. The posterior hits codes that the decoder knows, by construction. The mixture hits places between them, but it has been fitted to where codes *are*, and with 16 numbers and ten Gaussians that is good enough. A draw from the prior, of zero mean and with no correlations, falls into the holes. As a *likelihood* this model is poor: the ELBO is −283 instead of −208, since the KL term is part of the bound whether it was trained or not.
+# On `digits` (one run, seed 0, 60 epochs) `fd_lenet` is 450 from the prior, 15 from the mixture and 16 from the posterior; with `beta = 1` these were 86, 33 and 25 (numbers like these differ by a few between machines, which round differently), and the floor is 13 ± 7. So *two* of the three make digits, better ones than before, and the prior makes none. This is an autoencoder in all but name: nothing asks the encoder for noise, so $\sigma$ shrinks and each code is nearly a point (94 nats instead of 8), and nothing asks codes to lie where the prior is; here their standard deviation is 1.5. The posterior hits codes that the decoder knows, by construction. The mixture hits places between them, but it has been fitted to where codes *are*, and with 16 numbers and ten Gaussians that is good enough. A draw from the prior, of zero mean and with no correlations, falls into the holes. As a *likelihood* this model is poor: the ELBO is −283 instead of −208, since the KL term is part of the bound whether it was trained or not.
 #
 # </details>
 #

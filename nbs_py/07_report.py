@@ -60,12 +60,12 @@ from papermill import inspect_notebook
 
 from genlab.augment import plot_gap
 from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
-from genlab.data import load_dataset, show_grid, to_image
+from genlab.data import load_dataset, show_grid
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
 from genlab.fid import plot_nearest
 from genlab.gan import GANConfig
-from genlab.interpolation import MODELS, LatentSpace, corner_grid, cross_fade, latent_space, plot_walks, smoothness
-from genlab.runs import Run, RunConfig, atomic, did_you_mean, git_commit, latents, plot_history, project_root, read_config, runs_root
+from genlab.interpolation import MODELS, load_paths, plot_walks
+from genlab.runs import Run, RunConfig, atomic, did_you_mean, git_commit, plot_history, project_root, read_config, runs_root
 from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
@@ -955,7 +955,7 @@ def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
             "codes": (codes, f"{after}: KL of each latent number (left); codes of test images by class (right).", "80%"),
         }
         if "plane" in pictures:
-            draw["plane"] = (lambda p=pictures: plot_plane(p).figure, f"{after}: the whole latent plane, evenly spaced in the prior's quantiles.", "60%")
+            draw["plane"] = (lambda p=pictures: plot_plane(p).figure, f"{after}: the whole latent space, evenly spaced in the prior's quantiles.", "60%")
         for kind, (make, caption, width) in draw.items():
             save_figure(make(), folder / f"{kind}-{slug}")
             parts.append(figure(folder, f"{kind}-{slug}", caption, f"{kind}-{slug}", width))
@@ -1144,19 +1144,25 @@ assert "The VAE trains fastest (2.50 minutes" in one and "draws images fastest (
 
 
 # %% [markdown]
-# The section on latent spaces needs weights, not only samples, and shows what of [06_interpolation](06_interpolation.ipynb) a page has room for.
+# The section on latent spaces shows what of [06_interpolation](06_interpolation.ipynb) a page has room for. Walking needs weights and time, so it is part of the sweep: of one run of each model, `keep_paths` leaves images and numbers beside the run's other results, and they are only read here.
 
 # %%
 #| export
-def _spaces(runs: pd.DataFrame) -> list[LatentSpace]:
-    "The latent spaces of the first data set: of each model the first run whose weights are on disk, at its last epoch count."
-    spaces, first = [], runs[(runs.dataset == runs.dataset.iloc[0]) & runs.metrics.notna() & runs.model.isin(MODELS)]
-    for _, group in first.groupby("model", sort=False):
-        there = [r for r in group.itertuples() if (r.job.folder / "weights.safetensors").exists()]
-        there = [r for r in there if r.label == there[0].label]
-        if there:
-            spaces.append(latent_space(there[-1].job.run, there[-1].epochs))
-    return spaces
+def walked(jobs: Iterable[Job]) -> list[Job]:
+    "The jobs whose latent spaces are shown: on the data of the first job the first run of each model, at its last epoch count."
+    jobs, first = [job for job in jobs if job.run.config.model in MODELS], {}
+    data = lambda job: (job.run.config.dataset, job.run.config.size)
+    jobs = [job for job in jobs if data(job) == data(jobs[0])]
+    for job in jobs:
+        first.setdefault(job.run.config.model, job.run.folder)
+    last = {job.run.folder: job for job in jobs}
+    return [last[folder] for folder in first.values()]
+
+
+# %%
+four = "{notebook: 01_gan, epochs: [1, 5]}\n  - {notebook: 01_gan, seed: 1, epochs: [9]}\n  - {notebook: 04_vae, size: 8, epochs: [1]}\n  - {notebook: 04_vae, epochs: [2, 3]}"
+assert [(job.notebook, job.epochs) for job in walked(try_profile(four))] == [("01_gan", 5), ("04_vae", 3)], "one of each model, on the same images"
+assert walked([]) == []
 
 
 # %% [markdown]
@@ -1166,25 +1172,32 @@ def _spaces(runs: pd.DataFrame) -> list[LatentSpace]:
 #| export
 def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
-    spaces, config = _spaces(runs), runs.job.iloc[0].run.config
-    try:
-        test = load_dataset(config.dataset, "test", config.size)
-    except (RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
-        return NONE
-    if not spaces:
-        return NONE
-    all_spaces = [*spaces, cross_fade(test.images)]
-    save_figure(plot_walks(all_spaces, test).figure, folder / "walks")
-    caption = f"Two paths through each latent space (arcs), and two cross-fades of real images. {'; '.join(f'{s.name}: `{s.about}`' for s in spaces)}."
-    parts = [figure(folder, "walks", caption, "walks", "85%")]
-    fig, axes = plt.subplots(1, len(spaces), figsize=(2.5 * len(spaces), 2.7), layout="constrained", squeeze=False)
-    for ax, space in zip(axes[0], spaces, strict=True):
-        show_grid(to_image(corner_grid(space, latents(4, space.shape, 3))), ncol=7, ax=ax, title=space.name)
+    kept = {job.run.config.model: load_paths(job.folder) for job in walked(job for job in runs.job if load_paths(job.folder))}
+    parts = [f"There are no paths of {r.label}: {verbatim(_last_error(log))}\n" for r in runs[runs.metrics.notna()].itertuples()
+             if r.model not in kept and (log := r.job.folder / "interpolation.log").exists()]  # fmt: skip
+    if not kept:
+        return "\n".join(parts) or NONE
+    walks = _rows([{name: images[name] for name in found["spaces"]} for found, images in kept.values()], [found for found, _ in kept.values()])
+    save_figure(plot_walks(walks).figure, folder / "walks")
+    about = "; ".join(f"{name}: `{found['run']}`" for name, (found, _) in kept.items())
+    caption = f"Two paths (arcs) through each latent space: between the same test images where a model can encode them, else between draws of its own. Cross-fade: these test images, pixel by pixel. {about}."
+    parts.append(figure(folder, "walks", caption, "walks", "85%"))
+    fig, axes = plt.subplots(1, len(kept), figsize=(2.5 * len(kept), 2.7), layout="constrained", squeeze=False)
+    for ax, (name, (_, images)) in zip(axes[0], kept.items(), strict=True):
+        show_grid(images["corners"], ncol=7, ax=ax, title=name)
     save_figure(fig, folder / "corners")
-    parts.append(figure(folder, "corners", "Between four corners: left and right column are arcs, and each row is an arc between these.", "corners"))
-    if test.labels is not None:
-        parts.append(smoothness_table({s.name: smoothness(s, test, config.dataset, config.size) for s in all_spaces}, config.dataset))
-    return "\n".join(parts)
+    parts.append(figure(folder, "corners", "Between four draws in the corners: left and right column are arcs, and each row is an arc between these.", "corners"))
+    return "\n".join([*parts, smoothness_table([found for found, _ in kept.values()])])
+
+
+# %% [markdown]
+# The rows of figure and table: models that walk between test images, the cross-fade between the same, models that walk between draws.
+
+# %%
+#| export
+def _rows(spaces: list[dict], kept: list[dict]) -> dict:
+    named = {name + " (draws)" * (found["ends"] == "draws"): value for own, found in zip(spaces, kept, strict=True) for name, value in own.items()}
+    return {name: named[name] for name in sorted(named, key=lambda name: (name.endswith("(draws)"), name == "cross-fade"))}
 
 
 # %% [markdown]
@@ -1192,15 +1205,20 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 # %%
 #| export
-def smoothness_table(numbers: dict[str, dict], dataset: str) -> str:
-    "What `genlab.interpolation.smoothness` found for each space."
-    shown = lambda measures: [plus_minus(m["value"], m["se"], 0 if key == "ppl" else 2) for key, m in measures.items()]
-    rows = [[name, *shown(measures), measures["ppl"]["paths"]] for name, measures in numbers.items()]
+def smoothness_table(kept: list[dict]) -> str:
+    "What `genlab.interpolation.keep_paths` found in each space."
+    columns = {"ppl": "path length", "detour": "detour", "largest_step": "largest step", "class_changes": "class changes", "to_data": "to data", "ends_to_data": "ends to data",
+               "contrast": "contrast", "contrast_line": "on a line"}  # fmt: skip
+    shown = lambda measures: [plus_minus(dig(measures, key, "value"), dig(measures, key, "se"), 0 if key == "ppl" else 2) for key in columns]
+    rows = [[name, *shown(measures)] for name, measures in _rows([found["spaces"] for found in kept], kept).items()]
+    extractors = {f"{found['extractor']}, weights `{found['hash']}`" for found in kept if "hash" in found}
     caption = (
-        f"Smoothness of paths in the features of LeNet on `{dataset}`, means and standard errors over paths of 20 steps. Path length: mean squared speed. Distance: between the ends. Detour: length over distance of the ends. "
-        "Largest step: over the mean step. Class changes: along a path, as the classifier sees it. To data: distance of the middle half to the nearest test images, over that from one test image to the nearest other."
+        f"Paths in the features of {'; '.join(sorted(extractors)) or '—'}: means and standard errors over {kept[0]['pairs']} paths of 20 steps, between the same test images in all rows but those of draws. "
+        "Path length: mean squared speed. Detour: length over distance of the ends. Largest step: over the mean step. Class changes: along a path, as the classifier sees it. "
+        "To data: distance of the middle half to the nearest training images, over that of test images; the same of the ends. Contrast: standard deviation of the pixels half-way over that at the ends, "
+        "on the arc (for the cross-fade the line) and on the straight line."
     )
-    return markdown_table(rows, ["space", "path length", "distance", "detour", "largest step", "class changes", "to data", "paths"], caption, "smoothness", "l" + 7 * "r")
+    return markdown_table(rows, ["space", *columns.values()], caption, "smoothness", "l" + 8 * "r")
 
 
 # %% [markdown]
@@ -1548,7 +1566,7 @@ def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
     for epoch in evaluated:
         (folder / epoch.name).mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / epoch.name / "samples.npz", samples=np.load(epoch / "samples.npz")["samples"][:keep])
-        for name in ("metrics.json", "samplers.json", "pictures.npz"):
+        for name in ("metrics.json", "samplers.json", "pictures.npz", "interpolation.json", "interpolation.npz"):
             if (epoch / name).exists():
                 shutil.copyfile(epoch / name, folder / epoch.name / name)
     for name in ("config.json", "history.csv"):

@@ -29,7 +29,7 @@ from genlab.fid import EXTRACTORS, LeNet, cached_features, load_images, load_len
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
 from genlab.runs import memory_to_train
-from genlab.vae import VAEConfig, make_vae, run_vae
+from genlab.vae import VAEConfig, make_vae, plot_codes, plot_plane, plot_reconstructions, plot_sources, run_vae
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,27 @@ def test_images_that_a_vae_cannot_halve(runs_folder):
     with pytest.raises(ValueError, match="size: this VAE halves images twice, and 18 pixels cannot be"):
         run_vae(VAEConfig(size=18, metrics=[]))
     assert not list(runs_folder.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("values", [dict(latent=1), dict(latent=2), dict(latent=3), dict(subset=5), dict(subset=1), dict(seed=2**32)], ids=str)
+def test_a_vae_of_few_numbers_few_images_or_a_large_seed(values, runs_folder):
+    "It trains, its mixture can be fitted, and each of its figures can be drawn."
+    run = run_vae(VAEConfig(network="mlp", epochs=1, n_samples=4, metrics=[], **values))
+    pictures = run.pictures(1)
+    assert np.isfinite(pictures["codes"]).all() and len(pictures["mixture"]) == len(pictures["posterior"]) == 16
+    ax = plot_codes(pictures)
+    assert len(ax.collections[0].get_offsets()) == len(pictures["codes"])
+    if run.config.latent == 1:
+        assert np.allclose(ax.collections[0].get_offsets(), np.column_stack([pictures["codes"], pictures["labels"]])), "a line for each class"
+        plot_codes({"codes": pictures["codes"]})
+    assert ("plane" in pictures) == (run.config.latent <= 2)
+    if "plane" in pictures:
+        assert len(pictures["plane"]) == 15**run.config.latent
+        plot_plane(pictures)
+    plot_sources(pictures)
+    few = pictures | {key: pictures[key][:3] for key in ("originals", "reconstructions")}
+    image = plot_reconstructions(few).images[0].get_array()
+    assert image.shape[1] > image.shape[0], "three test images in a row, and below them what comes back"
 
 
 def test_interpolation_in_the_wrong_run(runs_folder):

@@ -17,7 +17,8 @@ from conftest import ROOT, command
 from pypdf import PdfReader
 from safetensors.torch import load_file
 
-from genlab.report import uncertain
+from genlab.interpolation import load_paths
+from genlab.report import _interpolation_fragment, collect_runs, number, plan, publish_run, uncertain
 
 PROFILE = """
 labs:
@@ -93,6 +94,32 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
         assert f"| {shown[0]} | {uncertain(found['fd_lenet']['floor'], found['fd_lenet']['floor_sd'])} |" in text and f"| {shown[1]} | {shown[2]} |" in text
     for figure in ("nearest-gan-dcgan-digits", "precision-recall", "bias", "ring", "gap", "histogram-digits-0"):
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
+
+
+def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
+    "The sweep leaves them; the report reads them, without weights, and survives a damaged file; a published copy has them."
+    shutil.copytree(swept[0], runs_folder)
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(PROFILE.rsplit("  -", 1)[0])
+    for weights in runs_folder.rglob("*.safetensors"):
+        weights.unlink()
+    folders = {path.parents[2].name: path.parent for path in runs_folder.rglob("interpolation.json")}
+    assert folders.keys() == {"gan", "ddpm", "vae"} and folders["gan"].name == "epoch-0003"
+    copy = publish_run(folders["vae"].parent, tmp_path / "results")
+    assert load_paths(copy / folders["vae"].name)[0] == load_paths(folders["vae"])[0]
+    shutil.copytree(folders["gan"], tmp_path / "gan")
+    figures = tmp_path / "figures"
+    text = _interpolation_fragment(collect_runs(plan(profile)), figures)
+    for name, (own, row) in {"vae": ("vae", "vae"), "gan": ("gan", "gan (draws)"), "ddpm": ("cross-fade", "cross-fade")}.items():
+        known = load_paths(folders[name])[0]["spaces"][own]
+        assert f"| {row} | {number(known['ppl']['value'], 0)} ± {number(known['ppl']['se'], 0)} | " in text
+    assert (figures / "walks.pdf").exists() and (figures / "corners.pdf").exists()
+    archive = folders["vae"] / "interpolation.npz"
+    archive.write_bytes(archive.read_bytes()[:100])
+    (folders["vae"] / "interpolation.log").write_text("Traceback\nValueError: no room to walk in\n")
+    text = _interpolation_fragment(collect_runs(plan(profile)), figures)
+    assert "There are no paths of vae: `ValueError: no room to walk in`" in text
+    assert "| vae |" not in text and "| ddpm |" in text
 
 
 def scores_in(value):
