@@ -472,6 +472,27 @@ def init_weights(module: nn.Module) -> None:
 
 
 # %% [markdown]
+# ### Looking without touching
+#
+# Some layers change whenever they are used: batch normalisation takes each batch into its running means, the spectral norm improves its estimate. Training wants that; somebody who only wants to *see* what a network returns does not. `look` lends the network copies of these numbers, so that its own stay what they are.
+
+# %%
+#| export
+@torch.no_grad()
+def look(net: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    "What `net` returns, in the mode in which it is; nothing of it is changed."
+    return functional_call(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, inputs)
+
+
+# %%
+for layer in (nn.BatchNorm2d(1), spectral_norm(nn.Conv2d(1, 2, 3)), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))):
+    before, x = {k: v.clone() for k, v in layer.state_dict().items()}, torch.randn(5, 1, 4, 4)
+    seen = look(layer, x)
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items()), "nothing is changed"
+    assert torch.equal(seen, layer(x)) and any(not torch.equal(v, before[k]) for k, v in layer.state_dict().items()), "using it does change it"
+
+
+# %% [markdown]
 # To see what the layers do, `layer_table` hangs a hook on each of them that notes what it returns:
 
 # %%
@@ -485,8 +506,7 @@ def layer_table(
     for layer in (m for m in net.modules() if not list(m.children())):
         row = lambda m, _, y: rows.append((type(m).__name__, tuple(y.shape[1:]), sum(p.numel() for p in m.parameters())))
         hooks.append(layer.register_forward_hook(row))
-    with torch.no_grad():
-        net(x)
+    look(net, x)
     for hook in hooks:
         hook.remove()
     return pd.DataFrame(rows, columns=["layer", "output shape", "parameters"])
@@ -721,14 +741,13 @@ def train_gan(run: Run, epochs: int) -> nn.Module:
 
 # %%
 #| export
-@torch.no_grad()
-@torch.random.fork_rng()  # looking changes nothing
+@torch.random.fork_rng()  # with this and `look`, looking changes nothing
 def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config: GANConfig) -> torch.Tensor:
     "The verdict on as many images as `like` has, drawn from those that D does not learn from."
     index = torch.randint(len(held_out.images), (len(like),))
     x = augment_images(to_model(held_out.images[index].to(like.device)), config.augment)
     told = [held_out.labels[index].to(like.device)] if config.conditional else []
-    return verdict(D(x, *told), config.loss)
+    return verdict(look(D, x, *told), config.loss)
 
 
 # %% [markdown]
@@ -746,7 +765,11 @@ def sample_gan(
     device = next(G.parameters()).device
     z, y = latents(n, (G.latent,), seed).split(500), (torch.arange(n) % max(1, G.classes)).split(500)
     told = lambda classes: [classes.to(device)] * (G.classes > 0)
-    return torch.cat([to_image(G.eval()(batch.to(device), *told(classes))).cpu() for batch, classes in zip(z, y, strict=True)])
+    training = G.training
+    G.eval()
+    images = [to_image(G(batch.to(device), *told(classes))).cpu() for batch, classes in zip(z, y, strict=True)]
+    G.train(training)  # as it was found: one may look in the middle of a training
+    return torch.cat(images)
 
 
 # %% [markdown]
