@@ -8,9 +8,9 @@ __all__ = ['LABS', 'CONFIGS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSITY', 'MEA
            'loss_table', 'likelihood_table', 'sampler_table', 'elbo_table', 'source_table', 'uncertain',
            'distance_table', 'measure_table', 'class_table', 'devices', 'time_table', 'provenance_table', 'save_figure',
            'grid_figure', 'gan_loss_figure', 'legend_above', 'precision_recall_figure', 'bias_figure',
-           'distance_figure', 'figure', 'data_fragment', 'samples_fragment', 'gan_losses_fragment', 'ring_fragment',
-           'collapse_fragment', 'vae_losses_fragment', 'vae_pictures_fragment', 'claim_fragment', 'best_of_each',
-           'glance_fragment', 'discussion_fragment', 'smoothness_table', 'ddpm_losses_fragment',
+           'distance_figure', 'figure', 'data_fragment', 'samples_fragment', 'gan_losses_fragment', 'ring_sentences',
+           'ring_fragment', 'collapse_fragment', 'vae_losses_fragment', 'vae_pictures_fragment', 'claim_fragment',
+           'best_of_each', 'glance_fragment', 'discussion_fragment', 'smoothness_table', 'ddpm_losses_fragment',
            'ddpm_pictures_fragment', 'missing_fragment', 'general_fragments', 'write_fragments', 'preprocess',
            'run_pandoc', 'run_latex', 'run_typst', 'build_pdf', 'publish_run', 'main']
 
@@ -569,6 +569,18 @@ def gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts)
 
 # %% ../nbs/07_report.ipynb #6b6b2646
+def ring_sentences(table: pd.DataFrame) -> str:
+    "Which kinds of `compare_cures` collapsed, which found all modes, and which never settled (fewer than half of their points good)."
+    settled = table.good >= 0.5
+    whole = pd.Series([sum(m == r.of for m in r.modes) > len(r.modes) / 2 for r in table.itertuples()], table.index)
+    groups = [
+        ("Good points, but with most seeds of some modes only, which is mode collapse", settled & ~whole),
+        ("Good points, with most seeds of all modes", settled & whole),
+        ("Less than half of the points near any mode, so that one cannot speak of collapse", ~settled),
+    ]
+    return " ".join(f"{what}: {'; '.join(table.kind[which])}." for what, which in groups if which.any())
+
+
 def ring_fragment(folder: Path) -> str:
     "Mode collapse in the plane: modes found by each loss, and points on the way."
     if (kept := load_ring()) is None:
@@ -577,8 +589,8 @@ def ring_fragment(folder: Path) -> str:
     save_figure(plot_strips(strips, ring()), folder / "ring")
     rows = [[r.kind, ", ".join(map(str, r.modes)), r["all found"], plus_minus(r.good, r.sd)] for _, r in table.iterrows()]
     caption = f"Modes found, of {table.of[0]}, by GANs on a ring of narrow Gaussians, from {len(table.modes[0])} seeds; share of samples within three standard deviations of a mode, mean and spread over seeds."
-    strips_figure = figure(folder, "ring", "Points of the generator in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
-    return strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
+    strips_figure = figure(folder, "ring", "Density of the generator's points in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
+    return ring_sentences(table) + "\n\n" + strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
 
 # %% ../nbs/07_report.ipynb #b222e4c2
 def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:

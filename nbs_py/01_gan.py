@@ -804,7 +804,7 @@ print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
 # %% [markdown]
 # ### Is the spectral norm one?
 #
-# PyTorch approaches the largest singular value a little with each look at images. After fifty looks, that of the divided weights should be one:
+# PyTorch approaches the largest singular value a little each time the network is used in training. After fifty times, that of the divided weights should be one:
 
 # %%
 lipschitz = make_networks(GANConfig(loss="hinge", norm="spectral", width=8), load_dataset("digits"))[1]
@@ -892,7 +892,7 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 #
 # - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.
 # - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it.
-# - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) has a remedy.
+# - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) shows when that harms, and when augmentation helps.
 # - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
 # - **Seeds.** A GAN's result varies from seed to seed ([Lucic et al. 2018](https://arxiv.org/abs/1711.10337)). Two runs are not a comparison.
 #
