@@ -15,11 +15,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.colors import PowerNorm
 from torch import nn
 
 from .data import progress
 from .gan import GANConfig, update_gan
-from .runs import atomic, runs_root, seed_everything
+from .runs import EMA, atomic, runs_root, seed_everything
 
 # %% ../nbs/01b_mode_collapse.ipynb #df226c35
 SPREAD = 0.05  # standard deviation of each mode, in both directions
@@ -51,14 +52,14 @@ def count_modes(points: torch.Tensor, centres: torch.Tensor) -> tuple[int, float
 
 # %% ../nbs/01b_mode_collapse.ipynb #79837570
 HIDDEN = 64
-TOY = dict(latent=8, lr=1e-3, lr_d=3e-4, batch_size=128)
+TOY = dict(latent=8, lr=6e-3, lr_d=6e-3, batch_size=128, ema=0.99)
 CURES = {
-    "min-max": GANConfig(loss="minmax", **TOY),
+    "non-saturating, 5 steps of D, lr 1e-3": GANConfig(d_steps=5, **TOY | dict(lr=1e-3, lr_d=1e-3)),
+    "non-saturating, 5 steps of D": GANConfig(d_steps=5, **TOY),
     "non-saturating": GANConfig(**TOY),
-    "non-saturating, faster D": GANConfig(**TOY | {"lr_d": 1e-3}),
-    "hinge": GANConfig(loss="hinge", **TOY),
-    "WGAN-GP": GANConfig(loss="wgan-gp", norm="layer", penalty=0.1, d_steps=5, **TOY | {"lr_d": 1e-3}),
-    "unrolled": GANConfig(unroll=5, **TOY),
+    "min-max": GANConfig(loss="minmax", **TOY),
+    "WGAN-GP, 5 steps of D": GANConfig(loss="wgan-gp", norm="layer", penalty=0.1, d_steps=5, **TOY),
+    "unrolled, 5 steps ahead": GANConfig(unroll=5, **TOY),
 }
 
 # %% ../nbs/01b_mode_collapse.ipynb #b34aba26
@@ -92,12 +93,13 @@ def train_toy(
     seed_everything(config.seed, 0)
     G, D = toy_network(seeds, config.latent, 2), nn.Sequential(toy_network(seeds, 2, 1), nn.Flatten(0))
     opt_G, opt_D = (torch.optim.Adam(net.parameters(), lr, betas=(config.beta1, 0.999)) for net, lr in ((G, config.lr), (D, config.lr_d)))
-    z, seen = torch.randn(seeds * 2000, config.latent), []
+    z, seen, average = torch.randn(seeds * 2000, config.latent), [], EMA(G, config.ema)
     for i in range(updates):
         for j in range(config.d_steps):
             update_gan(G, D, opt_G, opt_D, draw_points(centres, seeds * config.batch_size), None, config, follow=j == config.d_steps - 1)
+        average.update(G)
         if (i + 1) * watch // updates > i * watch // updates:
-            seen.append(G(z).detach().view(seeds, 2000, 2))
+            seen.append(average.model(z).view(seeds, 2000, 2))
     return torch.stack(seen)
 
 # %% ../nbs/01b_mode_collapse.ipynb #d37634e5
@@ -118,16 +120,16 @@ def compare_cures(
 
 # %% ../nbs/01b_mode_collapse.ipynb #ce6fc792
 def plot_strips(strips: dict[str, np.ndarray], centres: torch.Tensor) -> plt.Figure:
-    "Points of the generator over the course of training, a row a kind, with the data's modes as crosses."
+    "Density of the generator's points over the course of training, a row a kind, with the data's modes as crosses."
     watch = len(next(iter(strips.values())))
     fig, axes = plt.subplots(len(strips), watch, figsize=(1.1 * watch, 1.1 * len(strips)), layout="constrained", squeeze=False)
     half = 1.4 * centres.abs().max().item()
     for row, (kind, looks) in zip(axes, strips.items(), strict=True):
         row[0].set_ylabel(kind.replace(", ", ",\n"), fontsize=7)
         for ax, points in zip(row, looks, strict=True):
-            ax.plot(*centres.T, "+", color="0.6", markersize=4)
-            ax.plot(*points[:500].T, ".", markersize=1, color="C0")
-            ax.set(xlim=(-half, half), ylim=(-half, half), xticks=[], yticks=[], aspect="equal")
+            ax.hist2d(*points.T, bins=70, range=[[-half, half]] * 2, cmap="Blues", norm=PowerNorm(0.5, 0, len(points) / 20))
+            ax.plot(*centres.T, "+", color="C3", markersize=3, markeredgewidth=0.4)
+            ax.set(xticks=[], yticks=[], aspect="equal")
     for i, ax in enumerate(axes[0]):
         ax.set_title(f"{i + 1}/{watch}", fontsize=8)
     return fig

@@ -484,6 +484,27 @@ def init_weights(module: nn.Module) -> None:
 
 
 # %% [markdown]
+# ### Looking without touching
+#
+# Some layers change whenever they are used: batch normalisation takes each batch into its running means, the spectral norm improves its estimate. Training wants that; somebody who only wants to *see* what a network returns does not. `look` lends the network copies of these numbers, so that its own stay what they are.
+
+# %%
+#| export
+@torch.no_grad()
+def look(net: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    "What `net` returns, in the mode in which it is; nothing of it is changed."
+    return functional_call(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, inputs)
+
+
+# %%
+for layer in (nn.BatchNorm2d(1), spectral_norm(nn.Conv2d(1, 2, 3)), nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))):
+    before, x = {k: v.clone() for k, v in layer.state_dict().items()}, torch.randn(5, 1, 4, 4)
+    seen = look(layer, x)
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items()), "nothing is changed"
+    assert torch.equal(seen, layer(x)) and any(not torch.equal(v, before[k]) for k, v in layer.state_dict().items()), "using it does change it"
+
+
+# %% [markdown]
 # To see what the layers do, `layer_table` hangs a hook on each of them that notes what it returns:
 
 # %%
@@ -497,8 +518,7 @@ def layer_table(
     for layer in (m for m in net.modules() if not list(m.children())):
         row = lambda m, _, y: rows.append((type(m).__name__, tuple(y.shape[1:]), sum(p.numel() for p in m.parameters())))
         hooks.append(layer.register_forward_hook(row))
-    with torch.no_grad():
-        net(x)
+    look(net, x)
     for hook in hooks:
         hook.remove()
     return pd.DataFrame(rows, columns=["layer", "output shape", "parameters"])
@@ -734,14 +754,13 @@ def train_gan(run: Run, epochs: int) -> nn.Module:
 
 # %%
 #| export
-@torch.no_grad()
-@torch.random.fork_rng()  # looking changes nothing
+@torch.random.fork_rng()  # with this and `look`, looking changes nothing
 def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config: GANConfig) -> torch.Tensor:
     "The verdict on as many images as `like` has, drawn from those that D does not learn from."
     index = torch.randint(len(held_out.images), (len(like),))
     x = augment_images(to_model(held_out.images[index].to(like.device)), config.augment)
     told = [held_out.labels[index].to(like.device)] if config.conditional else []
-    return verdict(D(x, *told), config.loss)
+    return verdict(look(D, x, *told), config.loss)
 
 
 # %% [markdown]
@@ -759,7 +778,11 @@ def sample_gan(
     device = next(G.parameters()).device
     z, y = latents(n, (G.latent,), seed).split(500), (torch.arange(n) % max(1, G.classes)).split(500)
     told = lambda classes: [classes.to(device)] * (G.classes > 0)
-    return torch.cat([to_image(G.eval()(batch.to(device), *told(classes))).cpu() for batch, classes in zip(z, y, strict=True)])
+    training = G.training
+    G.eval()
+    images = [to_image(G(batch.to(device), *told(classes))).cpu() for batch, classes in zip(z, y, strict=True)]
+    G.train(training)  # as it was found: one may look in the middle of a training
+    return torch.cat(images)
 
 
 # %% [markdown]
@@ -794,7 +817,7 @@ print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
 # %% [markdown]
 # ### Is the spectral norm one?
 #
-# PyTorch approaches the largest singular value a little with each look at images. After fifty looks, that of the divided weights should be one:
+# PyTorch approaches the largest singular value a little each time the network is used in training. After fifty times, that of the divided weights should be one:
 
 # %%
 lipschitz = make_networks(GANConfig(loss="hinge", norm="spectral", width=8), load_dataset("digits"))[1]
@@ -882,7 +905,7 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 #
 # - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.
 # - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it.
-# - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) has a remedy.
+# - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) shows when that harms, and when augmentation helps.
 # - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
 # - **Seeds.** A GAN's result varies from seed to seed ([Lucic et al. 2018](https://arxiv.org/abs/1711.10337)). Two runs are not a comparison.
 #

@@ -860,6 +860,18 @@ def gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 # %%
 #| export
+def ring_sentences(table: pd.DataFrame) -> str:
+    "Which kinds of `compare_cures` collapsed, which found all modes, and which never settled (fewer than half of their points good)."
+    settled = table.good >= 0.5
+    whole = pd.Series([sum(m == r.of for m in r.modes) > len(r.modes) / 2 for r in table.itertuples()], table.index)
+    groups = [
+        ("Good points, but with most seeds of some modes only, which is mode collapse", settled & ~whole),
+        ("Good points, with most seeds of all modes", settled & whole),
+        ("Less than half of the points near any mode, so that one cannot speak of collapse", ~settled),
+    ]
+    return " ".join(f"{what}: {'; '.join(table.kind[which])}." for what, which in groups if which.any())
+
+
 def ring_fragment(folder: Path) -> str:
     "Mode collapse in the plane: modes found by each loss, and points on the way."
     if (kept := load_ring()) is None:
@@ -868,8 +880,16 @@ def ring_fragment(folder: Path) -> str:
     save_figure(plot_strips(strips, ring()), folder / "ring")
     rows = [[r.kind, ", ".join(map(str, r.modes)), r["all found"], plus_minus(r.good, r.sd)] for _, r in table.iterrows()]
     caption = f"Modes found, of {table.of[0]}, by GANs on a ring of narrow Gaussians, from {len(table.modes[0])} seeds; share of samples within three standard deviations of a mode, mean and spread over seeds."
-    strips_figure = figure(folder, "ring", "Points of the generator in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
-    return strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
+    strips_figure = figure(folder, "ring", "Density of the generator's points in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
+    return ring_sentences(table) + "\n\n" + strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
+
+
+# %%
+one, few, all_, none = [2, 1, 2], [8, 7, 6], [8, 8, 7], [0, 1, 8]
+made_up = pd.DataFrame({"kind": ["a", "b", "c", "d"], "modes": [one, few, all_, none], "of": 8, "good": [0.9, 0.6, 0.7, 0.2]})
+said = ring_sentences(made_up)
+assert "mode collapse: a; b." in said and "of all modes: c." in said and "cannot speak of collapse: d." in said
+assert "collapse" not in ring_sentences(made_up[2:3])
 
 
 # %% [markdown]

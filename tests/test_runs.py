@@ -19,12 +19,12 @@ from safetensors.torch import load_file
 
 import genlab.ddpm
 from genlab.data import load_dataset
-from genlab.ddpm import DDPMConfig, run_ddpm
-from genlab.gan import GANConfig, run_gan, train_gan
+from genlab.ddpm import DDPMConfig, look_inside, run_ddpm, sample_ddpm, train_ddpm
+from genlab.gan import GANConfig, run_gan, sample_gan, train_gan
 from genlab.interpolation import find_run, open_run
 from genlab.report import CONFIGS
-from genlab.runs import Run, read_config
-from genlab.vae import VAEConfig, run_vae
+from genlab.runs import EMA, Run, read_config
+from genlab.vae import VAEConfig, measure_elbo, run_vae, train_vae, vae_pictures
 
 # model: (small configuration, function that does it all)
 TINY = dict(size=8, widths=[8, 16], T=40, steps=5, batch_size=64, ema=0.9, n_samples=50, metrics=[])
@@ -122,6 +122,64 @@ def test_snapshots_are_the_run_at_that_time(one_model, processes, tmp_path):
     assert_same(result(tmp_path / "a", config), expected)
     early = [load_file(next((tmp_path / x).glob("*/*/*/epoch-0003/weights.safetensors"))) for x in "ab"]
     assert all(torch.equal(early[0][key], early[1][key]) for key in early[0])
+
+
+SEEING = {  # configurations in which a network that is used changes, or draws random numbers
+    "batch": dict(),
+    "spectral": dict(norm="spectral", loss="hinge"),
+    "layer": dict(norm="layer", loss="wgan-gp", d_steps=2),
+    "dropout": dict(dropout=0.3, conditional=True),
+    "augmented": dict(augment=["translate", "colour"], norm="spectral", ema=0.9),
+    "unrolled": dict(unroll=1),
+    "report 004": dict(network="report-004", size=8, width=4, dropout=0.4),
+}
+
+
+def trained_here(config, go):
+    "All that training leaves: weights, buffers, optimizers, averages; and the history without the column that is looked at."
+    run = Run(config)
+    go(run, config.epochs)
+    return load_file(run.folder / "checkpoint.safetensors"), [{k: v for k, v in row.items() if k != "d_held_out"} for row in run.history]
+
+
+@pytest.mark.parametrize("kind", SEEING)
+def test_judging_held_out_images_changes_nothing(kind, tmp_path, monkeypatch):
+    config, found = GANConfig(**GAN | dict(subset=130, epochs=2) | SEEING[kind]), []
+    for name in ("looked", "unseen"):
+        monkeypatch.setenv("GENLAB_RUNS", str(tmp_path / name))
+        found.append(trained_here(config, train_gan))
+        monkeypatch.setattr("genlab.gan.judge_held_out", lambda *_: torch.zeros(()))
+    (looked, history), (unseen, same) = found
+    assert [key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])] == [] and history == same
+
+
+def look_around(model, config, data):
+    "Whatever one may want to see of a model in the middle of its training."
+    if config.model == "gan":
+        sample_gan(model, 3)
+    elif config.model == "ddpm":
+        sample_ddpm(model, config, data, 3)
+        look_inside(model, config, data)
+    else:
+        measure_elbo(model, data, K=2)
+        vae_pictures(model, 0, data, data)
+
+
+@pytest.mark.parametrize("kind", ["gan", "gan, hinge", "gan, wgan-gp", "ddpm, by class", "vae", "vae-gan"])
+def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
+    config = MODELS[kind][0].model_copy(update={"subset": 100, "epochs": 1})
+    data, go, update, found = config.training_set(), {"gan": train_gan, "ddpm": train_ddpm, "vae": train_vae}[config.model], EMA.update, []
+
+    def update_and_look(self, model):
+        update(self, model)
+        look_around(model, config, data)
+
+    for name in ("unseen", "looked"):
+        monkeypatch.setenv("GENLAB_RUNS", str(tmp_path / name))
+        found.append(trained_here(config, go))
+        monkeypatch.setattr(EMA, "update", update_and_look)
+    (unseen, history), (looked, same) = found
+    assert [key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])] == [] and history == same
 
 
 def test_truncated_checkpoint(one_model, processes, tmp_path, monkeypatch):
