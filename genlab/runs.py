@@ -44,7 +44,7 @@ from .data import ImageSet, check_dataset, derive_seed, epoch_batches, image_gri
 # %% ../nbs/00_runs.ipynb #2c9c3671
 Metric = Literal[
     "fd_lenet", "fd_lenet_infinity", "kd_lenet", "lenet_score", "precision", "recall", "density", "coverage",
-    "fd_lenet_by_class", "class_kl", "intra_class", "memorisation", "fid", "fid_infinity", "kid", "inception_score",
+    "fd_lenet_by_class", "class_kl", "intra_class", "memorisation", "copies", "one_image", "fid", "fid_infinity", "kid", "inception_score",
 ]  # fmt: skip
 
 
