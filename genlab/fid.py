@@ -6,11 +6,11 @@
 __all__ = ['NO_LABELS', 'HALVES', 'BLOCK', 'RARE', 'MEASURES', 'EXTRACTORS', 'FLOOR_DRAWS', 'NO_FLOOR', 'frechet_distance',
            'FeatureStats', 'frechet_distance_of_features', 'Extractor', 'pixel_hash', 'weights_hash', 'LeNet',
            'train_lenet', 'accuracy', 'save_lenet', 'load_lenet', 'lenet_extractor', 'inception_extractor',
-           'frechet_at_infinity', 'half_sample_sd', 'kernel_distance', 'inception_score', 'precision_recall', 'recall',
-           'density_coverage', 'coverage_sd', 'class_kl', 'intra_class_distance', 'frechet_by_class', 'one_image',
-           'nearest', 'memorisation', 'copies', 'finds_copies', 'plot_copies', 'Views', 'halves', 'Measure',
-           'cached_features', 'floor', 'check_metrics', 'evaluate', 'score_table', 'plot_nearest', 'load_images',
-           'main']
+           'frechet_at_infinity', 'half_sample_sd', 'kernel_distance', 'kernel_distance_sd', 'inception_score',
+           'precision_recall', 'recall', 'density_coverage', 'coverage_sd', 'class_kl', 'class_kl_sd',
+           'intra_class_distance', 'frechet_by_class', 'one_image', 'nearest', 'memorisation', 'copies', 'finds_copies',
+           'plot_copies', 'Views', 'halves', 'Measure', 'cached_features', 'floor', 'check_metrics', 'evaluate',
+           'score_table', 'plot_nearest', 'load_images', 'main']
 
 # %% ../nbs/05_fid.ipynb #ff0f3b02
 import argparse
@@ -361,7 +361,8 @@ def half_sample_sd(
     generator = torch.Generator().manual_seed(derive_seed(seed, 6))
     halves = (x[torch.randperm(len(x), generator=generator)[: len(x) // 2]] for _ in range(HALVES))
     with np.errstate(invalid="ignore"):  # an infinite value has no spread
-        return float(np.std([statistic(half) for half in halves], ddof=1))
+        values = np.array([statistic(half) for half in halves])
+        return float(np.std(values - values[0], ddof=1))  # exactly 0 if all are equal
 
 # %% ../nbs/05_fid.ipynb #bafc6a38
 def kernel_distance(
@@ -378,11 +379,25 @@ def kernel_distance(
     rng, values = np.random.RandomState(seed), []
     for _ in range(subsets):
         a, b = (features[torch.from_numpy(rng.choice(len(features), n, replace=False))].double() for features in (x, y))
-        kernel = lambda p, q: (p @ q.T / x.shape[1] + 1) ** 3
-        same = sum(k.sum() - k.trace() for k in (kernel(a, a), kernel(b, b)))
-        values.append(same / (n * (n - 1)) - 2 * kernel(a, b).mean())
+        same = sum(k.sum() - k.trace() for k in (_kernel(a, a), _kernel(b, b)))
+        values.append(same / (n * (n - 1)) - 2 * _kernel(a, b).mean())
     values = torch.stack(values)
     return values.mean().item(), values.std(correction=0).item()
+
+
+def _kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    "The cubic kernel of all pairs, (N, M)."
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+# %% ../nbs/05_fid.ipynb #651d705e
+def kernel_distance_sd(x: torch.Tensor, y: torch.Tensor, most: int = 2000) -> float:
+    "Standard deviation of the kernel distance over other samples x, (N, D), for the same y; from `most` of the samples."
+    part, total = x[:most], len(x)
+    n, k = len(part), _kernel(part, part).fill_diagonal_(0)
+    row = k.sum(1) / (n - 1)
+    pairs = (k - row - row[:, None] + row.mean()).fill_diagonal_(0).square().sum().item() / (n * (n - 1))
+    single = (row - _kernel(part, y).mean(1)).var().item() - pairs / n
+    return (4 * max(single, 0) / total + 2 * pairs / total**2) ** 0.5
 
 # %% ../nbs/05_fid.ipynb #e154c958
 def inception_score(
@@ -471,6 +486,13 @@ def class_kl(labels: torch.Tensor, reference: torch.Tensor, classes: int) -> flo
     "KL(samples || reference) of two class histograms, in nats; infinite if a class of the samples is not in the reference."
     p, q = (torch.bincount(a, minlength=classes).double() / len(a) for a in (labels, reference))
     return torch.special.xlogy(p, p / q)[p > 0].sum().item()
+
+
+def class_kl_sd(labels: torch.Tensor, reference: torch.Tensor, classes: int) -> float:
+    "Its standard deviation over other samples: that of the mean of log p/q, and for nearly equal histograms that of a chi-squared variable."
+    n, (p, q) = len(labels), (torch.bincount(a, minlength=classes).double() / len(a) for a in (labels, reference))
+    ratio, p, by_chance = (p / q)[p > 0].log(), p[p > 0], (classes - 1) / (2 * n**2)
+    return max((p * (ratio - (p * ratio).sum()).square()).sum().item() / n - by_chance, by_chance) ** 0.5
 
 # %% ../nbs/05_fid.ipynb #de3d6abe
 def intra_class_distance(features: torch.Tensor, labels: torch.Tensor) -> float:
@@ -621,12 +643,14 @@ def _extrapolated(views: Views) -> list[dict]:
     return [{"value": value, "shares": shares, "distances": distances}]
 
 
-def _kernel(views: Views) -> list[dict]:
-    return [dict(zip(("value", "sd"), kernel_distance(views.samples, views.reference), strict=True))]
+def _kernel_distance(views: Views) -> list[dict]:
+    x, y = views.samples, views.reference
+    return [{"value": kernel_distance(x, y)[0], "sd": kernel_distance_sd(x, y)}]
 
 
 def _score(views: Views) -> list[dict]:
-    return [dict(zip(("value", "sd"), inception_score(views.logits(views.samples)), strict=True))]
+    value, spread = inception_score(views.logits(views.samples))
+    return [{"value": value, "sd": spread / 9**0.5}]  # of a mean of ten, if spread**2 is their variance divided by ten and not by nine
 
 # %% ../nbs/05_fid.ipynb #29665ee6
 def _precision_recall(views: Views) -> list[dict]:
@@ -652,10 +676,10 @@ def _by_class(views: Views) -> list[dict]:
 
 
 def _class_kl(views: Views) -> list[dict]:
-    reference, classes = views.labels(views.reference), views.classes()
-    divergence = lambda samples: class_kl(views.labels(samples), reference, classes)
-    histogram, expected = (torch.bincount(k, minlength=classes).tolist() for k in (views.labels(views.samples), reference))
-    return [{"value": divergence(views.samples), "sd": halves(views, divergence), "histogram": histogram, "expected": expected}]
+    labels, reference, classes = views.labels(views.samples), views.labels(views.reference), views.classes()
+    histogram, expected = (torch.bincount(k, minlength=classes).tolist() for k in (labels, reference))
+    value, sd = (f(labels, reference, classes) for f in (class_kl, class_kl_sd))
+    return [{"value": value, "sd": sd, "histogram": histogram, "expected": expected}]
 
 # %% ../nbs/05_fid.ipynb #1d8fdbfe
 def _intra_class(views: Views) -> list[dict]:
@@ -690,7 +714,7 @@ class Measure(NamedTuple):
 MEASURES = [
     Measure(("fd_lenet",), "lenet", _frechet),
     Measure(("fd_lenet_infinity",), "lenet", _extrapolated),
-    Measure(("kd_lenet",), "lenet", _kernel, 4),
+    Measure(("kd_lenet",), "lenet", _kernel_distance, 4),
     Measure(("lenet_score",), "lenet", _score, 100, reference=False),
     Measure(("precision", "recall"), "lenet", _precision_recall, 4),
     Measure(("density", "coverage"), "lenet", _density_coverage, 11),
@@ -701,7 +725,7 @@ MEASURES = [
     Measure(("one_image",), "lenet", _one_image),
     Measure(("fid",), "inception", _frechet),
     Measure(("fid_infinity",), "inception", _extrapolated),
-    Measure(("kid",), "inception", _kernel, 4),
+    Measure(("kid",), "inception", _kernel_distance, 4),
     Measure(("inception_score",), "inception", _score, 100, reference=False),
 ]
 EXTRACTORS: dict[str, Callable[[str, int], Extractor]] = {
@@ -788,7 +812,7 @@ def _black_and_white(low: float, high: float) -> tuple[float, float] | None:
     "What floats from `low` to `high` call black and white, if it cannot be mistaken."
     if -1.001 <= low < -0.001 and high <= 1.001:
         return -1.0, 1.0
-    return (0.0, 255.0) if -0.1 <= low and 2 < high <= 255.1 else None
+    return (0.0, 255.0) if low >= -0.1 and 2 < high <= 255.1 else None
 
 
 def _as_bytes(images: torch.Tensor, what: str, limits: tuple[float, float] | None = None) -> torch.Tensor:
@@ -798,12 +822,12 @@ def _as_bytes(images: torch.Tensor, what: str, limits: tuple[float, float] | Non
     if not len(images) or not images.numel():
         return images.byte()
     low, high = images.min().item(), images.max().item()
-    if images.dtype != torch.uint8 and not images.is_floating_point() and 0 <= low and high <= 255:
+    if images.dtype != torch.uint8 and not images.is_floating_point() and low >= 0 and high <= 255:
         images = images.byte()
     if images.is_floating_point():
         black, white = limits or _black_and_white(low, high) or (0.0, 0.0)
         excess = 0.001 * (white - black)
-        if black < white and black - excess <= low and high <= white + excess:
+        if black < white and low >= black - excess and high <= white + excess:
             images = to_image(2 * (images - black) / (white - black) - 1)
     if images.dtype != torch.uint8:
         known = f"floats from {limits[0]:g} (black) to {limits[1]:g}" if limits else "floats from -1 (black) to 1"
