@@ -9,8 +9,8 @@ __all__ = ['NO_LABELS', 'HALVES', 'BLOCK', 'RARE', 'MEASURES', 'EXTRACTORS', 'FL
            'frechet_at_infinity', 'half_sample_sd', 'kernel_distance', 'kernel_distance_sd', 'inception_score',
            'precision_recall', 'recall', 'density_coverage', 'coverage_sd', 'class_kl', 'class_kl_sd',
            'intra_class_distance', 'frechet_by_class', 'one_image', 'nearest', 'memorisation', 'copies', 'finds_copies',
-           'plot_copies', 'Views', 'halves', 'Measure', 'cached_features', 'floor', 'check_metrics', 'evaluate',
-           'score_table', 'plot_nearest', 'load_images', 'main']
+           'plot_copies', 'Views', 'Measure', 'cached_features', 'floor', 'check_metrics', 'evaluate', 'score_table',
+           'plot_nearest', 'load_images', 'main']
 
 # %% ../nbs/05_fid.ipynb #ff0f3b02
 import argparse
@@ -625,14 +625,14 @@ class Views(NamedTuple):
         return self.logits(self.reference[:1]).shape[1]
 
 # %% ../nbs/05_fid.ipynb #7fb7f401
-def halves(views: Views, statistic: Callable[[torch.Tensor], float], smallest: int = 2) -> Callable[[], float | None]:
+def _from_halves(views: Views, statistic: Callable[[torch.Tensor], float], smallest: int = 2) -> Callable[[], float | None]:
     "The spread of a statistic over other samples, to be computed when it is asked for."
     return functools.partial(half_sample_sd, statistic, views.samples, smallest)
 
 
 def _frechet(views: Views) -> list[dict]:
     distance = lambda samples: frechet_distance_of_features(samples, views.reference)
-    return [{"value": distance(views.samples), "sd": halves(views, distance)}]
+    return [{"value": distance(views.samples), "sd": _from_halves(views, distance)}]
 
 
 def _extrapolated(views: Views) -> list[dict]:
@@ -657,7 +657,7 @@ def _precision_recall(views: Views) -> list[dict]:
     x, y = views.samples, views.reference
     precision, recalled = precision_recall(x, y)
     return [{"value": precision, "sd": (precision * (1 - precision) / len(x)) ** 0.5},
-            {"value": recalled, "sd": halves(views, lambda half: recall(half, y), 4)}]  # fmt: skip
+            {"value": recalled, "sd": _from_halves(views, lambda half: recall(half, y), 4)}]  # fmt: skip
 
 
 def _density_coverage(views: Views, k: int = 5) -> list[dict]:
@@ -684,7 +684,7 @@ def _class_kl(views: Views) -> list[dict]:
 # %% ../nbs/05_fid.ipynb #1d8fdbfe
 def _intra_class(views: Views) -> list[dict]:
     distance = lambda samples: intra_class_distance(samples, views.labels(samples))
-    return [{"value": distance(views.samples), "sd": halves(views, distance)}]
+    return [{"value": distance(views.samples), "sd": _from_halves(views, distance)}]
 
 
 def _near_training(views: Views) -> list[dict]:

@@ -1154,7 +1154,7 @@ for ax, name in zip(axes, ("5 % near-copies", "narrow"), strict=True):
 #
 # The next cells are bookkeeping: which function needs which features, what is kept, how the floor is drawn. On a first reading go on at "What does each measure see?"; all you need is `evaluate(samples, dataset, metrics)`.
 #
-# Each line of the table is a function of what the features say about samples and real images. What takes time and the floor has no use for, the spread, is a function without arguments (`halves`) that `evaluate` calls.
+# Each line of the table is a function of what the features say about samples and real images. What takes time and the floor has no use for, the spread, is a function without arguments that `evaluate` calls.
 
 # %%
 #| export
@@ -1182,14 +1182,14 @@ class Views(NamedTuple):
 
 # %%
 #| export
-def halves(views: Views, statistic: Callable[[torch.Tensor], float], smallest: int = 2) -> Callable[[], float | None]:
+def _from_halves(views: Views, statistic: Callable[[torch.Tensor], float], smallest: int = 2) -> Callable[[], float | None]:
     "The spread of a statistic over other samples, to be computed when it is asked for."
     return functools.partial(half_sample_sd, statistic, views.samples, smallest)
 
 
 def _frechet(views: Views) -> list[dict]:
     distance = lambda samples: frechet_distance_of_features(samples, views.reference)
-    return [{"value": distance(views.samples), "sd": halves(views, distance)}]
+    return [{"value": distance(views.samples), "sd": _from_halves(views, distance)}]
 
 
 def _extrapolated(views: Views) -> list[dict]:
@@ -1219,7 +1219,7 @@ def _precision_recall(views: Views) -> list[dict]:
     x, y = views.samples, views.reference
     precision, recalled = precision_recall(x, y)
     return [{"value": precision, "sd": (precision * (1 - precision) / len(x)) ** 0.5},
-            {"value": recalled, "sd": halves(views, lambda half: recall(half, y), 4)}]  # fmt: skip
+            {"value": recalled, "sd": _from_halves(views, lambda half: recall(half, y), 4)}]  # fmt: skip
 
 
 def _density_coverage(views: Views, k: int = 5) -> list[dict]:
@@ -1256,7 +1256,7 @@ def _class_kl(views: Views) -> list[dict]:
 #| export
 def _intra_class(views: Views) -> list[dict]:
     distance = lambda samples: intra_class_distance(samples, views.labels(samples))
-    return [{"value": distance(views.samples), "sd": halves(views, distance)}]
+    return [{"value": distance(views.samples), "sd": _from_halves(views, distance)}]
 
 
 def _near_training(views: Views) -> list[dict]:
@@ -1956,8 +1956,9 @@ def command(*words):
         patch.setattr("sys.argv", ["genlab_metrics", *map(str, words)])
         try:
             main()
-        except SystemExit as stop:
-            status = stop.code
+        except SystemExit as stop:  # a sentence: Python prints it, and the status is 1
+            print(stop.code)
+            status = 1
     return out.getvalue() + "".join(str(w.message) for w in caught), status
 
 
@@ -1981,6 +1982,8 @@ assert "1 of 501 files are not readable images and were skipped" in command(fold
 Image.new("L", (5, 7)).save(folder / "small.png")
 (Path(home.name) / "empty").mkdir()
 np.savez(Path(home.name, "text.npz"), np.array(["no", "images"]))
+np.savez(Path(home.name, "bright.npz"), faults["noisy"] / 255)
+assert "± " in command(Path(home.name, "bright.npz"), dataset, "--range", "0,1", "--metrics", "fd_lenet")[0]
 for words, sentence in [
     ((folder, dataset), "images of several sizes, such as 0000.png (16x16) and small.png (5x7)"),
     ((Path(home.name) / "empty", dataset), "there are no images (.jpg"),
@@ -1988,6 +1991,7 @@ for words, sentence in [
     ((file, file, "--metrics", "fd_lenet"), "whose LeNet? Name a data set"),
     ((folder / "broken.png", dataset), "it is no npz file"),
     ((Path(home.name, "text.npz"), dataset), "it is no npz file with an array of images"),
+    ((Path(home.name, "bright.npz"), dataset), "floats from -1 (black) to 1; these are torch.float32 from 0 to 1"),
 ]:
     printed, status = command(*words)
     assert status == 1 and sentence in printed and len(printed.splitlines()) == 1, printed
