@@ -596,13 +596,13 @@ def finds_copies(score: dict) -> bool:
 def plot_copies(score: dict, ax: plt.Axes | None = None) -> plt.Axes:  # what `copies` gives, or metrics.json has under that name
     "Distances to the nearest training image, of samples and of test images, and the limit that 1 % of the test images are below."
     ax = ax or plt.subplots(figsize=(5, 2.4), layout="constrained")[1]
-    edges = score["histogram"]["edges"]
-    for name, style in (("test", {"fill": True, "color": "0.8"}), ("samples", {})):
-        count = np.array(score["histogram"][name])
-        ax.stairs(count / count.sum(), edges, label={"test": "test images"}.get(name, name), **style)
-    ax.axvline(score["limit"], color="0.3", linestyle="--", linewidth=0.8, label="1 % of the test images")
-    ax.set(xlabel="distance to the nearest training image", ylabel="share")
-    ax.legend(frameon=False, fontsize=8)
+    edges, *shares = (np.array(score["histogram"][key]) for key in ("edges", "test", "samples"))
+    test, samples = (share / share.sum() for share in shares)
+    ax.stairs(test, edges, fill=True, color="0.8", label="test images")
+    ax.stairs(samples, edges, label="samples")
+    ax.axvline(score["limit"], color="0.3", linestyle="--", linewidth=0.8, label="1 % of the test images are nearer")
+    ax.set(xlabel="distance to the nearest training image", ylabel="share", ylim=(0, 1.7 * max(test.max(), samples.max())))
+    ax.legend(frameon=False, fontsize=8, loc="upper right")
     return ax
 
 # %% ../nbs/05_fid.ipynb #4ac22d9a
