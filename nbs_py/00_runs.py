@@ -124,7 +124,7 @@ assert did_you_mean("pace", ["lr", "epochs"]) == "choose from lr, epochs"
 #| export
 Metric = Literal[
     "fd_lenet", "fd_lenet_infinity", "kd_lenet", "lenet_score", "precision", "recall", "density", "coverage",
-    "fd_lenet_by_class", "class_kl", "intra_class", "memorisation", "fid", "fid_infinity", "kid", "inception_score",
+    "fd_lenet_by_class", "class_kl", "intra_class", "memorisation", "copies", "one_image", "fid", "fid_infinity", "kid", "inception_score",
 ]  # fmt: skip
 
 

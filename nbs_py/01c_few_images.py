@@ -332,10 +332,10 @@ axes[0].legend(frameon=False);
 # %%
 def row(kind, run):
     m = run.metrics(run.config.epochs)
-    fd, copies = m["scores"]["fd_lenet"], m["scores"]["memorisation"]
+    fd, farther = m["scores"]["fd_lenet"], m["scores"]["memorisation"]
     epoch = m["train_seconds"] / run.config.epochs
     return {
-        "augmented": kind, "fd_lenet": fd["value"], "sd": fd["sd"], "floor": fd["floor"], "copies": copies["value"], "N": fd["n"],
+        "augmented": kind, "fd_lenet": fd["value"], "sd": fd["sd"], "floor": fd["floor"], "farther": farther["value"], "N": fd["n"],
         "plain epoch (s)": epoch, "epoch with evaluation (s)": epoch + m["sample_seconds"] + m["score_seconds"],
     }  # fmt: skip
 
@@ -343,7 +343,7 @@ def row(kind, run):
 pd.DataFrame([row(*item) for item in runs.items()]).round(2)
 
 # %% [markdown]
-# *Copies* is the probability that a sample is farther from the training images than a test image is: near 0 for copies (and for images that are merely more typical than test images), 0.5 for new images as good as the test images, and more for images unlike any real ones. None of the three copies. An epoch that ends with an evaluation takes longer, by the samples and their score; report 001 evaluated every tenth epoch for that reason.
+# *Farther* is the probability that a sample is farther from the training images than a test image is: 0.5 for new images as good as the test images, less for copies or merely typical images (0 for nothing but copies), and more for images unlike any real ones. An epoch that ends with an evaluation takes longer, by the samples and their score; report 001 evaluated every tenth epoch for that reason.
 
 # %%
 final = {kind: run.metrics(run.config.epochs)["scores"]["fd_lenet"]["value"] for kind, run in runs.items()}

@@ -502,12 +502,17 @@ def load_lenet(dataset: str, size: int | None = None) -> tuple[LeNet, dict]:
 # %%
 #| export
 class _Features(nn.Module):
+    "LeNet up to its features; grey images are shown to a LeNet of colours in three equal channels."
+
     def __init__(self, net: LeNet):
         super().__init__()
         self.net = net
 
     def forward(self, x):
-        return self.net.features(x)
+        channels = self.net.conv1.in_channels
+        if x.shape[1] not in (1, channels):
+            raise ValueError(f"This LeNet has learned from grey images and cannot look at images in {x.shape[1]} channels.")
+        return self.net.features(x.expand(-1, channels, -1, -1))
 
 
 def lenet_extractor(dataset: str, size: int | None = None) -> Extractor:
@@ -646,7 +651,7 @@ ax.legend(frameon=False, loc="upper left", fontsize=8);
 #
 # ## How sure is a distance?
 #
-# A generator starts from random numbers; others would have given other samples and another distance. How different a one can be had from the samples at hand: compute the distance for random *halves* of them and take the standard deviation. Why halves? The mean of $N$ fresh values with variance $\sigma^2$ has the variance $\sigma^2/N$; that of a random half, around the mean of the whole, has $\sigma^2/(N/2)-\sigma^2/N$, which is the same. A distance is no mean, but a smooth function of means, so it holds approximately (the delete-half jackknife, [Shao and Wu 1989](https://doi.org/10.1214/aos/1176347263)). The halves' distances are too large, because of the bias; only their spread is used. Close to the floor, where means hardly differ, it errs on the large side.
+# A generator starts from random numbers; others would have given other samples and another distance. How different a one can be had from the samples at hand: compute the distance for random *halves* of them and take the standard deviation. Why halves? The mean of $N$ fresh values with variance $\sigma^2$ has the variance $\sigma^2/N$; that of a random half, around the mean of the whole, has $\sigma^2/(N/2)-\sigma^2/N$, which is the same. A distance is no mean, but a smooth function of means, so it holds approximately (the delete-half jackknife, [Shao and Wu 1989](https://doi.org/10.1214/aos/1176347263)). The halves' distances are too large, because of the bias; only their spread is used. Close to the floor, where means hardly differ, it errs on the large side: by 1.4 times for 500 real images of MNIST against 2,000.
 
 # %%
 #| export
@@ -656,15 +661,17 @@ HALVES = 10
 def half_sample_sd(
     statistic: Callable[[torch.Tensor], float],
     x: torch.Tensor,  # (N, ...)
+    smallest: int = 2,  # samples that `statistic` needs
     seed: int = 0,  # which halves
-) -> float | None:  # None for fewer than four samples
+) -> float | None:  # None if a half has fewer
     "Standard deviation of `statistic(x)` over fresh sets like `x`, from random halves (Shao and Wu 1989)."
-    if len(x) < 4:
+    if len(x) // 2 < smallest:
         return None
     generator = torch.Generator().manual_seed(derive_seed(seed, 6))
     halves = (x[torch.randperm(len(x), generator=generator)[: len(x) // 2]] for _ in range(HALVES))
     with np.errstate(invalid="ignore"):  # an infinite value has no spread
-        return float(np.std([statistic(half) for half in halves], ddof=1))
+        values = np.array([statistic(half) for half in halves])
+        return float(np.std(values - values[0], ddof=1))  # exactly 0 if all are equal
 
 
 # %% [markdown]
@@ -686,7 +693,7 @@ assert 0.6 < np.mean(guesses) / actual < 1.6
 #
 # $$ \frac{1}{n(n-1)}\sum_{i\ne j}k(x_i,x_j)+\frac{1}{n(n-1)}\sum_{i\ne j}k(y_i,y_j)-\frac{2}{n^2}\sum_{i,j}k(x_i,y_j) $$
 #
-# is *unbiased*: for equal distributions it is 0 on average, hence often negative. As is usual it is averaged over 100 random subsets of 1,000 each, and the spread is the standard deviation over them. If a set has fewer than 2,000, such subsets would overlap too much; a subset is then half of the smaller set. The values have a scale of their own, which depends on the features: read them against those of real images.
+# is *unbiased*: for equal distributions it is 0 on average, hence often negative. As is usual it is averaged over 100 random subsets of 1,000 each. If a set has fewer than 2,000, such subsets would overlap too much; a subset is then half of the smaller set. The values have a scale of their own, which depends on the features: read them against those of real images.
 
 # %%
 #| export
@@ -704,11 +711,30 @@ def kernel_distance(
     rng, values = np.random.RandomState(seed), []
     for _ in range(subsets):
         a, b = (features[torch.from_numpy(rng.choice(len(features), n, replace=False))].double() for features in (x, y))
-        kernel = lambda p, q: (p @ q.T / x.shape[1] + 1) ** 3
-        same = sum(k.sum() - k.trace() for k in (kernel(a, a), kernel(b, b)))
-        values.append(same / (n * (n - 1)) - 2 * kernel(a, b).mean())
+        same = sum(k.sum() - k.trace() for k in (_kernel(a, a), _kernel(b, b)))
+        values.append(same / (n * (n - 1)) - 2 * _kernel(a, b).mean())
     values = torch.stack(values)
     return values.mean().item(), values.std(correction=0).item()
+
+
+def _kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    "The cubic kernel of all pairs, (N, M)."
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+# %% [markdown]
+# Papers print the standard deviation over these subsets, which says how different *parts* of the set are. How different would the mean be with other samples? A sample $x_i$ contributes $2h_i$, where $h_i$ is its average kernel with the other samples minus that with the real images; a pair contributes what is left of $k(x_i,x_j)$ without the averages of its row and its column, $r_{ij}$. So the variance is $\frac4N\operatorname{var}h+\frac2{N^2}\operatorname{mean}r^2$ ([Hoeffding 1948](https://doi.org/10.1214/aoms/1177730196)). As $h_i$ is itself estimated from $N-1$ pairs, the variance that is found for it is too large by $\operatorname{mean}r^2/N$.
+
+# %%
+#| export
+def kernel_distance_sd(x: torch.Tensor, y: torch.Tensor, most: int = 2000) -> float:
+    "Standard deviation of the kernel distance over other samples x, (N, D), for the same y; from `most` of the samples."
+    part, total = x[:most], len(x)
+    n, k = len(part), _kernel(part, part).fill_diagonal_(0)
+    row = k.sum(1) / (n - 1)
+    pairs = (k - row - row[:, None] + row.mean()).fill_diagonal_(0).square().sum().item() / (n * (n - 1))
+    single = (row - _kernel(part, y).mean(1)).var().item() - pairs / n
+    return (4 * max(single, 0) / total + 2 * pairs / total**2) ** 0.5
 
 
 # %%
@@ -728,7 +754,7 @@ assert np.isclose(kernel_distance(a, b, 2, 1)[0], 3**3 + 1**3 - 2 * (1 + 4**3 + 
 #
 # $$ \mathrm{IS}=\exp\big(\mathbb E_x\,\mathrm{KL}\big(p(y\mid x)\,\Vert\,p(y)\big)\big) $$
 #
-# comes near the number of classes. (The **Kullback-Leibler divergence** of two distributions, $\mathrm{KL}(p\Vert q)=\sum_y p(y)\log\frac{p(y)}{q(y)}$, is 0 if they are equal and grows with their difference.) It never looks at a real image: the same perfect picture of each class, again and again, would have the best score there is. With Inception's 1,008 outputs it is named `inception_score`; with those of our digit classifier `lenet_score`, whose largest possible value is 10. As is usual it is the mean over ten parts of the samples, each with its own $p(y)$, and the spread is that over the parts. A part of $n$ samples cannot score above $n$, so the number of samples matters here, too.
+# comes near the number of classes. (The **Kullback-Leibler divergence** of two distributions, $\mathrm{KL}(p\Vert q)=\sum_y p(y)\log\frac{p(y)}{q(y)}$, is 0 if they are equal and grows with their difference.) It never looks at a real image: the same perfect picture of each class, again and again, would have the best score there is. With Inception's 1,008 outputs it is named `inception_score`; with those of our digit classifier `lenet_score`, whose largest possible value is 10. As is usual it is the mean over ten parts of the samples, each with its own $p(y)$. The spread over the parts, which papers print, is that of a tenth of the samples; the mean of ten parts varies less by $\sqrt{10}$. A part of $n$ samples cannot score above $n$, so the number of samples matters here, too.
 
 # %%
 #| export
@@ -794,12 +820,17 @@ def precision_recall(
     k: int = 3,
 ) -> tuple[float, float]:
     "Improved precision and recall (Kynkaanniemi et al. 2019). ValueError for k samples or fewer."
-    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
-    precise, recalled = 0, torch.zeros(len(real), dtype=torch.bool)
-    for rows, d in _squared_distances(fake, real):
-        precise += (d <= real_radii).any(1).sum().item()
-        recalled |= (d <= fake_radii[rows, None]).any(0)
-    return precise / len(fake), recalled.double().mean().item()
+    return _share_inside(fake, real, _radii(real, k)), recall(fake, real, k)
+
+
+def recall(fake: torch.Tensor, real: torch.Tensor, k: int = 3) -> float:
+    "The second of the two."
+    return _share_inside(real, fake, _radii(fake, k))
+
+
+def _share_inside(x: torch.Tensor, centres: torch.Tensor, radii: torch.Tensor) -> float:
+    "The share of the rows of x that lie in a ball around any of the centres."
+    return torch.cat([(d <= radii).any(1) for _, d in _squared_distances(x, centres)]).double().mean().item()
 
 
 # %% [markdown]
@@ -813,13 +844,18 @@ def density_coverage(
     k: int = 5,
 ) -> tuple[float, float]:  # density 0 and above, coverage 0 to 1
     "Density and coverage (Naeem et al. 2020). ValueError for k samples or fewer."
-    radii = _radii(real, k)
-    count, covered = 0, torch.zeros(len(real), dtype=torch.bool)
+    count, covered = _inside(fake, real, _radii(real, k))
+    return count.mean().item() / k, covered.double().mean().item()
+
+
+def _inside(fake: torch.Tensor, real: torch.Tensor, radii: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    "In how many balls around real images each sample lies, and which of these balls hold a sample."
+    counts, covered = [], torch.zeros(len(real), dtype=torch.bool)
     for _, d in _squared_distances(fake, real):
         inside = d <= radii
-        count += inside.sum().item()
+        counts.append(inside.sum(1))
         covered |= inside.any(0)
-    return count / (k * len(fake)), covered.double().mean().item()
+    return torch.cat(counts).double(), covered
 
 
 # %% [markdown]
@@ -857,6 +893,17 @@ with pytest.raises(ValueError, match="no neighbour number 3 among 3"):
 
 
 # %% [markdown]
+# How sure are these numbers? Other samples of the same model would have given others, while the real images stay as they are. Precision and density are means over samples, so their standard errors are known. Recall and coverage are shares of the *real* images, which are not drawn anew; a binomial spread over these has nothing to do with the question. A few samples more or less change the fate of many real images at once, and the fewer samples there are, the more. So again random halves. For recall they do as they are: with half as many samples the balls around them, up to the third neighbour, hold twice as much, and a real image is in as many balls as before. For coverage the balls stay, and half as many samples would cover fewer; so we let these balls grow in the same way, to twice as many neighbours.
+
+# %%
+#| export
+def coverage_sd(fake: torch.Tensor, real: torch.Tensor, k: int = 5) -> float | None:
+    "Standard deviation of coverage over other samples, from halves of them and balls that reach twice as many neighbours."
+    radii = _radii(real, 2 * k)
+    return half_sample_sd(lambda half: _inside(half, real, radii)[1].double().mean().item(), fake)
+
+
+# %% [markdown]
 # ## By class
 #
 # A classifier also tells *what* was drawn. Generated images have no labels, so LeNet sorts both sets, the real images too: then its mistakes count on both sides. How often does each class occur, compared with real images? The Kullback-Leibler divergence of the two histograms, $\mathrm{KL}(p_\text{samples}\Vert p_\text{real})$, stays finite when classes are missing, as they are in a collapsed model.
@@ -867,6 +914,13 @@ def class_kl(labels: torch.Tensor, reference: torch.Tensor, classes: int) -> flo
     "KL(samples || reference) of two class histograms, in nats; infinite if a class of the samples is not in the reference."
     p, q = (torch.bincount(a, minlength=classes).double() / len(a) for a in (labels, reference))
     return torch.special.xlogy(p, p / q)[p > 0].sum().item()
+
+
+def class_kl_sd(labels: torch.Tensor, reference: torch.Tensor, classes: int) -> float:
+    "Its standard deviation over other samples: that of the mean of log p/q, and for nearly equal histograms that of a chi-squared variable."
+    n, (p, q) = len(labels), (torch.bincount(a, minlength=classes).double() / len(a) for a in (labels, reference))
+    ratio, p, by_chance = (p / q)[p > 0].log(), p[p > 0], (classes - 1) / (2 * n**2)
+    return max((p * (ratio - (p * ratio).sum()).square()).sum().item() / n - by_chance, by_chance) ** 0.5
 
 
 # %% [markdown]
@@ -901,6 +955,18 @@ def frechet_by_class(
     return [{"value": frechet_distance_of_features(a, b) if min(len(a), len(b)) > 1 else None, "n": len(a)} for a, b in sets]
 
 
+# %% [markdown]
+# What the report did measure, one image against one image, is the squared distance of two feature vectors. Here it is for a test image of each class, to some samples and, to see what such a number is worth, to other test images of that class:
+
+# %%
+#| export
+def one_image(x: torch.Tensor, x_labels: torch.Tensor, y: torch.Tensor, y_labels: torch.Tensor, classes: int) -> list[dict]:
+    "For each class: squared distances of its first row of y to its first three rows of x (samples) and to its next three rows of y (test)."
+    sets = [(x[x_labels == c][:3], y[y_labels == c]) for c in range(classes)]
+    distances = lambda a, b: (a - b[:1]).square().sum(1).tolist() if len(b) else []
+    return [{"samples": distances(a, b), "test": distances(b[1:4], b)} for a, b in sets]
+
+
 # %%
 even = torch.arange(10).repeat(20)
 assert class_kl(even, even, 10) == 0
@@ -910,12 +976,14 @@ square = torch.tensor([[0.0, 0], [3, 4], [10, 10], [10, 11], [7, 7]], dtype=torc
 assert np.isclose(intra_class_distance(square, torch.tensor([0, 0, 1, 1, 2])), (5 + 1) / 2)
 by_class = frechet_by_class(fake, even.repeat(4)[:700], real, even.repeat(4)[:700], 11)
 assert np.isclose(by_class[4]["value"], frechet_distance_of_features(fake[4::10], real[4::10])) and by_class[10] == {"value": None, "n": 0}
+pairs = one_image(square, torch.tensor([0, 0, 1, 1, 1]), square[:3], torch.tensor([0, 0, 1]), 3)
+assert pairs == [{"samples": [0, 25], "test": [25]}, {"samples": [0, 1, 18], "test": []}, {"samples": [], "test": []}]
 
 
 # %% [markdown]
 # ## Copies
 #
-# None of the measures so far minds a model that returns its training images. [Meehan et al. (2020)](https://arxiv.org/abs/2004.05675) compare distances to the nearest training image: samples must not be nearer to the training set than *test* images are. Our number is the Mann-Whitney statistic: **the probability that a random sample is farther from the training set than a random test image is.** New images give about 0.5, copies 0, and images far from all data 1. The reverse does not hold: half copies and half noise also give 0.5, and so do copies that are altered just enough. A value well below 0.5 shows copying; other values do not rule it out, so look at the neighbours, too. (The standard error is that of the Mann-Whitney statistic, over samples and test images.)
+# None of the measures so far minds a model that returns its training images. [Meehan et al. (2020)](https://arxiv.org/abs/2004.05675) compare distances to the nearest training image: samples should not be nearer to the training set than *test* images are. Our number `memorisation` is the Mann-Whitney statistic: **the probability that a random sample is farther from the training set than a random test image is.** New images give about 0.5, copies 0, and images far from all data 1. A value well below 0.5 says that samples are nearer to the training set than test images are: copies, or merely typical images. And 0.5 does not rule copies out: half copies and half noise give that, and so do copies that are altered just enough. (The standard error is that of the Mann-Whitney statistic, over samples and test images.)
 
 # %%
 #| export
@@ -939,26 +1007,139 @@ def memorisation(
     train: torch.Tensor,  # of the images the model was trained on
     test: torch.Tensor,  # of images it has not seen
 ) -> tuple[float, float]:  # 0 to 1, and its standard error
-    "Probability that a sample is farther from the training set than a test image is (after Meehan et al. 2020); 0.5 is ideal, 0 copies."
-    ours, usual = (nearest(x, train)[0][:, 0].contiguous() for x in (samples, test))
+    "Probability that a sample is farther from the training set than a test image is (after Meehan et al. 2020); 0.5 is ideal."
+    return _farther(*(nearest(x, train)[0][:, 0] for x in (samples, test)))
+
+
+def _farther(ours: torch.Tensor, usual: torch.Tensor) -> tuple[float, float]:
+    "The Mann-Whitney statistic of two sets of distances, and its standard error."
     farther, nearer = _share_below(ours, usual), _share_below(usual, ours)
     return farther.mean().item(), (farther.var() / len(farther) + nearer.var() / len(nearer)).sqrt().item()
 
 
 def _share_below(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     "For each of a the share of b that is smaller; equal ones count half."
-    b = b.sort().values
+    a, b = a.contiguous(), b.sort().values
     return sum(torch.searchsorted(b, a, right=right) for right in (False, True)).double() / (2 * len(b))
 
 
 # %%
-train_set, held_out, fresh_set = torch.randn(3, 1000, 10, generator=generator, dtype=torch.float64)
-copies = train_set[:300] + 0.05 * torch.randn(300, 10, generator=generator, dtype=torch.float64)
-for name, samples, low, high in (("held-out reals", fresh_set, 0.45, 0.55), ("noisy copies", copies, 0, 0.01), ("half copies", torch.cat([copies, fresh_set[:300]]), 0.2, 0.3)):
+train_set, held_out, fresh_set, narrow = torch.randn(4, 1000, 10, generator=generator, dtype=torch.float64)
+near_copies = train_set[:300] + 0.05 * torch.randn(300, 10, generator=generator, dtype=torch.float64)
+narrow *= 0.8
+planted = torch.cat([near_copies[:50], fresh_set[50:]])
+kinds = {"new": fresh_set, "near-copies": near_copies, "half near-copies": torch.cat([near_copies, fresh_set[:300]]), "5 % near-copies": planted, "narrow": narrow}
+for name, samples in kinds.items():
     value, error = memorisation(samples, train_set, held_out)
-    print(f"{name:>15}: {value:.3f} ± {error:.3f}")
+    print(f"{name:>16}: {value:.3f} ± {error:.3f}")
+    low, high = {"new": (0.45, 0.55), "near-copies": (0, 0.01), "half near-copies": (0.2, 0.3), "5 % near-copies": (0.42, 0.52), "narrow": (0.2, 0.35)}[name]
     assert low <= value <= high
 assert (nearest(train_set[:50], train_set)[1][:, 0] == torch.arange(50)).all()
+
+
+# %% [markdown]
+# Read the last two lines. Of the narrow samples, drawn from $0.8\,\mathcal N(0,I)$ where the data are from $\mathcal N(0,I)$, not one is a copy. They keep to the middle, where training points are dense, and so they are nearer to them than test points are. And one sample in twenty may be a near-copy with hardly a sign of it in this number.
+#
+# What tells copies is *how near* the nearest ones are. The smallest hundredth of the test images' distances is a yardstick: **what share of the samples is nearer to a training image than 99 % of the test images are?** With a good model it is 1 % on average, with 5 % copies 6 %. But narrow samples may exceed it, too, the more so the more dimensions there are (below). So we ask for a second sign, which does not depend on how dense the data are: a copy is much nearer to *one* training image than to any other, a typical image is near to many. The ratio of the distances to the nearest and the second nearest ([Gu et al. 2023](https://arxiv.org/abs/2310.02664) call a sample memorised where it is below 1/3) is held against the ratios of the test images in the same way: what share is below those of 99 % of them? We speak of copies only where *both* shares are clearly above 2 %. (Two equal training images hide their copies from the second sign; look at the neighbours, too.)
+
+# %%
+#| export
+def copies(
+    samples: torch.Tensor,  # features, float64 (N, D)
+    train: torch.Tensor,  # of the images the model was trained on
+    test: torch.Tensor,  # of images it has not seen
+) -> dict:  # value, sd: share nearer than 99 % of test are; single, single_sd: share whose ratio is smaller; limit, histogram
+    "How many samples are nearer to a training image, and to a single one, than test images are; 1 % is what chance gives."
+    return _copies(*(nearest(x, train, 2)[0] for x in (samples, test)))
+
+
+def _copies(ours: torch.Tensor, usual: torch.Tensor) -> dict:
+    "The same of the distances to the two nearest training images, (N, 2) and (M, 2)."
+    if len(usual) < 100:
+        return {"value": None, "why": f"its limit is a hundredth of the test images, and there are only {len(usual)}"}
+    (near, single), (usual_near, usual_single) = ((d[:, 0], d[:, 0] / d[:, 1].clamp(min=1e-12)) for d in (ours, usual))
+    score = dict(zip(("value", "sd", "limit"), _share_nearer(near, usual_near), strict=True))
+    score |= dict(zip(("single", "single_sd"), _share_nearer(single, usual_single), strict=False))
+    edges = torch.linspace(0, usual_near.max().item(), 41, dtype=torch.float64)  # what is farther is in the last bin
+    count = lambda d: torch.histogram(d.clamp(max=edges[-1]), edges).hist.long().tolist()
+    return score | {"histogram": {"edges": edges.tolist(), "samples": count(near), "test": count(usual_near)}}
+
+
+# %% [markdown]
+# The share has the error of a share of $N$ samples. And its limit comes from $M$ test images: about $0.01M\pm\sqrt{0.01M}$ others would be below the true one. So we look at how much the share changes when the limit is moved by so many places.
+
+# %%
+#| export
+RARE = 0.01  # so many of the test images are nearer than the limit
+
+
+def _share_nearer(ours: torch.Tensor, usual: torch.Tensor) -> tuple[float, float, float]:
+    "The share of `ours` that is at most the RARE quantile of `usual`, its standard deviation, and that quantile."
+    usual, rank = usual.sort().values, round(RARE * len(usual))
+    places = [rank, *(max(1, round(rank + sign * (rank * (1 - RARE)) ** 0.5)) for sign in (-1, 1))]
+    share, fewer, more = ((ours <= usual[place - 1]).double().mean().item() for place in places)
+    return share, (share * (1 - share) / len(ours) + (more - fewer) ** 2 / 4) ** 0.5, usual[rank - 1].item()
+
+
+def finds_copies(score: dict) -> bool:
+    "Whether far more samples than chance would give are near to a training image, and to a single one."
+    shares = [(score.get(key), score.get(sd)) for key, sd in (("value", "sd"), ("single", "single_sd"))]
+    return all(share is not None and share - 2 * sd > 2 * RARE for share, sd in shares)
+
+
+# %%
+for name, samples in kinds.items():
+    score = copies(samples, train_set, held_out)
+    print(f"{name:>16}: {score['value']:.3f} ± {score['sd']:.3f}, of single ones {score['single']:.3f} ± {score['single_sd']:.3f}; copies? {finds_copies(score)}")
+    assert finds_copies(score) == ("near-copies" in name)
+assert copies(planted, train_set, held_out[:99])["value"] is None and not finds_copies({"value": None})
+
+# %% [markdown]
+# In 50 dimensions many, or nearly all, of the narrow samples are nearer than 99 % of the test points, and only the second sign acquits them. Copies among them are found all the same.
+
+# %%
+for dims, scale in ((20, 0.8), (50, 0.8), (50, 0.5)):
+    a, b, c = torch.randn(3, 1000, dims, generator=generator, dtype=torch.float64)
+    score, with_copies = copies(scale * c, a, b), copies(torch.cat([a[:50] + 0.05 * b[:50], scale * c[50:]]), a, b)
+    print(f"{dims} dimensions, {scale} wide: {score['value']:.3f} ± {score['sd']:.3f}, single {score['single']:.3f} ± {score['single_sd']:.3f}; "
+          f"with 5 % copies {with_copies['value']:.3f}, single {with_copies['single']:.3f}")  # fmt: skip
+    assert finds_copies(with_copies) and not finds_copies(score)
+
+# %% [markdown]
+# And real digits that LeNet has not seen, those nearest to the mean of their class in its features:
+
+# %%
+seen, unseen = load_dataset("digits", "train"), load_dataset("digits", "test")
+x, y = lenet_extractor("digits")(seen.images), lenet_extractor("digits")(unseen.images)
+centres = torch.stack([x[seen.labels == label].mean(0) for label in range(10)])
+typical = y[(y - centres[unseen.labels]).norm(dim=1).argsort()[:125]]
+score = copies(typical, x, y)
+print(f"125 typical digits: memorisation {memorisation(typical, x, y)[0]:.2f}, copies {score['value']:.3f} ± {score['sd']:.3f}")
+assert memorisation(typical, x, y)[0] < 0.4 and not finds_copies(score)
+
+
+# %% [markdown]
+# Both distances in one picture:
+
+# %%
+#| export
+def plot_copies(score: dict, ax: plt.Axes | None = None) -> plt.Axes:  # what `copies` gives, or metrics.json has under that name
+    "Distances to the nearest training image, of samples and of test images, and the limit that 1 % of the test images are below."
+    ax = ax or plt.subplots(figsize=(5, 2.4), layout="constrained")[1]
+    edges, *shares = (np.array(score["histogram"][key]) for key in ("edges", "test", "samples"))
+    test, samples = (share / share.sum() for share in shares)
+    ax.stairs(test, edges, fill=True, color="0.8", label="test images")
+    ax.stairs(samples, edges, label="samples")
+    ax.axvline(score["limit"], color="0.3", linestyle="--", linewidth=0.8, label="1 % of the test images are nearer")
+    ax.set(xlabel="distance to the nearest training image", ylabel="share", ylim=(0, 1.7 * max(test.max(), samples.max())))
+    ax.legend(frameon=False, fontsize=8, loc="upper right")
+    return ax
+
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(8, 2.4), layout="constrained", sharey=True)
+for ax, name in zip(axes, ("5 % near-copies", "narrow"), strict=True):
+    plot_copies(copies(kinds[name], train_set, held_out), ax).set_title(name)
 
 
 # %% [markdown]
@@ -966,26 +1147,28 @@ assert (nearest(train_set[:50], train_set)[1][:, 0] == torch.arange(50)).all()
 #
 # How small can the distance get? Not zero: even *real* training images, as many as there are samples, are some way off the test set, because both are finite. That distance is the **floor**. It depends on which training images are drawn, so we draw five times and give mean and standard deviation. A model at the floor cannot be told from the data by this measure at this number of samples; a model at ten times the floor has ten times the (squared) distance that real images have. Every table of genlab shows it. For the other measures, too, what real images have is the mark to meet, although it is not a lower bound there: their precision, say, or their Inception Score.
 #
-# Some cautions. A good model may fall below the floor by chance. A model that returns the training images sits *at* the floor; `memorisation` is there to see that. The classifier has seen the training images, so the floor holds a little of its overfitting, too. Five draws tell a standard deviation only roughly. Draws from a small training set overlap; their spread is enlarged to make up for it. And published FIDs usually compare 50,000 samples with the *training* set, ours $N$ samples with the *test* set, so the two are not comparable.
+# Some cautions. A good model may fall below the floor by chance. A model that returns the training images sits *at* the floor; `copies` is there to see that. The classifier has seen the training images, so the floor holds a little of its overfitting, too. Five draws tell a standard deviation only roughly. Draws from a small training set overlap; their spread is enlarged to make up for it. And published FIDs usually compare 50,000 samples with the *training* set, ours $N$ samples with the *test* set, so the two are not comparable.
 #
 # | metric | features | what it is | good | spread |
 # |:--|:--|:--|:--|:--|
 # | `fd_lenet`, `fid` | LeNet, Inception | Frechet distance | near the floor | half-samples |
 # | `fd_lenet_infinity`, `fid_infinity` | | extrapolated to infinitely many samples | near 0 | none |
-# | `kd_lenet`, `kid` | | kernel distance | near 0 | over subsets |
-# | `lenet_score`, `inception_score` | | classifier score | as real images have | over splits |
-# | `precision`, `recall` | LeNet | samples inside the real manifold; real images inside the samples' | as real images have | binomial, the balls taken as given |
-# | `density`, `coverage` | LeNet | real neighbourhoods around a sample; real images with a sample near | as real images have | none; binomial |
+# | `kd_lenet`, `kid` | | kernel distance | near 0 | from single samples and pairs |
+# | `lenet_score`, `inception_score` | | classifier score | as real images have | from the ten parts |
+# | `precision`, `recall` | LeNet | samples inside the real manifold; real images inside the samples' | as real images have | binomial; half-samples |
+# | `density`, `coverage` | LeNet | real neighbourhoods around a sample; real images with a sample near | as real images have | standard error; half-samples, in larger balls |
 # | `fd_lenet_by_class` | LeNet | Frechet distance within each class, and the mean | near the floor | none |
-# | `class_kl` | LeNet | divergence of the class histogram, in nats | as real images have | half-samples |
+# | `class_kl` | LeNet | divergence of the class histogram, in nats | as real images have | of the counts |
 # | `intra_class` | LeNet | mean distance within a class | as real images have; less: monotonous | half-samples |
-# | `memorisation` | LeNet | probability to be farther from the training set than test images are | about 0.5; see above | standard error |
+# | `memorisation` | LeNet | probability to be farther from the training set than test images are | about 0.5; less: copies, or typical images | standard error |
+# | `copies` | LeNet | share of samples nearer to a training image than 99 % of the test images are | about 0.01 | standard error |
+# | `one_image` | LeNet | squared distance of single images of a class, and the mean | it says nothing about a model | none |
 #
-# Spreads from half-samples, binomial ones and standard errors estimate how the value would vary with other samples of the same model. Those over subsets and splits say how much *parts* of the set differ and are usually larger. All of them keep the test images and the trained model as they are.
+# All spreads estimate how the value would vary with other samples of the same trained model. The test images are kept as they are, but for `memorisation` and `copies`, whose spreads are over other test images, too, since these are what they compare with. (Each was held against 200 fresh sets of samples, of 100 and of 500, and was within a third of their spread; `tests/test_bars.py` does it again. Only that of the Frechet distance is too large where samples are as good as real images.)
 #
 # The next cells are bookkeeping: which function needs which features, what is kept, how the floor is drawn. On a first reading go on at "What does each measure see?"; all you need is `evaluate(samples, dataset, metrics)`.
 #
-# Each line of the table is a function of what the features say about samples and real images.
+# Each line of the table is a function of what the features say about samples and real images. What takes time and the floor has no use for, the spread, is a function without arguments that `evaluate` calls.
 
 # %%
 #| export
@@ -1004,14 +1187,23 @@ class Views(NamedTuple):
     def labels(self, features: torch.Tensor) -> torch.Tensor:
         return self.logits(features).argmax(1)
 
+    def classes(self) -> int:
+        return self.logits(self.reference[:1]).shape[1]
+
 
 # %% [markdown]
 # The distances and the score, each with what it needs to be understood:
 
 # %%
 #| export
+def _from_halves(views: Views, statistic: Callable[[torch.Tensor], float], smallest: int = 2) -> Callable[[], float | None]:
+    "The spread of a statistic over other samples, to be computed when it is asked for."
+    return functools.partial(half_sample_sd, statistic, views.samples, smallest)
+
+
 def _frechet(views: Views) -> list[dict]:
-    return [{"value": frechet_distance_of_features(views.samples, views.reference)}]
+    distance = lambda samples: frechet_distance_of_features(samples, views.reference)
+    return [{"value": distance(views.samples), "sd": _from_halves(views, distance)}]
 
 
 def _extrapolated(views: Views) -> list[dict]:
@@ -1022,28 +1214,33 @@ def _extrapolated(views: Views) -> list[dict]:
     return [{"value": value, "shares": shares, "distances": distances}]
 
 
-def _kernel(views: Views) -> list[dict]:
-    return [dict(zip(("value", "sd"), kernel_distance(views.samples, views.reference), strict=True))]
+def _kernel_distance(views: Views) -> list[dict]:
+    x, y = views.samples, views.reference
+    return [{"value": kernel_distance(x, y)[0], "sd": kernel_distance_sd(x, y)}]
 
 
 def _score(views: Views) -> list[dict]:
-    return [dict(zip(("value", "sd"), inception_score(views.logits(views.samples)), strict=True))]
+    value, spread = inception_score(views.logits(views.samples))
+    return [{"value": value, "sd": spread / 9**0.5}]  # of a mean of ten, if spread**2 is their variance divided by ten and not by nine
 
+
+# %% [markdown]
+# The shares, with the spreads of "How sure is a share?":
 
 # %%
 #| export
-def _binomial(share: float, n: int) -> dict:
-    return {"value": share, "sd": (share * (1 - share) / n) ** 0.5}
-
-
 def _precision_recall(views: Views) -> list[dict]:
-    precision, recall = precision_recall(views.samples, views.reference)
-    return [_binomial(precision, len(views.samples)), _binomial(recall, len(views.reference))]
+    x, y = views.samples, views.reference
+    precision, recalled = precision_recall(x, y)
+    return [{"value": precision, "sd": (precision * (1 - precision) / len(x)) ** 0.5},
+            {"value": recalled, "sd": _from_halves(views, lambda half: recall(half, y), 4)}]  # fmt: skip
 
 
-def _density_coverage(views: Views) -> list[dict]:
-    density, coverage = density_coverage(views.samples, views.reference)
-    return [{"value": density}, _binomial(coverage, len(views.reference))]
+def _density_coverage(views: Views, k: int = 5) -> list[dict]:
+    x, y = views.samples, views.reference
+    count, covered = _inside(x, y, _radii(y, k))
+    return [{"value": count.mean().item() / k, "sd": count.std().item() / k / len(x) ** 0.5},
+            {"value": covered.double().mean().item(), "sd": lambda: coverage_sd(x, y, k)}]  # fmt: skip
 
 
 # %% [markdown]
@@ -1053,17 +1250,17 @@ def _density_coverage(views: Views) -> list[dict]:
 #| export
 def _by_class(views: Views) -> list[dict]:
     x, y = views.samples, views.reference
-    classes = frechet_by_class(x, views.labels(x), y, views.labels(y), views.logits(y[:1]).shape[1])
+    classes = frechet_by_class(x, views.labels(x), y, views.labels(y), views.classes())
     missing = [i for i, c in enumerate(classes) if c["value"] is None]
     why = {"why": f"class {missing[0]} has fewer than two images"} if missing else {}
     return [{"value": None if missing else float(np.mean([c["value"] for c in classes])), "classes": classes} | why]
 
 
 def _class_kl(views: Views) -> list[dict]:
-    labels, reference = views.labels(views.samples), views.labels(views.reference)
-    classes = views.logits(views.reference[:1]).shape[1]
+    labels, reference, classes = views.labels(views.samples), views.labels(views.reference), views.classes()
     histogram, expected = (torch.bincount(k, minlength=classes).tolist() for k in (labels, reference))
-    return [{"value": class_kl(labels, reference, classes), "histogram": histogram, "expected": expected}]
+    value, sd = (f(labels, reference, classes) for f in (class_kl, class_kl_sd))
+    return [{"value": value, "sd": sd, "histogram": histogram, "expected": expected}]
 
 
 # %% [markdown]
@@ -1072,11 +1269,21 @@ def _class_kl(views: Views) -> list[dict]:
 # %%
 #| export
 def _intra_class(views: Views) -> list[dict]:
-    return [{"value": intra_class_distance(views.samples, views.labels(views.samples))}]
+    distance = lambda samples: intra_class_distance(samples, views.labels(samples))
+    return [{"value": distance(views.samples), "sd": _from_halves(views, distance)}]
 
 
-def _memorisation(views: Views) -> list[dict]:
-    return [dict(zip(("value", "sd"), memorisation(views.samples, views.train, views.reference), strict=True))]
+def _near_training(views: Views) -> list[dict]:
+    near = [nearest(x, views.train, 2)[0] for x in (views.samples, views.reference)]
+    return [dict(zip(("value", "sd"), _farther(*(x[:, 0] for x in near)), strict=True)), _copies(*near)]
+
+
+def _one_image(views: Views) -> list[dict]:
+    x, y = views.samples, views.reference
+    pairs = one_image(x, views.labels(x), y, views.labels(y), views.classes())
+    missing = [i for i, pair in enumerate(pairs) if not pair["samples"]]
+    why = {"why": f"class {missing[0]} has no image"} if missing else {}
+    return [{"value": None if missing else float(np.mean([np.mean(pair["samples"]) for pair in pairs])), "pairs": pairs} | why]
 
 
 # %% [markdown]
@@ -1089,27 +1296,27 @@ class Measure(NamedTuple):
 
     metrics: tuple[str, ...]
     extractor: str  # lenet or inception
-    function: Callable[[Views], list[dict]]  # value, sd and more, for each metric
+    function: Callable[[Views], list[dict]]  # value, sd (or a function that computes it) and more, for each metric
     minimum: int = 2  # samples
-    halves: bool = False  # spread from random halves; else it comes with the value, or there is none
     reference: bool = True  # it looks at real images
     copies: bool = False  # it looks for copies of training images, so real training images cannot be its floor
 
 
 MEASURES = [
-    Measure(("fd_lenet",), "lenet", _frechet, halves=True),
+    Measure(("fd_lenet",), "lenet", _frechet),
     Measure(("fd_lenet_infinity",), "lenet", _extrapolated),
-    Measure(("kd_lenet",), "lenet", _kernel, 4),
+    Measure(("kd_lenet",), "lenet", _kernel_distance, 4),
     Measure(("lenet_score",), "lenet", _score, 100, reference=False),
     Measure(("precision", "recall"), "lenet", _precision_recall, 4),
-    Measure(("density", "coverage"), "lenet", _density_coverage, 6),
+    Measure(("density", "coverage"), "lenet", _density_coverage, 11),
     Measure(("fd_lenet_by_class",), "lenet", _by_class),
-    Measure(("class_kl",), "lenet", _class_kl, 4, halves=True),
-    Measure(("intra_class",), "lenet", _intra_class, 100, halves=True),
-    Measure(("memorisation",), "lenet", _memorisation, copies=True),
-    Measure(("fid",), "inception", _frechet, halves=True),
+    Measure(("class_kl",), "lenet", _class_kl, 4),
+    Measure(("intra_class",), "lenet", _intra_class, 100),
+    Measure(("memorisation", "copies"), "lenet", _near_training, copies=True),
+    Measure(("one_image",), "lenet", _one_image),
+    Measure(("fid",), "inception", _frechet),
     Measure(("fid_infinity",), "inception", _extrapolated),
-    Measure(("kid",), "inception", _kernel, 4),
+    Measure(("kid",), "inception", _kernel_distance, 4),
     Measure(("inception_score",), "inception", _score, 100, reference=False),
 ]
 EXTRACTORS: dict[str, Callable[[str, int], Extractor]] = {
@@ -1163,7 +1370,8 @@ def _floor_draws(measure: Measure, classifier: str, dataset: str, size: int, n: 
     repeats = 0 if n < measure.minimum else FLOOR_DRAWS if n < len(pool) else 1
     picks = [torch.randperm(len(pool), generator=generator)[:n] for _ in range(repeats)]
     head = EXTRACTORS[measure.extractor](classifier, size).head
-    return [measure.function(Views(pool[pick], reference, None, head)) for pick in picks], n, n / len(pool)
+    scores = [measure.function(Views(pool[pick], reference, None, head)) for pick in picks]
+    return [[score | {"sd": None} for score in draw] for draw in scores], n, n / len(pool)
 
 
 # %% [markdown]
@@ -1190,6 +1398,22 @@ def floor(metric: str, dataset: str, size: int, n: int, seed: int = 0, classifie
 
 
 # %% [markdown]
+# The extractors themselves are tried once, since a download that fails once will not succeed for the next measure:
+
+# %%
+#| export
+def _extractors(measures: Sequence[Measure], classifier: str | None, size: int) -> dict[str, Extractor | RuntimeError]:
+    "The extractors that measures need, by their kind, or why one cannot be had."
+    found = {}
+    for kind in dict.fromkeys(measure.extractor for measure in measures):
+        try:
+            found[kind] = EXTRACTORS[kind](classifier, size)
+        except RuntimeError as why:
+            found[kind] = why
+    return found
+
+
+# %% [markdown]
 # A run asks before it trains whether it can be scored at all:
 
 # %%
@@ -1197,34 +1421,48 @@ def floor(metric: str, dataset: str, size: int, n: int, seed: int = 0, classifie
 def check_metrics(dataset: str, size: int | None, metrics: tuple[str, ...]) -> int:  # number of test images
     "Have the extractors ready before a long training, so that what cannot be scored is said first. ValueError if so."
     images = load_dataset(dataset, "test", size).images
-    for measure in MEASURES:
-        if set(measure.metrics) & set(metrics):
-            with contextlib.suppress(RuntimeError):  # Inception's weights may not be had: `evaluate` gives the reason
-                EXTRACTORS[measure.extractor](dataset, images.shape[-1])  # kept for `evaluate`, which asks with the same size
+    _extractors([m for m in MEASURES if set(m.metrics) & set(metrics)], dataset, images.shape[-1])  # kept for `evaluate`
     if len(images) < 2:
         raise ValueError(f"dataset: {dataset} has {len(images)} test image, and a distribution needs two at least.")
     return len(images)
 
 
 # %% [markdown]
-# First what may come in. Images of any origin are turned into bytes:
+# First what may come in. Images of any origin are turned into bytes. In an array of floats, what is black and what is white? Values below 0 and none above 1 mean -1 and 1, values up to 255 mean 0 and 255. All between 0 and 1 may mean either 0 and 1 or bright images from -1 to 1, so that has to be said. A thousandth too much is a rounding error and cut off.
 
 # %%
 #| export
-def _as_bytes(images: torch.Tensor, what: str) -> torch.Tensor:
-    "Images as uint8. ValueError for anything but (N, 1 or 3, H, W) of uint8, or of floats in [-1, 1]."
+def _black_and_white(low: float, high: float) -> tuple[float, float] | None:
+    "What floats from `low` to `high` call black and white, if it cannot be mistaken."
+    if -1.001 <= low < -0.001 and high <= 1.001:
+        return -1.0, 1.0
+    return (0.0, 255.0) if low >= -0.1 and 2 < high <= 255.1 else None
+
+
+def _as_bytes(images: torch.Tensor, what: str, limits: tuple[float, float] | None = None) -> torch.Tensor:
+    "Images as uint8; `limits` are the values of black and white. ValueError for another shape, or if black and white are not known."
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"{what}: images have the shape (N, 1 or 3, height, width), and these {tuple(images.shape)}.")
-    if images.dtype == torch.uint8 or not len(images):
-        return images
+    if not len(images) or not images.numel():
+        return images.byte()
     low, high = images.min().item(), images.max().item()
-    if not (images.is_floating_point() and -1 <= low < 0 and high <= 1):
-        raise ValueError(f"{what}: images are uint8, or floats from -1 (black) to 1; these are {images.dtype} from {low:g} to {high:g}.")
-    return to_image(images)
+    if images.dtype != torch.uint8 and not images.is_floating_point() and low >= 0 and high <= 255:
+        images = images.byte()
+    if images.is_floating_point():
+        black, white = limits or _black_and_white(low, high) or (0.0, 0.0)
+        excess = 0.001 * (white - black)
+        if black < white and low >= black - excess and high <= white + excess:
+            images = to_image(2 * (images - black) / (white - black) - 1)
+    if images.dtype != torch.uint8:
+        known = f"floats from {limits[0]:g} (black) to {limits[1]:g}" if limits else "floats from -1 (black) to 1"
+        raise ValueError(f"{what}: images are uint8, or {known}; these are {images.dtype} from {low:g} to {high:g} (on the command line, --range=0,1 tells what black and white are).")
+    if images.max() - images.min() < 16:
+        warnings.warn(f"{what}: the images use {len(images.unique())} of 256 values, {images.min()} to {images.max()}, and are all but one shade; is white another value?", stacklevel=3)
+    return images
 
 
 # %% [markdown]
-# Then whether samples and reference can be compared, and what has to be computed:
+# Then whether samples and reference can be compared, and what has to be computed. (Grey images may be compared with colour ones: a network for colours sees them in three equal channels.)
 
 # %%
 #| export
@@ -1233,8 +1471,8 @@ def _checked(samples: torch.Tensor, reference: torch.Tensor, metrics: Sequence[s
     known = [name for measure in MEASURES for name in measure.metrics]
     if unknown := [metric for metric in metrics if metric not in known]:
         raise ValueError(f"metrics: {unknown[0]!r} is unknown; choose from {', '.join(known)}.")
-    if samples.shape[1:] != reference.shape[1:]:
-        shapes = [f"{h}x{w} pixels in {c} channel{'s' * (c > 1)}" for c, h, w in (samples.shape[1:], reference.shape[1:])]
+    if samples.shape[2:] != reference.shape[2:]:
+        shapes = [f"{w}x{h} pixels" for h, w in (samples.shape[2:], reference.shape[2:])]
         raise ValueError(f"evaluate: the samples have {shapes[0]} and the reference {shapes[1]}; make them alike before they are compared.")
     if min(len(samples), len(reference)) < 2:
         raise ValueError(f"evaluate: a distribution needs two images at least; there are {len(samples)} and {len(reference)}.")
@@ -1242,6 +1480,19 @@ def _checked(samples: torch.Tensor, reference: torch.Tensor, metrics: Sequence[s
     if any(measure.extractor == "lenet" for measure in measures) and samples.shape[2] != samples.shape[3]:
         raise ValueError(f"evaluate: LeNet looks at square images, and these have {samples.shape[3]}x{samples.shape[2]} pixels.")
     return measures
+
+
+# %%
+#| export
+def _obstacle(measure: Measure, extractor: Extractor | RuntimeError, n: int, has_training_images: bool) -> str | None:
+    "Why a measure cannot be had for n images, if so."
+    if isinstance(extractor, RuntimeError):
+        return str(extractor)
+    if n < measure.minimum:
+        return f"it needs {measure.minimum} images at least, and there are only {n}"
+    if measure.copies and not has_training_images:
+        return "the training images are not known; give a data set's name as the reference"
+    return None
 
 
 # %% [markdown]
@@ -1263,16 +1514,12 @@ def evaluate(
     images = load_dataset(dataset, "test", size).images if dataset else _as_bytes(reference, "reference")
     measures, scores, fake, real = _checked(samples, images, metrics), {}, {}, {}
     if not classifier and any(measure.extractor == "lenet" for measure in measures):
-        raise ValueError("evaluate: whose LeNet? Name a data set: classifier='mnist'.")
+        raise ValueError("evaluate: whose LeNet? Name a data set: classifier='mnist' (on the command line, --classifier mnist).")
+    extractors, n = _extractors(measures, classifier, size), min(len(samples), len(images))
     for measure in measures:
-        try:
-            extractor = EXTRACTORS[measure.extractor](classifier, size)
-            if (n := min(len(samples), len(images))) < measure.minimum:
-                raise RuntimeError(f"it needs {measure.minimum} images at least, and there are only {n}")
-            if measure.copies and not dataset and train is None:
-                raise RuntimeError("the training images are not known; give a data set's name as the reference")
-        except RuntimeError as why:
-            scores |= {metric: {"value": None, "why": str(why)} for metric in measure.metrics}
+        extractor = extractors[measure.extractor]
+        if why := _obstacle(measure, extractor, n, bool(dataset) or train is not None):
+            scores |= {metric: {"value": None, "why": why} for metric in measure.metrics}
             continue
         if extractor.hash not in fake:
             fake[extractor.hash] = extractor(samples)
@@ -1284,9 +1531,9 @@ def evaluate(
         views = Views(fake[extractor.hash], real.get(extractor.hash), seen, extractor.head)
         about = {"n": len(samples), "n_reference": len(images), "reference": f"{dataset}, {size}x{size}" if dataset else "images"}
         about |= {"extractor": extractor.name, "hash": extractor.hash}
-        for i, (metric, score) in enumerate(zip(measure.metrics, measure.function(views), strict=True)):
-            if measure.halves:
-                score["sd"] = half_sample_sd(lambda half, i=i, m=measure, v=views: m.function(v._replace(samples=half))[i]["value"], views.samples)
+        for metric, score in zip(measure.metrics, measure.function(views), strict=True):
+            if callable(score.get("sd")):
+                score["sd"] = score["sd"]()
             usual = floor(metric, dataset, size, len(samples), seed, classifier) if dataset else NO_FLOOR
             scores[metric] = _finite({"sd": None} | score) | about | usual
     return {metric: scores[metric] for metric in metrics}
@@ -1355,7 +1602,7 @@ faults = {
     "half of it noise": torch.where(every_other, noise, real),
     "shifted": real.roll(1, 3),
 }
-table_metrics = ["fd_lenet", "kd_lenet", "lenet_score", "precision", "recall", "density", "coverage", "class_kl", "intra_class", "memorisation"]
+table_metrics = ["fd_lenet", "kd_lenet", "lenet_score", "precision", "recall", "density", "coverage", "class_kl", "intra_class", "memorisation", "copies"]
 scores = {name: evaluate(images, dataset, table_metrics) for name, images in faults.items()}
 score_table(scores).T
 
@@ -1368,6 +1615,7 @@ assert value("half of it noise", "precision") < 0.6 < value("copies", "precision
 assert value("five classes", "class_kl") > 0.5 > 0.05 > value("copies", "class_kl")
 assert value("twenty images", "intra_class") < 0.6 * value("copies", "intra_class")
 assert value("copies", "memorisation") < 0.01, "these are copies"
+assert [name for name in faults if finds_copies(scores[name]["copies"])] == ["copies", "five classes", "twenty images", "half of it noise"]
 halves = [load_dataset(dataset, "test").images[i::2] for i in (0, 1)]
 held_out = memorisation(*(lenet_extractor(dataset)(images) for images in (halves[0], train.images, halves[1])))
 print(f"memorisation of one half of the test images, against the other half: {held_out[0]:.3f} ± {held_out[1]:.3f}")
@@ -1376,7 +1624,7 @@ assert value("shifted", "memorisation") > 0.4
 assert floor("fd_lenet", dataset, real.shape[-1], 10**6)["floor_sd"] is None and floor("memorisation", dataset, real.shape[-1], 50)["floor"] is None
 
 # %% [markdown]
-# The distances react to every fault but the copies, to noise and to a shift by one pixel only just. Precision falls for blur and for images that are nothing but noise, recall and coverage where variety is missing, and for blur as well. `class_kl` sees that classes are missing, `intra_class` the twenty images, and the score of a classifier hardly minds those. `memorisation` sees copies; but not in "half of it noise", where the noise is as far away as the copies are near, and not in "shifted": the classifier was taught to ignore a shift by a pixel. No measure sees all faults.
+# The distances react to every fault but the copies, to noise and to a shift by one pixel only just. Precision falls for blur and for images that are nothing but noise, recall and coverage where variety is missing, and for blur as well. `class_kl` sees that classes are missing, `intra_class` the twenty images, and the score of a classifier hardly minds those. `memorisation` sees copies; but not in "half of it noise", where the noise is as far away as the copies are near. `copies` sees them there, too. Neither sees "shifted", images that are copies but for a shift by a pixel, nor "noisy": in LeNet's features these are as far from the images they were made of as new images are from the nearest. No measure sees all faults.
 #
 # What cannot be measured is refused in one sentence:
 
@@ -1386,9 +1634,9 @@ for arguments, sentence in [
     ((real[:1], dataset), "a distribution needs two images at least; there are 1 and 500"),
     ((real[:, :, 1:], test.images[:, :, 1:], ["fd_lenet"], dataset), "LeNet looks at square images, and these have 16x15 pixels"),
     ((real, dataset, ["fidd"]), "metrics: 'fidd' is unknown; choose from fd_lenet, "),
-    ((real, test.images[:, :, 2:, 2:]), "the samples have 16x16 pixels in 1 channel and the reference 14x14"),
-    ((real.expand(-1, 3, -1, -1), test.images), "16x16 pixels in 3 channels and the reference 16x16 pixels in 1 channel"),
-    ((real.float(), dataset), r"floats from -1 \(black\) to 1; these are torch.float32 from 0 to 255"),
+    ((real, test.images[:, :, 2:, 2:]), "the samples have 16x16 pixels and the reference 14x14 pixels"),
+    ((real.expand(-1, 3, -1, -1), dataset), "This LeNet has learned from grey images and cannot look at images in 3 channels"),
+    ((real.float() * 2, dataset), r"floats from -1 \(black\) to 1; these are torch.float32 from 0 to 510"),
     ((real / 255, dataset), r"floats from -1 \(black\) to 1; these are torch.float32 from 0 to 1"),
     ((real[:, 0], dataset), r"images have the shape \(N, 1 or 3, height, width\), and these \(500, 16, 16\)"),
     ((to_model(real) * torch.nan, dataset), "from nan to nan"),
@@ -1409,7 +1657,10 @@ assert few["fd_lenet_infinity"]["why"].startswith("an extrapolation needs more t
 only_ones = evaluate(real[:50], test.images[test.labels == 1], ["class_kl"], classifier=dataset)["class_kl"]
 assert only_ones["value"] is None and only_ones["why"] == "it is inf for these images" and json.dumps(only_ones, allow_nan=False)
 assert not {id(p) for p in digits.network.parameters()} & {id(p) for p in digits.head.parameters()}, "they may be on different devices"
-assert evaluate(to_model(real), dataset)["fd_lenet"] == evaluate(real, dataset)["fd_lenet"], "floats in [-1, 1] are the same images"
+for same in (to_model(real), 1.0005 * to_model(real), real.float(), real.long()):
+    assert evaluate(same, dataset)["fd_lenet"] == evaluate(real, dataset)["fd_lenet"], "other ways to say the same images"
+with pytest.warns(UserWarning, match="samples: the images use 2 of 256 values, 0 to 1"):
+    evaluate(real // 200, dataset)
 with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
     patch.setenv("GENLAB_CACHE", home)
     first = cached_features(digits, test.images[:20])
@@ -1464,7 +1715,7 @@ ax.set(xlabel="number of training images N", ylabel="fd_lenet to the test set", 
 #
 # ## One image against one image
 #
-# And report 000's second attempt, one real image against one generated one? A single image has no covariance; the most that can be left is the squared distance of two feature vectors, which says how different *these two pictures* are. For two perfectly real digits of the same kind it is larger than the distance of a whole set of noisy images from the test set:
+# And report 000's second attempt, one real image against one generated one? A single image has no covariance; the most that can be left is the squared distance of two feature vectors (`one_image` above), which says how different *these two pictures* are. For two perfectly real digits of the same kind it is larger than the distance of a whole set of noisy images from the test set:
 
 # %%
 sixes = features[train.labels == 6][:40]
@@ -1547,13 +1798,14 @@ for name, runs in trained.items():
 # %% [markdown]
 # ## From the command line
 #
-# `genlab_metrics SAMPLES REFERENCE` measures what lies on disk. Both may be a folder of images, an `.npz` file with an array of images, or the folder of a run or of one of its epoch counts; the reference may also be the name of a data set. Files that are no images are skipped and counted.
+# `genlab_metrics SAMPLES REFERENCE` measures what lies on disk. Both may be a folder of images, an `.npz` file with an array of images, or the folder of a run or of one of its epoch counts; or the name of a data set, of which the samples are the training images and the reference the test images. Files that are no images are skipped and counted; hidden ones, such as what Jupyter keeps in `.ipynb_checkpoints`, are left out.
 
 # %%
 #| export
 def _read_folder(folder: Path) -> torch.Tensor:
     "The images of a folder in the order of their names, uint8 (N, C, H, W); grey if all are. ValueError for several sizes or none."
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    hidden = lambda path: any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and not hidden(path))
     images, skipped = {}, 0
     modes = find_modes(lambda path=path: Image.open(path) for path in paths)
     for path in progress(paths, f"reading {folder.name}", "image"):
@@ -1588,14 +1840,32 @@ def load_images(path: Path) -> torch.Tensor:  # uint8, or float in [-1, 1]; (N, 
         raise ValueError(f"{path}: there is no such file or folder (and no data set of that name).")
     try:
         with np.load(path) as arrays:
-            array = arrays["samples" if "samples" in arrays else arrays.files[0]]
-        images = torch.from_numpy(array)
-    except (ValueError, OSError, EOFError, IndexError, TypeError, AttributeError, zipfile.BadZipFile) as problem:
+            images = torch.from_numpy(_array_of_images(arrays))
+    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as problem:
         raise ValueError(f"{path}: it is no npz file with an array of images ({problem}).") from None
     if images.ndim == 3:
         images = images[:, None]
     channels_last = images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3)
     return _grey_if_grey(images.permute(0, 3, 1, 2).contiguous() if channels_last else images)
+
+
+# %% [markdown]
+# An npz file may hold labels and other things beside the images:
+
+# %%
+#| export
+def _array_of_images(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    "The array named samples, or the only one with three or four dimensions. ValueError if there is none, or several."
+    if "samples" in arrays:
+        return arrays["samples"]
+    found = {}
+    for name in arrays:
+        with contextlib.suppress(ValueError):  # an array of Python objects, which is never opened
+            if arrays[name].ndim in (3, 4) and arrays[name].dtype.kind in "buif":
+                found[name] = arrays[name]
+    if len(found) != 1:
+        raise ValueError(f"{' and '.join(found)} may be images; name one of them samples" if found else "no array has three or four dimensions")
+    return next(iter(found.values()))
 
 
 # %% [markdown]
@@ -1612,42 +1882,80 @@ def _grey_if_grey(images: torch.Tensor) -> torch.Tensor:
 # %%
 #| export
 def _config(path: Path) -> dict:
-    "config.json of the run that a folder belongs to, or nothing."
-    found = [p for p in (folder / "config.json" for folder in (path, *list(path.absolute().parents)[:2])) if p.is_file()]
-    return json.loads(found[0].read_text()) if found else {}
+    "config.json of the run that a folder belongs to, or nothing; somebody else's file of that name is left alone."
+    for folder in (path, *list(path.absolute().parents)[:2]):
+        with contextlib.suppress(OSError, ValueError):
+            config = json.loads((folder / "config.json").read_text())
+            if isinstance(config, dict) and {"model", "dataset", "seed"} <= config.keys():
+                return config
+    return {}
 
 
 # %% [markdown]
-# The command itself does nothing but read, call `evaluate` and print:
+# Now the command. What it is told:
+
+# %%
+#| export
+def _limits(text: str) -> tuple[float, float]:
+    "Black and white from the command line."
+    try:
+        black, white = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"two numbers, black and white, such as 0,1; not {text!r}") from None
+    return black, white
+
+
+def _options() -> argparse.Namespace:
+    names = [name for measure in MEASURES for name in measure.metrics]
+    also = "A name that begins with - stands last, after --, as in: genlab_metrics --metrics fid -- -mine.npz mnist"
+    parser = argparse.ArgumentParser(description=main.__doc__, epilog=f"Metrics: {', '.join(names)}. 05_fid explains them. {also}")
+    parser.add_argument("samples", help="a folder of images, an .npz file, the folder of a run, or a data set such as mnist, whose training images are taken")
+    parser.add_argument("reference", help="the same, but of a data set the test images are taken")
+    parser.add_argument("--metrics", nargs="+", metavar="METRIC", choices=names, help="default: all in LeNet's features, or all in Inception's if there is no LeNet")
+    parser.add_argument("--classifier", metavar="DATASET", help="whose LeNet; default: that of the reference, or of the run")
+    parser.add_argument("--range", type=_limits, metavar="BLACK,WHITE", help="what arrays of floats call black and white, as --range=0,1 or --range=-1,1; by default only what cannot be mistaken is taken")
+    parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
+    return parser.parse_args()
+
+
+# %% [markdown]
+# And what it does: read, call `evaluate`, print. If nothing of what was asked for can be had, the exit status says so.
 
 # %%
 #| export
 def main() -> None:
     "The command `genlab_metrics`: how far are images from other images?"
-    names = [name for measure in MEASURES for name in measure.metrics]
-    parser = argparse.ArgumentParser(description=main.__doc__, epilog=f"Metrics: {', '.join(names)}. 05_fid explains them.")
-    parser.add_argument("samples", help="a folder of images, an .npz file, or the folder of a run")
-    parser.add_argument("reference", help="the same, or a data set such as mnist, whose test images are taken")
-    parser.add_argument("--metrics", nargs="+", metavar="METRIC", choices=names, help="default: all in LeNet's features, or all in Inception's if there is no LeNet")
-    parser.add_argument("--classifier", metavar="DATASET", help="whose LeNet; default: that of the reference, or of the run")
-    parser.add_argument("--json", action="store_true", help="print all that is known as JSON")
-    options = parser.parse_args()
+    options = _options()
+    is_dataset = lambda name: name.partition(":")[0] in (*LOADERS, *CONVERTERS)
+    read = lambda name: _as_bytes(load_images(Path(name)), name, options.range)
     try:
-        samples = load_images(Path(options.samples))
-        dataset = options.reference.partition(":")[0] in (*LOADERS, *CONVERTERS)
-        reference = check_dataset(options.reference) if dataset else load_images(Path(options.reference))
-        classifier = options.classifier or (reference if dataset else _config(Path(options.samples)).get("dataset"))
+        samples = load_dataset(check_dataset(options.samples)).images if is_dataset(options.samples) else read(options.samples)
+        reference = check_dataset(options.reference) if is_dataset(options.reference) else read(options.reference)
+        classifier = options.classifier or (reference if isinstance(reference, str) else _config(Path(options.samples)).get("dataset"))
         lenet = classifier and load_dataset(classifier).labels is not None
         usual = [name for measure in MEASURES if measure.extractor == ("lenet" if lenet else "inception") for name in measure.metrics]
         scores = evaluate(samples, reference, options.metrics or usual, classifier)
     except (ValueError, RuntimeError, OSError) as problem:
-        parser.exit(1, f"genlab_metrics: {problem}\n")
-    if options.json:
+        sys.exit(f"genlab_metrics: {problem}")
+    _print_scores(options.samples, scores, options.json)
+
+
+def _print_scores(name: str, scores: dict[str, dict], as_json: bool) -> None:
+    "A table, or all as JSON. SystemExit with the reason if there is nothing in it."
+    reasons = {}
+    for metric, score in scores.items():
+        if score["value"] is None:
+            reasons.setdefault(score["why"], []).append(metric)
+    missing = [f"no {', '.join(metrics)}: {why}" for why, metrics in reasons.items()]
+    nothing = all(score["value"] is None for score in scores.values())
+    if as_json:
         print(json.dumps(scores, indent=2, allow_nan=False))
-        return
-    print(score_table({options.samples: scores}).T.to_string())
-    print(*sorted({f"{s['n_reference']:,} reference images; {s['extractor']}, weights {s['hash']}" for s in scores.values() if "hash" in s}), sep="\n")
-    print(*(f"No {metric}: {s['why']}." for metric, s in scores.items() if s["value"] is None), sep="\n", end="")
+    elif not nothing:
+        print(score_table({name: scores}).T.to_string())
+        print(*sorted({f"{s['n_reference']:,} reference images; {s['extractor']}, weights {s['hash']}" for s in scores.values() if "hash" in s}), sep="\n")
+        print(*(f"{sentence[0].upper()}{sentence[1:]}." for sentence in missing), sep="\n", end="")
+    if nothing:
+        sys.exit(f"genlab_metrics: {'; '.join(missing)}.")
 
 
 # %% [markdown]
@@ -1662,8 +1970,9 @@ def command(*words):
         patch.setattr("sys.argv", ["genlab_metrics", *map(str, words)])
         try:
             main()
-        except SystemExit as stop:
-            status = stop.code
+        except SystemExit as stop:  # a sentence: Python prints it, and the status is 1
+            print(stop.code)
+            status = 1
     return out.getvalue() + "".join(str(w.message) for w in caught), status
 
 
@@ -1687,6 +1996,8 @@ assert "1 of 501 files are not readable images and were skipped" in command(fold
 Image.new("L", (5, 7)).save(folder / "small.png")
 (Path(home.name) / "empty").mkdir()
 np.savez(Path(home.name, "text.npz"), np.array(["no", "images"]))
+np.savez(Path(home.name, "bright.npz"), faults["noisy"] / 255)
+assert "± " in command(Path(home.name, "bright.npz"), dataset, "--range", "0,1", "--metrics", "fd_lenet")[0]
 for words, sentence in [
     ((folder, dataset), "images of several sizes, such as 0000.png (16x16) and small.png (5x7)"),
     ((Path(home.name) / "empty", dataset), "there are no images (.jpg"),
@@ -1694,6 +2005,7 @@ for words, sentence in [
     ((file, file, "--metrics", "fd_lenet"), "whose LeNet? Name a data set"),
     ((folder / "broken.png", dataset), "it is no npz file"),
     ((Path(home.name, "text.npz"), dataset), "it is no npz file with an array of images"),
+    ((Path(home.name, "bright.npz"), dataset), "floats from -1 (black) to 1; these are torch.float32 from 0 to 1"),
 ]:
     printed, status = command(*words)
     assert status == 1 and sentence in printed and len(printed.splitlines()) == 1, printed
@@ -1708,7 +2020,9 @@ home.cleanup()
 # - A Frechet distance is made of *extractor, N, reference set*; without them it is not a number.
 # - With fewer samples than features use the Gram form, because a general matrix square root may be right to seven digits, or return noise of any size and sign.
 # - Look at the floor first, and at the spread over seeds before you call one model better.
-# - One number cannot tell bad from monotonous from copied; precision, recall and memorisation each see a part of it. And look at the pictures.
+# - One number cannot tell bad from monotonous from copied; precision, recall and copies each see a part of it. And look at the pictures.
+# - Nearer to the training set than test images are: copies, or merely typical images. Copies are what is nearer to *one* training image than chance would have it.
+# - An error bar needs the name of what varies: other samples, other test images, or other seeds.
 #
 # ## Exercises
 #
@@ -1717,7 +2031,7 @@ home.cleanup()
 # 3. Make two sets of features with the same mean and covariance but clearly different distributions. What is their Frechet distance, and what does `kernel_distance` say?
 # 4. Make 500 images out of ten different ones, with the highest `lenet_score` you can reach. What do the other measures say about it?
 # 5. Precision and recall depend on $k$ and on $N$. Plot both for training images against $k=1\ldots20$, at $N=100$ and $N=500$.
-# 6. A model may copy some training images and be far from data elsewhere, and its `memorisation` be 0.5. How would one find out? (Meehan et al. 2020 divide the space into cells.)
+# 6. A model may copy some training images and be far from data elsewhere, and its `memorisation` be 0.5. `copies` finds out that some are. How would one find out *which kinds* of image it copies? (Meehan et al. 2020 divide the space into cells.)
 
 # %% [markdown]
 # ## Solutions
@@ -1787,7 +2101,7 @@ home.cleanup()
 #     ten = {"ten images": train.images[sure].repeat(50, 1, 1, 1), "the same, arranged": arranged}
 #     score_table({name: evaluate(images, dataset, table_metrics) for name, images in ten.items()}).T
 #
-# On `digits` the arranged ones score 10.00, the largest possible value, and the same images in plain order 9.15 ± 0.28: a random tenth of 50 images does not hold five of each. Real images have 9.09 ± 0.09. What the others say: `recall` 0, `intra_class` 0 and `memorisation` 0, each of which is damning by itself; coverage 0.10 in place of 0.96; `fd_lenet` 111 in place of 13. Precision (0.90), density (0.98) and `class_kl` (0.007) see nothing wrong, as these are real images of all classes. And a score that depends on the *order* of the images has a flaw of its own; it is harmless as long as nobody exploits it.
+# On `digits` the arranged ones score 10.00, the largest possible value, and the same images in plain order 9.15 ± 0.09: a random tenth of 50 images does not hold five of each. Real images have 9.09 ± 0.09. What the others say: `recall` 0 and `intra_class` 0, each of which is damning by itself; `memorisation` 0, and `copies` 1 says that it is for copies; coverage 0.10 in place of 0.96; `fd_lenet` 111 in place of 13. Precision (0.90), density (0.98) and `class_kl` (0.007) see nothing wrong, as these are real images of all classes. And a score that depends on the *order* of the images has a flaw of its own; it is harmless as long as nobody exploits it.
 #
 # </details>
 #
@@ -1808,14 +2122,14 @@ home.cleanup()
 #
 # <details><summary>6. Copies here, far there</summary>
 #
-# `memorisation` is a single average over ranks: where a sample stands among test images, by its distance to the training set. Look at *all* ranks, which for a good model are uniform, and at the average in each of several cells of feature space. A model for it: copies of training images of the classes 0 to 4, and training images of the others with so much noise that they are far away.
+# `memorisation` is a single average over ranks, and `copies` a share of all samples. A rank is where a sample stands among test images, by its distance to the training set. Look at *all* ranks, which for a good model are uniform, and at the average in each of several cells of feature space. A model for it: copies of training images of the classes 0 to 4, and training images of the others with so much noise that they are far away.
 #
 #     from sklearn.cluster import KMeans
 #     low = train.labels < 5
 #     far = to_model(train.images[~low][:250])
 #     far = to_image(far + 0.9 * torch.randn(far.shape, generator=torch.Generator().manual_seed(0)))
 #     made = digits(torch.cat([train.images[low][:250], far]))
-#     print("all:", memorisation(made, features, reference))
+#     print("all:", memorisation(made, features, reference), copies(made, features, reference)["value"])
 #     ranks = _share_below(*(nearest(x, features)[0][:, 0].contiguous() for x in (made, reference)))
 #     print("ranks, ten bins:", np.histogram(ranks, 10, (0, 1))[0])
 #     cells = KMeans(10, n_init=10, random_state=0).fit(features)
@@ -1824,6 +2138,6 @@ home.cleanup()
 #         if min((a == c).sum(), (b == c).sum()) >= 10:
 #             print(c, (a == c).sum().item(), [round(v, 2) for v in memorisation(made[a == c], features, reference[b == c])])
 #
-# The average is 0.458 ± 0.021, two standard errors below 0.5 and hardly suspicious. The ranks are: 250 samples, all the copies, are in the lowest of ten bins, and 184 in the highest; for a good model each would have about 50. And by cell, five have about 0.9 and four about 0.1 or less, with standard errors of 0.02 to 0.04; in one (0.23) both kinds meet. Meehan et al. (2020) make one number of this: they turn the statistic of each cell into a z-score and average over cells. It needs enough test images in each cell, which limits how fine cells can be; and if copies and strays lie in the *same* cell, only the ranks tell. In "half of it noise" above, whose `memorisation` is 0.496, half of the ranks are in the lowest bin and half in the highest.
+# The average is 0.458 ± 0.021, two standard errors below 0.5 and hardly suspicious; `copies` is 0.500 ± 0.022, as it should be. The ranks are: 250 samples, all the copies, are in the lowest of ten bins, and 184 in the highest; for a good model each would have about 50. And by cell, five have about 0.9 and four about 0.1 or less, with standard errors of 0.02 to 0.04; in one (0.23) both kinds meet. Meehan et al. (2020) make one number of this: they turn the statistic of each cell into a z-score and average over cells. It needs enough test images in each cell, which limits how fine cells can be; and if copies and strays lie in the *same* cell, only the ranks tell. In "half of it noise" above, whose `memorisation` is 0.496, half of the ranks are in the lowest bin and half in the highest.
 #
 # </details>

@@ -62,7 +62,7 @@ from genlab.augment import plot_gap
 from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
 from genlab.data import load_dataset, show_grid
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
-from genlab.fid import plot_nearest
+from genlab.fid import finds_copies, plot_copies, plot_nearest
 from genlab.gan import GANConfig
 from genlab.interpolation import MODELS, load_paths, plot_walks
 from genlab.runs import Run, RunConfig, atomic, did_you_mean, git_commit, plot_history, project_root, read_config, runs_root
@@ -544,7 +544,7 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
 
 # %%
 #| export
-MEASURES = {"KD": "kd_lenet", "score": "lenet_score", "KL": "class_kl", "intra-class": "intra_class", "copies": "memorisation"}
+MEASURES = {"KD": "kd_lenet", "score": "lenet_score", "KL": "class_kl", "intra-class": "intra_class", "farther": "memorisation", "copies": "copies"}
 DIVERSITY = {name: name for name in ("precision", "recall", "density", "coverage")}
 
 
@@ -565,7 +565,8 @@ def measure_table(runs: pd.DataFrame, columns: dict[str, str], caption: str, lab
 
 MEASURES_CAPTION = (
     "Other measures. KD: kernel distance. Score: like the Inception Score, ten at most for digits. KL: divergence of the class histogram from that of the test set, in nats. "
-    "Intra-class: mean distance within a class. Copies: probability that a sample is farther from the training set than a test image is; about 0.5 for new images, 0 for copies."
+    "Intra-class: mean distance within a class. Farther: probability that a sample is farther from the training set than a test image is; about 0.5 for new images, less for copies, or merely typical images. "
+    "Copies: share of samples nearer to a training image than 99 % of the test images are; chance gives 0.01."
 )
 
 
@@ -839,7 +840,18 @@ def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
             save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / slug)
             caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: samples (first row), and below each the two nearest training images in LeNet's features."
             parts.append(figure(folder, slug, caption, slug, "80%"))
+            parts.append(_copies_figure(r, folder))
     return "\n".join(parts) or NONE
+
+
+def _copies_figure(r, folder: Path) -> str:
+    "Distances to the nearest training image of an evaluation's samples and of test images; nothing if they are not known."
+    copies, slug = dig(r.metrics, "scores", "copies") or {}, _slug(f"copies-{r.model}-{r.label}")
+    if "histogram" not in copies:
+        return ""
+    save_figure(plot_copies(copies).figure, folder / slug)
+    caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: distances to the nearest training image in LeNet's features. Left of the dashed line are 1 % of the test images, and a share of {uncertain(copies['value'], copies['sd'])} of the samples."
+    return figure(folder, slug, caption, slug, "60%")
 
 
 # %%
@@ -1107,10 +1119,38 @@ def discussion_fragment(runs: pd.DataFrame) -> str:
             winner = max(known, key=known.get)
             real = number(value(best[winner], "scores", metric, "floor"))
             parts.append(f"{metric.capitalize()} is highest for the {KINDS[winner]} ({number(known[winner])}; real images {real}): {meaning}.")
-    for model, r in best.items():
-        if (copies := value(r, "scores", "memorisation", "value")) is not None and copies < 0.4:
-            parts.append(f"The {KINDS[model]} is nearer to its training images than new images are ({number(copies)} instead of a half): some of its samples are copies.")
+    for r in best.values():
+        parts += _copies_sentence(r)
     return "\n\n".join(parts) + "\n" if parts else NONE
+
+
+# %% [markdown]
+# Of copies it speaks only where far more samples than chance would give are near to a training image, and to a single one. Nothing is said where that is not known.
+
+# %%
+#| export
+def _copies_sentence(r) -> list[str]:
+    "Whether an evaluation's samples are nearer to the training images than test images are, and whether some are copies."
+    farther, copies = (dig(r.metrics, "scores", metric) or {} for metric in ("memorisation", "copies"))
+    if copies.get("value") is None or farther.get("value") is None:
+        return []
+    shares = f"a share of {uncertain(copies['value'], copies['sd'])} of its samples is nearer to a training image than 99 % of the test images are, {uncertain(copies['single'], copies['single_sd'])} to a single one, and chance gives 0.01"
+    if finds_copies(copies):
+        return [f"The {KINDS[r.model]} copies: {shares}."]
+    if farther["value"] + 2 * farther["sd"] < 0.5:
+        of_half = f"({uncertain(farther['value'], farther['sd'])} instead of a half)"
+        return [f"The {KINDS[r.model]} is nearer to its training images than test images are {of_half}: merely typical images, or copies too few to be told ({shares})."]
+    return []
+
+
+# %%
+far, near = {"value": 0.49, "sd": 0.02}, {"value": 0.28, "sd": 0.01}
+few, many = ({"value": v, "sd": 0.01, "single": v, "single_sd": 0.01} for v in (0.02, 0.06))
+said = lambda **scores: "".join(_copies_sentence(argparse.Namespace(model="gan", metrics={"scores": scores})))
+assert said(memorisation=near) == said(memorisation=far, copies=few) == said(copies={"value": None, "why": "few test images"}) == ""
+assert said(memorisation=far, copies=many).startswith("The GAN copies: a share of 0.06(1) of its samples is nearer")
+assert "(0.28(1) instead of a half): merely typical images, or copies too few to be told" in said(memorisation=near, copies=few)
+assert "copies" not in said(memorisation=near, copies=many | {"single": 0.02}).partition(":")[0]
 
 
 # %% [markdown]

@@ -39,9 +39,8 @@ import pandas as pd
 import torch
 
 from genlab.augment import AUGMENTATIONS, augment_images
-from genlab.data import load_dataset, show_grid, take, to_model
+from genlab.data import show_grid, take, to_model
 from genlab.ddpm import make_diffusion
-from genlab.fid import lenet_extractor, load_lenet
 from genlab.gan import layer_table, report004_discriminator, report004_generator
 from genlab.interpolation import keep_paths, load_paths
 from genlab.report import (
@@ -164,24 +163,21 @@ assert stand_ins(table) == "**Stand-in images.** `celeba` could not be had; `tin
 # %% [markdown]
 # ## One image against one image
 #
-# Report 000 gave up on sets of images and took the FID of one real image and one generated image of the same digit. A single image has no covariance, so what is left is the squared distance of two feature vectors. Two *real* images of one digit have such a distance, too:
+# Report 000 gave up on sets of images and took the FID of one real image and one generated image of the same digit. A single image has no covariance, so what is left is the squared distance of two feature vectors. Two *real* images of one digit have such a distance, too. The metric `one_image` measures it when a run is evaluated:
 
 # %%
 #| export
 def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
-    "Squared distances, in LeNet's features, of one test image of a digit to three samples and to three other test images of that digit."
+    "Squared distances, in LeNet's features, of one test image of a digit to three samples and to three other test images of that digit; a dash for what is missing."
     last = runs[runs.metrics.notna()].tail(1)
     if last.empty:
         return NONE
     (r,) = last.itertuples()
-    config, net = r.job.run.config, load_lenet(r.dataset, r.job.run.config.size)[0]
-    test, samples = load_dataset(r.dataset, "test", config.size), r.job.run.samples(r.epochs)
-    real, drawn = test.images[test.labels == digit][:4], samples[net(to_model(samples)).argmax(1) == digit][:3]
-    extract = lenet_extractor(r.dataset, config.size)
-    features = [extract(images) for images in (real, drawn)] if len(drawn) else [extract(real), torch.empty(0)]
-    rows = [[f"a test image and {what} {i}", number((x - features[0][0]).square().sum().item(), 1)]
-            for what, xs in (("generated image", features[1]), ("other test image", features[0][1:])) for i, x in enumerate(xs, 1)]  # fmt: skip
-    caption = f"Squared distance of single images of a {digit} in LeNet's features ({r.label}, {r.epochs} epochs). It says how different two pictures are, not how good a model is."
+    pairs = dig(r.metrics, "scores", "one_image", "pairs") or []
+    of_digit = pairs[digit] if digit < len(pairs) else {}
+    rows = [[f"a test image and {what} {i + 1}", number(distances[i] if i < len(distances) else None, 1)]
+            for what, key in (("generated image", "samples"), ("other test image", "test")) for distances in [of_digit.get(key, [])] for i in range(3)]  # fmt: skip
+    caption = f"Squared distance of single images of a {digit} in LeNet's features, which also sort the images ({r.label}, {r.epochs} epochs). It says how different two pictures are, not how good a model is."
     return markdown_table(rows, ["pair", "distance"], caption, label, "lr")
 
 
@@ -335,7 +331,7 @@ def seed_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
 # %%
 home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
-configs = [GANConfig(name=name, width=8, epochs=epochs, n_samples=100) for name in ("report-000", "report-001")]
+configs = [GANConfig(name=name, width=8, epochs=epochs, n_samples=100, metrics=["fd_lenet", "one_image"]) for name in ("report-000", "report-001")]
 tiny = collect_runs([Job("01_gan", {}, run_gan(config), 50, {"fid": 175.0}) for config in configs])
 folder = Path(home.name, "_generated")
 folder.mkdir()
@@ -345,6 +341,10 @@ assert fragments["report-000-one-image-ddpm"].startswith("This profile has no su
 for name in ("report-001-augment", "report-001-corners", "report-001-curve"):
     assert "_generated/" in fragments[name], fragments[name]
 print(fragments["report-000-one-image-gan"])
+pairs = tiny.metrics[0]["scores"]["one_image"]["pairs"][6]
+assert f"| a test image and other test image 3 | {pairs['test'][2]:,.1f} |" in fragments["report-000-one-image-gan"]
+without = tiny.assign(metrics=[{"scores": {}}] * 2)
+assert one_image_table(without, 6, "a").count("| — |") == 6, "runs that were not asked for it"
 
 # %%
 augmented = GANConfig(augment=["translate", "tilt", "cutout"])

@@ -4,6 +4,7 @@ import errno
 import gzip
 import hashlib
 import io
+import json
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ import struct
 import threading
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +25,10 @@ from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
 import genlab.data
+import genlab.fid
 from genlab.data import epoch_batches, fingerprint, load_dataset, take, to_square
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
-from genlab.fid import EXTRACTORS, LeNet, cached_features, load_images, load_lenet
+from genlab.fid import EXTRACTORS, LeNet, cached_features, evaluate, load_images, load_lenet
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
 from genlab.runs import memory_to_train
@@ -304,6 +307,173 @@ def test_a_size_that_cannot_be_halved():
         run_gan(GANConfig(size=18, metrics=[]))
     with pytest.raises(ValueError, match="choose a multiple of 4"):
         LeNet(1, 18, 10)
+
+
+# -- the command genlab_metrics --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measure(monkeypatch, capsys, tmp_path):
+    "Run the command here, among files; what it prints, warnings included, and its exit status."
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["genlab_metrics", *map(str, words)])
+        status = 0
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                genlab.fid.main()
+            except SystemExit as stop:
+                status = stop.code if isinstance(stop.code, int) else 1
+                print("" if isinstance(stop.code, int | None) else stop.code)
+        return "".join(capsys.readouterr()) + "".join(str(w.message) for w in caught), status
+
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    "Inception's weights cannot be had; how often they were asked for."
+    tried = []
+
+    def fail(*_):
+        tried.append(1)
+        raise RuntimeError("Inception's weights are not here")
+
+    monkeypatch.setitem(genlab.fid.EXTRACTORS, "inception", fail)
+    return tried
+
+
+DIGITS = load_dataset("digits", "test").images[:200]
+
+
+def value(measure, *words):
+    printed, status = measure(*words, "--json", "--metrics", "fd_lenet")
+    assert status == 0, printed
+    return json.loads(printed)["fd_lenet"]["value"]
+
+
+BRIGHTNESS = DIGITS.float().numpy() / 255
+
+
+@pytest.mark.parametrize(
+    "array, options",
+    [
+        (2 * BRIGHTNESS - 1, []),
+        (1.0004 * (2 * BRIGHTNESS - 1), []),  # a rounding error
+        (255 * BRIGHTNESS, []),
+        (DIGITS.long().numpy(), []),
+        (BRIGHTNESS, ["--range", "0,1"]),
+        (1.0001 * BRIGHTNESS, ["--range", "0,1"]),
+        (0.5 + 0.5 * BRIGHTNESS, ["--range=0.5,1"]),
+        (2 * BRIGHTNESS - 1, ["--range=-1,1"]),
+    ],
+)
+def test_arrays_of_numbers(measure, array, options):
+    np.savez("bytes.npz", DIGITS.numpy())
+    np.savez("numbers.npz", array)
+    assert value(measure, "numbers.npz", "bytes.npz", "--classifier", "digits", *options) < 0.05
+
+
+@pytest.mark.parametrize(
+    "array, options, sentence",
+    [
+        (BRIGHTNESS, [], "floats from -1 (black) to 1; these are torch.float32 from 0 to 1 (on the command line, --range=0,1 tells"),
+        (0.5 + 0.5 * BRIGHTNESS, [], "from 0.5 to 1"),
+        (1.5 * BRIGHTNESS, [], "from 0 to 1.5"),
+        (255 * BRIGHTNESS, ["--range", "0,1"], "floats from 0 (black) to 1; these are torch.float32 from 0 to 255"),
+        (BRIGHTNESS, ["--range", "white"], "argument --range: two numbers, black and white, such as 0,1; not 'white'"),
+    ],
+)
+def test_numbers_that_may_be_mistaken(measure, array, options, sentence):
+    np.savez("numbers.npz", array)
+    printed, status = measure("numbers.npz", "digits", "--metrics", "fd_lenet", *options)
+    assert status and sentence in printed
+
+
+def test_the_array_that_holds_images(measure):
+    labels, names = np.arange(200), np.array(["a name", None], dtype=object)
+    np.savez("labels first.npz", labels, DIGITS.numpy())
+    np.savez("objects.npz", names=names, images=DIGITS.numpy())
+    for file in ("labels first.npz", "objects.npz"):
+        assert value(measure, file, "digits") == value(measure, "labels first.npz", "digits")
+    np.savez("two.npz", a=DIGITS.numpy(), b=DIGITS.numpy())
+    np.savez("none.npz", labels)
+    for file, sentence in (("two.npz", "a and b may be images; name one of them samples"), ("none.npz", "no array has three or four dimensions")):
+        printed, status = measure(file, "digits")
+        assert status == 1 and sentence in printed
+
+
+def test_a_name_that_begins_with_a_dash(measure):
+    np.savez("-mine.npz", DIGITS.numpy())
+    printed, status = measure("--metrics", "fd_lenet", "--", "-mine.npz", "digits")
+    assert status == 0 and "fd_lenet" in printed
+    printed, status = measure("--help")
+    assert status == 0 and "-- -mine.npz mnist" in printed
+
+
+def test_nothing_could_be_measured(measure, no_weights):
+    np.savez("a.npz", DIGITS.numpy())
+    printed, status = measure("a.npz", "a.npz")
+    assert (status, len(no_weights)) == (1, 1) and "—" not in printed
+    assert printed.strip() == "genlab_metrics: no fid, fid_infinity, kid, inception_score: Inception's weights are not here."
+    printed, status = measure("a.npz", "digits", "--metrics", "fd_lenet", "fid")
+    assert status == 0 and "No fid: Inception's weights are not here." in printed
+    assert measure("a.npz", "a.npz", "--json")[1] == 1
+    genlab.fid.check_metrics("digits", None, ("fid", "kid", "inception_score"))
+    assert len(no_weights) == 4, "one try each, also before a training"
+
+
+def test_masks_are_nearly_black(measure):
+    np.savez("masks.npz", DIGITS.numpy() // 200)
+    printed, _ = measure("masks.npz", "masks.npz", "--classifier", "digits", "--metrics", "fd_lenet")
+    assert "masks.npz: the images use 2 of 256 values, 0 to 1" in printed
+
+
+def test_grey_and_colour(measure, monkeypatch):
+    "A network for colours sees grey images in three equal channels; one for grey images says that it cannot see colours."
+    colours = torch.randint(0, 256, (200, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
+    network = torch.nn.Sequential(genlab.fid._Features(LeNet(3, 16, 10)))
+    monkeypatch.setitem(genlab.fid.EXTRACTORS, "inception", lambda *_: genlab.fid.Extractor("toy", "toy", network, torch.nn.Identity(), 100))
+    np.savez("colour.npz", colours.numpy())
+    np.savez("black.npz", np.zeros_like(colours.numpy()))
+    for name, images in (("grey", DIGITS), ("colour", colours)):
+        Path(name).mkdir()
+        for i, image in enumerate(images[:20]):
+            Image.fromarray(image.permute(1, 2, 0).squeeze().numpy()).save(f"{name}/{i}.png")
+    for words in (("black.npz", "colour.npz"), ("colour.npz", "black.npz"), ("grey", "colour")):
+        printed, status = measure(*words, "--metrics", "fid", "--json")
+        assert status == 0 and json.loads(printed[: printed.rindex("}") + 1])["fid"]["value"] > 0, printed
+    printed, status = measure("colour.npz", "digits", "--metrics", "fd_lenet")
+    assert status == 1 and "This LeNet has learned from grey images and cannot look at images in 3 channels" in printed
+
+
+def test_hidden_folders_hold_no_images(measure):
+    for folder in ("images", "images/.ipynb_checkpoints", "images/__MACOSX", "images/sub"):
+        Path(folder).mkdir()
+        for i in range(5):
+            Image.fromarray(DIGITS[i, 0].numpy()).save(f"{folder}/{i}.png")
+    Path("images/._0.png").write_text("no image")
+    printed, status = measure("images", "digits", "--metrics", "fd_lenet", "--json")
+    assert status == 0 and json.loads(printed)["fd_lenet"]["n"] == 10 and "skipped" not in printed
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"model": {"dataset": "digits"}}', "{// a comment\n}", '{"dataset": "my images"}', "\xff"])
+def test_somebody_elses_config(measure, no_weights, text):
+    Path("images").mkdir()
+    Path("images/config.json").write_text(text, encoding="latin-1")
+    for i in range(5):
+        Image.fromarray(DIGITS[i, 0].numpy()).save(f"images/{i}.png")
+    assert value(measure, "images", "digits") > 0
+    assert "no fid" in measure("images", "images")[0], "no LeNet is taken from it"
+
+
+def test_data_sets_and_classifiers(measure):
+    assert value(measure, "digits", "digits") == evaluate(load_dataset("digits").images, "digits")["fd_lenet"]["value"]
+    np.savez("a.npz", DIGITS.numpy())
+    printed, status = measure("a.npz", "a.npz", "--metrics", "fd_lenet")
+    assert status == 1 and "whose LeNet? Name a data set: classifier='mnist' (on the command line, --classifier mnist)" in printed
 
 
 # -- data ------------------------------------------------------------------------------------------------------------

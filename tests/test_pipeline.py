@@ -24,7 +24,7 @@ PROFILE = """
 labs:
   01b_mode_collapse: {seeds: 2, updates: 12, epochs: 1}
 runs:
-  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, fd_lenet_infinity, class_kl]}
+  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, copies, fd_lenet_infinity, class_kl]}
   - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
@@ -92,7 +92,7 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     for found in scores(swept[0]).values():
         shown = [uncertain(found[metric]["value"], found[metric]["sd"]) for metric in ("fd_lenet", "precision", "recall")]
         assert f"| {shown[0]} | {uncertain(found['fd_lenet']['floor'], found['fd_lenet']['floor_sd'])} |" in text and f"| {shown[1]} | {shown[2]} |" in text
-    for figure in ("nearest-gan-dcgan-digits", "precision-recall", "bias", "ring", "gap", "histogram-digits-0"):
+    for figure in ("nearest-gan-dcgan-digits", "copies-gan-dcgan-digits", "precision-recall", "bias", "ring", "gap", "histogram-digits-0"):
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
 
 
