@@ -221,7 +221,7 @@ def check_times(
     times = torch.as_tensor(times, dtype=torch.float64).tolist()
     if len(times) != steps + 1:
         raise ValueError(f"times: {steps} steps visit {steps + 1} noise levels, the last one 0, and these are {len(times)}.")
-    if not (diffusion.T >= times[0] and all(a > b for a, b in pairwise(times)) and times[-2] >= 1 and times[-1] == 0):
+    if not (times[0] <= diffusion.T and all(a > b for a, b in pairwise(times)) and times[-2] >= 1 and times[-1] == 0):
         raise ValueError(f"times: noise levels must fall from T = {diffusion.T} at most to 1 at least, then 0, and these are {times}.")
     return times
 
@@ -378,7 +378,8 @@ def reverse_variances(
     for t in progress(measured.tolist(), "errors on training images", "level"):
         xt = diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
         x0_hat = model(xt.to(model.device), t).cpu()
-        decoder = fit_decoder(x0, x0_hat) if t == 1 else decoder
+        if t == 1:
+            decoder = fit_decoder(x0, x0_hat)
         errors.append((x0_hat - x0).square().mean().item())
     every = torch.arange(1, config.T + 1)
     error = np.exp(np.interp(every, measured, np.log(np.maximum(errors, 1e-12))))

@@ -397,7 +397,7 @@ def check_times(
     times = torch.as_tensor(times, dtype=torch.float64).tolist()
     if len(times) != steps + 1:
         raise ValueError(f"times: {steps} steps visit {steps + 1} noise levels, the last one 0, and these are {len(times)}.")
-    if not (diffusion.T >= times[0] and all(a > b for a, b in pairwise(times)) and times[-2] >= 1 and times[-1] == 0):
+    if not (times[0] <= diffusion.T and all(a > b for a, b in pairwise(times)) and times[-2] >= 1 and times[-1] == 0):
         raise ValueError(f"times: noise levels must fall from T = {diffusion.T} at most to 1 at least, then 0, and these are {times}.")
     return times
 
@@ -599,18 +599,17 @@ by_steps.round(3)
 # %% [markdown]
 # With 20 steps DDIM is off by 0.09 on average, DPM-Solver++ by 0.03, Heun by 0.02, and four times as many steps make the first error four times smaller, the others more than sixteen times. But Heun pays twice for a step: with 10 steps, 19 evaluations, its error of 0.13 is larger than that of DDIM with 20 (0.09) and of DPM-Solver++ with 20 (0.03). Order is a promise for small steps only. (On even levels, which DDIM visits unless told otherwise, its errors are less than half of these: for this mixture most of Karras's levels are in the wrong places. Exercise 4 asks why.)
 #
-# And with very few steps? None may do worse than a single step of Euler's method, which jumps straight to the image that the denoiser sees in pure noise, and none may draw numbers that spread wider than a half more than the data do.
+# And with very few steps? None may do worse than a single step of Euler's method, which jumps straight to the image that the denoiser sees in pure noise, and none may draw numbers that spread twice as wide as the data.
 
 # %%
 narrow = Exact(GaussianMixture([1.0], [0.0], [0.2]), smooth.diffusion)
 for exact, sd in [(smooth, 1.05), (narrow, 0.2)]:
-    solution = heun(exact, (200, 1), 200, 0)
-    euler = (ddim(exact, (200, 1), 1, 0, times=karras_times(exact.diffusion, 1)) - solution).abs().mean()
+    solution, times = heun(exact, (200, 1), 200, 0), karras_times(exact.diffusion, 1)
+    euler = (ddim(exact, (200, 1), 1, 0, times=times) - solution).abs().mean()
     for kind, k in itertools.product(SAMPLERS, range(1, 10)):
-        x = SAMPLERS[kind](exact, (200, 1), k, 0)
-        assert x.std() < 1.5 * sd, (kind, k)
-        if kind in ("ddim", "dpmpp", "heun"):
-            assert (x - solution).abs().mean() < 1.01 * euler, (kind, k)
+        assert SAMPLERS[kind](exact, (200, 1), k, 0).std() < 2 * sd, (kind, k)
+        x = SAMPLERS[kind](exact, (200, 1), k, 0, times=karras_times(exact.diffusion, k))
+        assert kind in ("ancestral", "sde_dpmpp") or (x - solution).abs().mean() <= euler + 1e-6, (kind, k)
 with pytest.raises(ValueError, match="eta: nan is not between 0 and 1"):
     ddim(smooth, (2, 1), 5, 0, eta=math.nan)
 
@@ -720,7 +719,8 @@ def reverse_variances(
     for t in progress(measured.tolist(), "errors on training images", "level"):
         xt = diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
         x0_hat = model(xt.to(model.device), t).cpu()
-        decoder = fit_decoder(x0, x0_hat) if t == 1 else decoder
+        if t == 1:
+            decoder = fit_decoder(x0, x0_hat)
         errors.append((x0_hat - x0).square().mean().item())
     every = torch.arange(1, config.T + 1)
     error = np.exp(np.interp(every, measured, np.log(np.maximum(errors, 1e-12))))
@@ -781,7 +781,7 @@ def _summary(parts: torch.Tensor) -> dict[str, float]:
 
 
 # %% [markdown]
-# A check against the theory, with a "network" that is exact: for images whose pixels are coins, $+1$ or $-1$ with equal odds, $E[x_0\mid x_t]=\tanh(\sqrt{\bar\alpha}\,x_t/(1-\bar\alpha))$. No code can be shorter than one bit per pixel, and the middle terms come to just that: by $t=1$ every coin is known. What $L_0$ adds on top is the price of a decoder that is a normal density: its mean is the coin exactly, but some of the density falls outside the bin. The fitted decoder has found out that it may be narrow.
+# A check against the theory, with a "network" that is exact: for images whose pixels are coins, $+1$ or $-1$ with equal odds, $E[x_0\mid x_t]=\tanh(\sqrt{\bar\alpha}\,x_t/(1-\bar\alpha))$. No code can be shorter than one bit per pixel, and the middle terms come to just that: by $t=1$ every coin is known. What $L_0$ adds on top is the price of a decoder that is a normal density: its mean is the coin exactly, but some of the density falls outside the bin. The fitted decoder has found out that it may be narrow. (For coins $\beta_t$ is far too large, where for the bumps of the theory notebook it was the right choice: which fixed variance is better depends on the data.)
 
 # %%
 class Coin(nn.Module):
@@ -805,7 +805,7 @@ for kind in ("posterior", "beta"):
     variance = make_diffusion(coin_config).variance(1) if kind == "posterior" else make_diffusion(coin_config).beta[1]
     assert abs(bounds["first"][kind] - discretised_nll(one, one, variance).item() / np.log(2)) < 1e-6
 assert (bounds["last"] < 1e-6).all() and (bounds.bits_per_dim > 1 - 4 * bounds.se).all()
-assert ((bounds.middle - 1).abs() < 4 * bounds.se + 0.01).all()  # 0.01: what 1,000 steps lose
+assert ((bounds.middle - 1).abs() < 4 * bounds.se + 0.01)[["posterior", "fitted"]].all()  # 0.01: what 1,000 steps lose
 assert coin["variance"] == "fitted" and bounds["first"]["fitted"] < 1e-3, "the coin is known, and so is the bin"
 bounds.round(4)
 
@@ -822,9 +822,10 @@ class ThreeCoins(Coin):
 
 three_config = coin_config.model_copy(update={"channels": 3})
 three = bits_per_dim(ThreeCoins(make_diffusion(coin_config)), three_config, coins, coins, draws=20)
-print({c["dimensions"]: f"{c['bits_per_dim']:.3f} +- {c['se']:.3f}" for c in (coin, three)}, "bits/dim, gray and as three channels")
+for label, known in [("gray", coin), ("as three channels", three)]:
+    print(f"{label}: {known['bits_per_dim']:.3f} +- {known['se']:.3f} bits per dimension, of which there are {known['dimensions']}")
 assert three["dimensions"] == coin["dimensions"] == 256
-assert abs(three["middle"] - 1) < 4 * three["se"] + 0.01
+assert abs(three["middle"] - 1) < 4 * three["se"] + 0.01 and three["bits_per_dim"] > 1 - 4 * three["se"]
 
 # %% [markdown]
 # ## Looking inside
