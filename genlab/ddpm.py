@@ -7,7 +7,8 @@ __all__ = ['SAMPLERS', 'LEVELS', 'SCALES', 'DDPMConfig', 'make_diffusion', 'loss
            'Denoiser', 'Noise', 'even_times', 'karras_times', 'check_times', 'ancestral', 'ddim', 'x0_on_the_way',
            'dpmpp', 'heun', 'sde_dpmpp', 'sample_ddpm', 'fit_decoder', 'reverse_variances', 'bits_per_dim',
            'look_inside', 'plot_denoising', 'plot_noise', 'plot_level_losses', 'plot_guidance', 'plot_samplers',
-           'run_ddpm', 'scored_samplers', 'compare_samplers']
+           'measure_likelihood', 'run_ddpm', 'read_likelihood', 'renew_likelihood', 'scored_samplers',
+           'compare_samplers']
 
 # %% ../nbs/02_ddpm.ipynb #82ce576c
 import json
@@ -544,6 +545,12 @@ def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Ten
     return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
 
 
+def measure_likelihood(net: nn.Module, config: DDPMConfig, n: int) -> dict:
+    "`bits_per_dim` of the first `n` test images, 2,000 at most."
+    test = load_dataset(config.dataset, "test", config.size).pick(slice(min(2000, n)))
+    return bits_per_dim(net, config, test, config.training_set())
+
+
 def run_ddpm(config: DDPMConfig) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
     run = Run(config)
@@ -552,11 +559,33 @@ def run_ddpm(config: DDPMConfig) -> Run:
             check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
             samples, evaluations, seconds, scores = _draw(net, config, test)
-            some = test.pick(slice(min(2000, len(samples))))
-            likelihood = bits_per_dim(net, config, some, config.training_set())
-            run.finish(epochs, samples, look_inside(net, config, some), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
+            likelihood, pictures = measure_likelihood(net, config, len(samples)), look_inside(net, config, test)
+            run.finish(epochs, samples, pictures, scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
         compare_samplers(run)
     return run
+
+# %% ../nbs/02_ddpm.ipynb #69528780
+def read_likelihood(metrics: dict | None) -> dict:
+    "The likelihood in a metrics.json, as `bits_per_dim` returns it (without dimensions in older files); {} if there is none that can be compared."
+    metrics = metrics or {}
+    known = metrics.get("likelihood") or {}
+    if not known or "variance" in known:
+        return known
+    if (metrics.get("config") or {}).get("channels"):
+        return {}
+    return known | {"variance": "posterior", "bounds": {"posterior": {key: known[key] for key in known if key != "n"}}}
+
+
+def renew_likelihood(run: Run, epochs: int) -> dict:
+    "Compute the likelihood of an evaluated epoch count from its weights and put it into metrics.json. FileNotFoundError without these."
+    metrics, config = run.metrics(epochs), run.config
+    net = make_network(config, config.training_set()).to(make_accelerator(config.precision).device)
+    if metrics is None or not run.load_weights(epochs, net):
+        raise FileNotFoundError(f"{run.epoch_folder(epochs)} lacks metrics.json or weights.safetensors.")
+    metrics["likelihood"] = measure_likelihood(net, config, metrics["n_samples"])
+    with atomic(run.epoch_folder(epochs) / "metrics.json") as path:
+        path.write_text(json.dumps(metrics, indent=2))
+    return metrics["likelihood"]
 
 # %% ../nbs/02_ddpm.ipynb #cea35093
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores

@@ -978,6 +978,12 @@ def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Ten
     return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
 
 
+def measure_likelihood(net: nn.Module, config: DDPMConfig, n: int) -> dict:
+    "`bits_per_dim` of the first `n` test images, 2,000 at most."
+    test = load_dataset(config.dataset, "test", config.size).pick(slice(min(2000, n)))
+    return bits_per_dim(net, config, test, config.training_set())
+
+
 def run_ddpm(config: DDPMConfig) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
     run = Run(config)
@@ -986,11 +992,45 @@ def run_ddpm(config: DDPMConfig) -> Run:
             check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
             samples, evaluations, seconds, scores = _draw(net, config, test)
-            some = test.pick(slice(min(2000, len(samples))))
-            likelihood = bits_per_dim(net, config, some, config.training_set())
-            run.finish(epochs, samples, look_inside(net, config, some), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
+            likelihood, pictures = measure_likelihood(net, config, len(samples)), look_inside(net, config, test)
+            run.finish(epochs, samples, pictures, scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
         compare_samplers(run)
     return run
+
+
+# %% [markdown]
+# A `metrics.json` from before the three variances had names has one bound, the posterior's, and none that could be shown if gray images had been three channels, since it was divided by three times too many dimensions. As long as the weights are there the bounds can be computed anew, without training: `renew_likelihood(run, epochs)`.
+
+# %%
+#| export
+def read_likelihood(metrics: dict | None) -> dict:
+    "The likelihood in a metrics.json, as `bits_per_dim` returns it (without dimensions in older files); {} if there is none that can be compared."
+    metrics = metrics or {}
+    known = metrics.get("likelihood") or {}
+    if not known or "variance" in known:
+        return known
+    if (metrics.get("config") or {}).get("channels"):
+        return {}
+    return known | {"variance": "posterior", "bounds": {"posterior": {key: known[key] for key in known if key != "n"}}}
+
+
+def renew_likelihood(run: Run, epochs: int) -> dict:
+    "Compute the likelihood of an evaluated epoch count from its weights and put it into metrics.json. FileNotFoundError without these."
+    metrics, config = run.metrics(epochs), run.config
+    net = make_network(config, config.training_set()).to(make_accelerator(config.precision).device)
+    if metrics is None or not run.load_weights(epochs, net):
+        raise FileNotFoundError(f"{run.epoch_folder(epochs)} lacks metrics.json or weights.safetensors.")
+    metrics["likelihood"] = measure_likelihood(net, config, metrics["n_samples"])
+    with atomic(run.epoch_folder(epochs) / "metrics.json") as path:
+        path.write_text(json.dumps(metrics, indent=2))
+    return metrics["likelihood"]
+
+
+# %%
+old = {"likelihood": {"bits_per_dim": 1.7, "se": 0.05, "first": 0.7, "middle": 1.0, "last": 0.0, "n": 2000}}
+assert read_likelihood(old)["variance"] == "posterior" and read_likelihood(old)["bounds"]["posterior"]["first"] == 0.7
+assert read_likelihood(None) == read_likelihood({}) == read_likelihood(old | {"config": {"channels": 3}}) == {}
+assert read_likelihood({"likelihood": coin}) == coin
 
 
 # %% [markdown]
@@ -1082,15 +1122,15 @@ plot_level_losses(pictures, T);
 # %% [markdown]
 # ### The numbers
 #
-# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)), the floor what as many real training images have. Bits/dim is on test images, with its standard error.
+# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)), the floor what as many real training images have. Bits/dim is the lowest of three bounds on test images, with its standard error and the name of its variance.
 
 # %%
 def row(e):
     m = run.metrics(e)
-    fd = m["scores"].get("fd_lenet", {})
+    fd, bits = m["scores"].get("fd_lenet", {}), dict.fromkeys(("bits_per_dim", "se", "variance")) | read_likelihood(m)
     return {
         "epochs": e, "loss": round(m["losses"]["loss"], 4), "fd_lenet": fd.get("value"), "floor": fd.get("floor"), "N": m["n_samples"],
-        "bits/dim": m["likelihood"]["bits_per_dim"], "+-": m["likelihood"]["se"], "training (s)": m["train_seconds"],
+        "bits/dim": bits["bits_per_dim"], "+-": bits["se"], "variance": bits["variance"], "training (s)": m["train_seconds"],
     }  # fmt: skip
 
 
