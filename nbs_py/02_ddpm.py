@@ -364,7 +364,7 @@ assert torch.equal(rest(), first[3:]) and torch.equal(rest(), second[3:])
 # %% [markdown]
 # ### Which noise levels to visit
 #
-# A sampler visits some of the levels, from $T$ down, and ends at 0. Evenly spaced ones are the obvious choice. The other that is in use packs them densely where there is little noise and details are made: evenly in $\sigma^{1/7}$, with $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$ the noise relative to the signal ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), eq. 5). These levels lie between the trained ones, which is no problem for a network that takes $t$ as a number. They begin at $\sigma=80$ at most, where the noise has 6,400 times the variance of the image; the cosine schedule goes on to $\sigma=20{,}000$, and steps spent there are lost (in a first version of this notebook five steps of the sampler `heun` were, and its digits were mush).
+# A sampler visits some of the levels, from $T$ down, and ends at 0. Evenly spaced ones are the obvious choice. The other that is in use packs them densely where there is little noise and details are made: evenly in $\sigma^{1/7}$, with $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$ the noise relative to the signal ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), eq. 5). These levels lie between the trained ones, which is no problem for a network that takes $t$ as a number. They begin at $\sigma=80$ at most, where the noise has 6,400 times the variance of the image; the cosine schedule goes on to $\sigma=20{,}000$, and steps spent there are lost.
 
 # %%
 #| export
@@ -527,7 +527,7 @@ def heun(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, tim
 
 
 # %% [markdown]
-# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well; an SDE is a differential equation with fresh noise in it) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong; a deterministic solver carries the error on, fresh noise washes it out.
+# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well; an SDE is a differential equation with fresh noise in it) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong. A deterministic solver carries such an error on, and fresh noise can wash it out. That is an argument, not a result: [below](#How-many-steps?) it shows on one network that is far from trained, and not on another.
 
 # %%
 #| export
@@ -1137,6 +1137,35 @@ def row(e):
 pd.DataFrame(map(row, run.evaluated())).round(3)
 
 # %% [markdown]
+# All bounds of the last epoch count:
+
+# %%
+known = read_likelihood(run.metrics(epochs))
+pd.DataFrame(known.get("bounds", {})).T.round(3)
+
+# %% [markdown]
+# Why is $L_0$ so large a part with the fixed variances? It is one step of a thousand, and the network hardly errs in it. Take it apart: how many of its bits go to black pixels, and how many to the others? (The bits of both add up to $L_0$.)
+
+# %%
+net, some = train_ddpm(run, epochs), test.pick(slice(200))
+model = Denoiser(net, config.model_copy(update={"guidance": 1.0}), some.labels if conditional else None)
+x0 = to_model(some.images).expand(-1, config.channels or -1, -1, -1)
+xt = model.diffusion.q_sample(x0, 1, Noise(x0.shape, seed)())
+x0_hat = model(xt.to(model.device), 1).cpu()
+print(f"error of the guess {(x0_hat - x0).square().mean().sqrt():.4f}, noise {(1 - diffusion.abar[1]).sqrt():.4f}, half a bin {1 / 255:.4f}")
+rows = {}
+for kind, (by_grey, _) in reverse_variances(net, config, data, seed=seed).items():
+    bits = discretised_nll(x0.double(), x0_hat.double(), by_grey[_grey(x0_hat)]) / np.log(2) / some.images.numel()
+    black = bits[x0 == -1].sum().item()
+    rows[kind] = {"sd at black": by_grey[0].item() ** 0.5, "sd at mid-grey": by_grey[128].item() ** 0.5, "black pixels": black, "others": bits.sum().item() - black}
+print(f"{(x0 == -1).double().mean():.0%} of the pixels are black")
+pd.DataFrame(rows).T.round(4)
+
+# %% [markdown]
+# @@L0@@
+#
+
+# %% [markdown]
 # ### How many steps?
 #
 # Ancestral sampling with many steps is the line to meet. How near do the others come, and how soon? Bars are the standard deviation of a distance over samples; differences within them mean nothing.
@@ -1151,7 +1180,7 @@ columns = ["sampler", "steps", "evaluations", "n", "seconds"]
 pd.DataFrame([{k: row[k] for k in columns} | {"fd_lenet": row["scores"].get("fd_lenet", {}).get("value")} for row in compared]).round(2)
 
 # %% [markdown]
-# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this network, which is far from done: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.) Longer training helps more than any sampler: the same network in bfloat16, asked for 10,000 samples by SDE-DPM-Solver++ with 20 evaluations, has 65.3 ± 1.0 after 1 epoch, 15.1 ± 0.5 after 5 and 7.6 ± 0.3 after 10 (one run; the floor is 0.86).
+# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this one network, which is far from done, trained once with one seed: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.) Longer training helps more than any sampler: the same network in bfloat16, asked for 10,000 samples by SDE-DPM-Solver++ with 20 evaluations, has 65.3 ± 1.0 after 1 epoch, 15.1 ± 0.5 after 5 and 7.6 ± 0.3 after 10 (one run; the floor is 0.86).
 #
 # ### By class
 #
@@ -1172,7 +1201,7 @@ if guided:
 #
 # - Training is regression: pick a noise level, add noise, predict it. No opponent, no balance, a loss that falls.
 # - What is trained and how it is sampled are separate choices. The network does not know which sampler will ask it.
-# - A better integrator gets by with some 20 evaluations. Fresh noise on the way repairs errors of a network that is not trained to the end.
+# - A better integrator gets by with some 20 evaluations. On one network that was far from trained, samplers with fresh noise came nearer to the data than those without; on the digits above they did not.
 # - More noise levels visited is not the same as better images: compare distances, with their floor.
 #
 # ## Exercises
@@ -1180,9 +1209,9 @@ if guided:
 # 1. Train with `-p target eps -p schedule linear`, the choice of Ho et al. How do samples and distances compare at equal epochs?
 # 2. Set `ema` to 0. What do the samples look like after 1, 5 and 30 epochs? Does the loss curve tell?
 # 3. Draw the ways of eight samples with DDIM and with ancestral sampling from the same latents (use `callback`). Which remember their latent?
-# 4. `even_times` for `dpmpp` instead of `karras_times`: at which number of steps does the choice matter?
+# 4. `times=even_times(...)` for `dpmpp` instead of `karras_times`: at which number of steps does the choice matter?
 # 5. Guidance makes samples more typical. Score a conditional model at $s=1,2,4$ with `fd_lenet`. Which scale is best, and why is the largest not?
-# 6. The variance of the reverse steps was fixed. Derive the best one for a given network ([Bao et al. 2022](https://arxiv.org/abs/2201.06503)) and see what it does to bits/dim.
+# 6. The fitted variance is one number a noise level, for all pixels. Fit one for each pixel instead: a pixel in a corner is easier to guess than one in the middle. What does it do to bits/dim?
 
 # %% [markdown]
 # ## Solutions
@@ -1198,7 +1227,7 @@ if guided:
 #             print(f"{r.config.target} {r.config.schedule} {e}: fd_lenet {fd['value']:.1f} +- {fd['sd']:.1f}, bits/dim {bits['bits_per_dim']:.2f} +- {bits['se']:.2f}")
 #     show_grid(ho.samples(epochs)[:32], ncol=16);
 #
-# Do not compare the losses. The same mistake is $\lVert\hat\varepsilon-\varepsilon\rVert^2=\bar\alpha_t\lVert\hat v-v\rVert^2$ in the two units, and the linear schedule has more levels with much noise, where $\bar\alpha_t$ is tiny and the noise is easy to tell: the eps loss is small there whatever the network knows about digits. Compare `fd_lenet` at equal epochs and differences with the standard deviations, and before you believe a small one, take more seeds. On `digits` after 10 epochs (one run each, seed 0, 500 samples, 20 steps of `dpmpp`) it was 86.4 ± 9.9 for `v` with cosine and 122.9 ± 9.4 for `eps` with linear, although the printed losses were 0.11 to 0.18 for the first and 0.02 to 0.09 for the second in the last four epochs. Bits/dim could not tell them apart: 3.29 ± 0.20 and 3.23 ± 0.18.
+# Do not compare the losses. The same mistake is $\lVert\hat\varepsilon-\varepsilon\rVert^2=\bar\alpha_t\lVert\hat v-v\rVert^2$ in the two units, and the linear schedule has more levels with much noise, where $\bar\alpha_t$ is tiny and the noise is easy to tell: the eps loss is small there whatever the network knows about digits. Compare `fd_lenet` at equal epochs and differences with the standard deviations, and before you believe a small one, take more seeds. On `digits` after 10 epochs (one run each, seed 0, 500 samples, 20 steps of `dpmpp`) it was 86.4 ± 9.9 for `v` with cosine and 122.9 ± 9.4 for `eps` with linear, although the printed losses were 0.11 to 0.18 for the first and 0.02 to 0.09 for the second in the last four epochs. Bits/dim (with the fitted variance) could not tell them apart: 2.83 ± 0.16 and 2.74 ± 0.15.
 #
 # To tell target from schedule, run the other two combinations as well.
 #
@@ -1243,16 +1272,20 @@ if guided:
 #
 # <details><summary>4. Even levels for dpmpp</summary>
 #
-# In the notebook `dpmpp` looks `karras_times` up when it is called, so it can be exchanged. First where the answer is known, each against its own limit of 1,000 steps; then on the network:
+# First where the answer is known, each against its own limit of 1,000 steps; then on the network. `sample_ddpm` finds its sampler in `SAMPLERS`, so put the changed one there for a while:
 #
-#     karras, net = karras_times, train_ddpm(run, epochs)
-#     for karras_times in (karras, even_times):
-#         limit = dpmpp(smooth, (200, 1), 1000, 0)
-#         print([round((dpmpp(smooth, (200, 1), k, 0) - limit).abs().mean().item(), 4) for k in (5, 10, 20, 40, 80)])
+#     net = train_ddpm(run, epochs)
+#     for levels in (karras_times, even_times):
+#         def on_levels(model, shape, steps, *rest):
+#             return dpmpp(model, shape, steps, *rest, times=levels(model.diffusion, steps))
+#
+#         limit = on_levels(smooth, (200, 1), 1000, 0)
+#         print([round((on_levels(smooth, (200, 1), k, 0) - limit).abs().mean().item(), 4) for k in (5, 10, 20, 40, 80)])
+#         SAMPLERS["dpmpp"] = on_levels
 #         for k in (5, 10, 20):
 #             samples, _ = sample_ddpm(net, config.with_sampler(f"dpmpp:{k}"), test, len(test.images), seed)
 #             print(k, round(evaluate(samples, dataset, ["fd_lenet"], train=data.images)["fd_lenet"]["value"], 1))
-#     karras_times = karras
+#     SAMPLERS["dpmpp"] = dpmpp
 #
 # On the mixture the even levels are better at every number of steps: at 10, 20 and 40 their mean errors were 0.037, 0.010 and 0.001, those of Karras's levels 0.148, 0.030 and 0.006. On `digits` after 10 epochs (one run, 500 samples) it was the other way round where steps are few: 122 at 5 steps and 98 at 10 with even levels, 97 and 65 with Karras's. At 20 steps, 95 and 86, they could no longer be told apart: such distances have standard deviations of 5 to 10 here. The levels explain the first half. Of Karras's about a third are above $\sigma=10$, where the mixture is one blur, a sixth below 0.1, where its bumps (of spread 0.3 and 0.5) are already smooth, and half in between; of the even ones with the cosine 88% are in between, where everything is decided. Digits have sharp edges, and so presumably details at small $\sigma$ that the mixture lacks. Karras's levels were made for images; no choice of levels is best for all data.
 #
@@ -1274,31 +1307,29 @@ if guided:
 #
 # </details>
 #
-# <details><summary>6. The best variance for a given network</summary>
+# <details><summary>6. A variance for each pixel</summary>
 #
-# Given $x_0$, the posterior's mean and the model's differ by $c_t(x_0-\hat x_0)$ with $c_t=\frac{\sqrt{\bar\alpha_{t-1}}\beta_t}{1-\bar\alpha_t}$, by (10). With one variance $\sigma_t^2$ for all pixels and images, the mean of $L_{t-1}$ per pixel is
+# The derivation holds for each pixel by itself, with the mean over images and noise only. `bits_per_dim` takes a table that has a variance for each level *and* pixel as it is; in the notebook it looks `reverse_variances` up when it is called, so that can be exchanged. A pixel that is black in all training images has no error at all, and a variance fitted to that would make the first test image that is not black there infinitely expensive. So each pixel starts with ten images' worth of the mean error of all.
 #
-# $$ \frac12\Big(\log\frac{\sigma_t^2}{\tilde\beta_t}+\frac{\tilde\beta_t+c_t^2\,\mathbb E(x_0-\hat x_0)^2}{\sigma_t^2}-1\Big),\qquad\text{least at}\quad\sigma_t^2=\tilde\beta_t+c_t^2\,\mathbb E(x_0-\hat x_0)^2, $$
+#     usual = reverse_variances
 #
-# the mean being over pixels, images and noise. There it is $\frac12\log(\sigma_t^2/\tilde\beta_t)$. (At $t=1$, where $\tilde\beta_1=0$ and $c_1=1$, the mean of $-\log p_\theta(x_0\mid x_1)$, as a density, is least at the same $\sigma_1^2=\mathbb E(x_0-\hat x_0)^2$.) So all that is needed is the network's squared error at each level; measure it on *training* images, at some levels, and interpolate:
+#     def reverse_variances(net, config, train, levels=32, seed=0):
+#         tables = usual(net, config, train, levels, seed)
+#         model, x0 = Denoiser(net, config), to_model(train.images[:500])
+#         measured, errors = torch.logspace(0, np.log10(config.T), levels).round().unique().long(), []
+#         for t in measured:
+#             error = (model(model.diffusion.q_sample(x0, t, torch.randn_like(x0)), t) - x0).square()
+#             errors.append((error.sum(0) + 10 * error.mean()) / (len(x0) + 10))
+#         every, logs = torch.arange(1, config.T + 1), torch.stack(errors).log().flatten(1).T.double().numpy()
+#         error = np.exp([np.interp(every, measured, pixel) for pixel in logs]).T.reshape(config.T, *x0.shape[1:])
+#         of_x0, _, between = (a.view(-1, 1, 1, 1) for a in model.diffusion._coefficients(every))
+#         table = between + of_x0**2 * torch.from_numpy(error)
+#         return tables | {"by pixel": (tables["fitted"][0], torch.cat([torch.ones_like(table[:1]), table]))}
 #
-#     net = train_ddpm(run, epochs)
-#     model = Denoiser(net, config, data.labels[:500] if conditional else None)
-#     x0, mse = to_model(data.images[:500]).expand(-1, channels or -1, -1, -1).to(model.device), []
-#     levels = torch.unique(torch.logspace(0, np.log10(T), 60).round().long())
-#     for t in levels:
-#         mse.append((model(model.diffusion.q_sample(x0, t, torch.randn_like(x0)), t) - x0).square().mean().item())
-#     mse = torch.from_numpy(np.exp(np.interp(np.arange(T + 1), levels, np.log(mse))))
+#     bounds = bits_per_dim(train_ddpm(run, epochs), config, test, data)["bounds"]
+#     reverse_variances = usual
+#     pd.DataFrame(bounds).T.round(3)
 #
-#     def best_variance(self, t):
-#         of_x0, _, between = self._coefficients(torch.as_tensor(t))
-#         return between + of_x0**2 * mse[t]
-#
-#     usual = Diffusion.variance
-#     for Diffusion.variance in (usual, best_variance):
-#         print({key: round(value, 3) for key, value in bits_per_dim(net, config, test).items()})
-#     Diffusion.variance = usual
-#
-# On `digits` after 10 epochs (one run, the 500 test images, the same draws in both) the bound fell from 3.29 to 3.14 bits/dim. Nearly all of it was in the middle terms (2.08 to 1.96), little in $L_0$ (1.20 to 1.18). The network is the same and so are its samples: the samplers of this notebook do not ask for this variance. One could go further with a variance for each pixel or one that the network predicts.
+# On `digits` after 10 epochs (one run, the 500 test images, the same draws in all) the bound is 3.29 bits/dim with $\tilde\beta_t$, 3.24 with $\beta_t$, 2.83 with the fitted variance and 2.78 with one for each pixel. From $\tilde\beta_t$ to the fitted one the middle terms fall from 2.08 to 1.96 and $L_0$, thanks to its decoder, from 1.20 to 0.87; a variance for each pixel takes the middle terms to 1.92. The network is the same and so are its samples: the samplers of this notebook do not ask for this variance. One could go further with a variance that the network predicts.
 #
 # </details>

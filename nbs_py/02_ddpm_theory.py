@@ -932,7 +932,7 @@ axes[1].legend(frameon=False, fontsize=8);
 #
 # $$ L_T=D_{\mathrm{KL}}\big(q(x_T\mid x_0)\,\Vert\,p(x_T)\big), \tag{7} $$
 #
-# where (5) and (6) are to be averaged over $x_t\sim q(x_t\mid x_0)$. The negative, $-L_{\text{vlb}}$, is the **variational lower bound** (VLB) of $\log p_\theta(x_0)$: that of a VAE ([04_vae](04_vae.ipynb)) with the fixed noising (1) for an encoder. Divided by $\log2$ and by the number of pixels and channels, $L_{\text{vlb}}$ is the number of bits per pixel and channel with which one could store the image.
+# where (5) and (6) are to be averaged over $x_t\sim q(x_t\mid x_0)$. The negative, $-L_{\text{vlb}}$, is the **variational lower bound** (VLB) of $\log p_\theta(x_0)$: that of a VAE ([04_vae](04_vae.ipynb)) with the fixed noising (1) for an encoder. Divided by $\log2$ and by the number of pixels and channels, $L_{\text{vlb}}$ is the number of bits per pixel and channel with which one could store the image, with this model and the variance that its steps have.
 #
 # ### Two normal densities
 #
@@ -1210,7 +1210,7 @@ _, var = moments(x, toy.density(x) * normal(0.0, d.abar[2].sqrt() * x, 1 - d.aba
 close(exact / (between[()] + d.abar[1] * d.beta[2] ** 2 / (1 - d.abar[2]) ** 2 * var), one[0], 1e-6)
 
 # %% [markdown]
-# Nichol and Dhariwal saw on images, too, that the first few steps make up most of the bound. They let the network choose a variance between the two.
+# Nichol and Dhariwal saw on images, too, that the first few steps make up most of the bound. They let the network choose a variance between the two. Do not take from this mixture that $\beta_t$ is the better choice everywhere: data without any width, a single image or pixels that are black for sure, want $\tilde\beta_t$ (exercise 3), and a small network on MNIST has the looser bound with $\beta_t$. [02_ddpm](02_ddpm.ipynb) computes both, and a third that is fitted to the network.
 #
 # ## What to remember
 #
