@@ -1162,10 +1162,12 @@ print(f"{(x0 == -1).double().mean():.0%} of the pixels are black")
 pd.DataFrame(rows).T.round(4)
 
 # %% [markdown]
-# @@L0@@
+# Most of it is spent on black pixels, which hold no information to speak of. Their guess is right, but the decoder may not say so. Black is the lowest bin, which ends half a bin, 0.0039, above -1; the mean cannot lie below -1; and the standard deviation of $\tilde\beta_2$ is 0.0047 (cosine, 1,000 levels). So even for a perfect guess only 80% of the probability fall into the bin, and the pixel costs 0.32 bits.
 #
-
-# %% [markdown]
+# A small network on MNIST (`widths` 16, 32, 64, bfloat16, 5 epochs, one run; here 500 test images) has 0.72 bits/dim in $L_0$ with $\tilde\beta_t$: 0.41 of them for the 82% of the pixels that are black, 0.31 for the others. The fitted decoder has a standard deviation of 0.0006 where the network says black and 0.0037 where it says mid-grey. Now black costs 0.07, the others 0.31 as before. These 0.31 are no fault of the decoder: at $t=1$ a pixel has noise of standard deviation 0.0064, nearly a whole grey level, and what that hides is about 1.7 bits a pixel.
+#
+# On 2,000 test images the bound of this network is 2.13 ± 0.07 bits/dim with $\beta_t$, 1.77 ± 0.05 with $\tilde\beta_t$ and 1.40 ± 0.04 with the fitted variance, and nearly all of the gain is in $L_0$: 0.72 to 0.38, where the middle terms go from 1.05 to 1.02.
+#
 # ### How many steps?
 #
 # Ancestral sampling with many steps is the line to meet. How near do the others come, and how soon? Bars are the standard deviation of a distance over samples; differences within them mean nothing.
