@@ -285,12 +285,14 @@ def vlb_term(
     xt: torch.Tensor,  # from q(xt | x0), like x0
     t,  # 1 <= t <= T, int or integer tensor (B,)
     x0_hat: torch.Tensor,  # the network's guess of x0, like x0
+    variance: torch.Tensor | None = None,  # of p(x_{t-1} | xt), (), (B,) or like x0; None: self.variance(t)
 ) -> torch.Tensor:  # float64 (B,), nats, summed over the pixels
     "L_{t-1} of eqs. (5), (6) for each image: at t = 1 L_0 through 256 bins, above the KL of two normal densities."
     t = torch.as_tensor(t).expand(len(x0))
     x0, xt, x0_hat = (x.double().cpu() for x in (x0, xt, x0_hat))
     (mean, var), (mean_hat, _) = self.posterior(xt, x0, t), self.posterior(xt, x0_hat, t)
-    var_hat = _like(self.variance(t), xt)
+    variance = self.variance(t) if variance is None else variance
+    var_hat = (variance if variance.shape == xt.shape else _like(variance, xt)).expand_as(xt)
     terms, first = gaussian_kl(mean, var, mean_hat, var_hat), t == 1
     terms[first] = discretised_nll(x0[first], mean_hat[first], var_hat[first])  # where the posterior has no variance
     return terms.flatten(1).sum(1)

@@ -770,7 +770,7 @@ ax.legend(frameon=False);
 #
 # ## The best possible denoiser
 #
-# Of all functions of $x_t$ the one with the least mean squared error is the mean of $x_0$ given $x_t$, $\mathbb E[x_0\mid x_t]$. No network can do better; a perfect one would compute this. It is a blurred average of all images that could be behind $x_t$, not one of them.
+# Of all functions of $x_t$ the one with the least mean squared error is the mean of $x_0$ given $x_t$, $\mathbb E[x_0\mid x_t]$. No network can do better, on the data that the mean is over; a perfect one would compute this. (Which data are these? [Below](#Perfect-on-the-training-set) that makes all the difference.) It is a blurred average of all images that could be behind $x_t$, not one of them.
 #
 # For the mixture we can write it down. Given that $x_0$ came from component $k$, $x_0$ and $x_t$ are jointly normal, and the mean of one given the other is linear. Then average over the components, each with the probability that $x_t$ came from it:
 #
@@ -807,8 +807,56 @@ print("mean squared error: exact {:.4f}, best straight line {:.4f}, xt scaled up
 for worse in errors[1:]:
     assert (worse - errors[0]).mean() > 5 * (worse - errors[0]).std() / n**0.5, "5 standard errors"
 
+# %% [markdown]
+# ### Perfect on the training set
+#
+# A network is trained on a finite set of images $x^{(1)},\dots,x^{(n)}$, and drawing one of them at random is a density, too: a mixture of $n$ components without any width. So the function with the least loss on the training set is known. Put $s_k=0$ into the formula above: the mean of all training images, each weighted with how probable it makes $x_t$, which is a softmax over squared distances,
+#
+# $$ \mathbb E[x_0\mid x_t]=\sum_i r_i(x_t)\,x^{(i)},\qquad r(x_t)=\operatorname{softmax}_i\Big(-\frac{\lVert x_t-\sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2(1-\bar\alpha_t)}\Big). $$
+
+# %%
+training, unseen = (to_model(load_dataset(dataset, split).images[:2000]).double() for split in ("train", "test"))
+
+
+def recall(xt, t):
+    "E[x0 | xt] if x0 is one of the training images, each as likely as any other: (B, C, H, W), noised with the cosine's levels."
+    distances = torch.cdist(xt.flatten(1), cosine.abar[t].sqrt() * training.flatten(1)).square()
+    r = (-distances / (2 * (1 - cosine.abar[t]))).softmax(1)
+    return (r @ training.flatten(1)).view_as(xt)
+
+
+def noisy(x0, t):
+    return cosine.q_sample(x0, t, draw(*x0.shape, key=t))
+
+
+some, new = training[:50], unseen[:50]
+close(recall(noisy(some, T // 100), T // 100), some, 1e-6)  # little noise: it knows the image
+close(recall(noisy(new, T), T), training.mean(0).expand_as(new), 1e-2)  # nothing but noise: the mean of all
+for t in (round(f * T) for f in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9)):
+    a, b = ((recall(noisy(x0, t), t) - x0).square().mean().item() for x0 in (some, new))
+    print(f"t = {t:4}: mean squared error {a:.4f} on training images, {b:.4f} on test images")
 
 # %% [markdown]
+# With much noise the two errors agree. With little noise the one on training images vanishes, and the one on test images does not: an image that is not among the training images is taken for one that is. Above, a test image at growing noise and what this denoiser sees in it; below, eight samples drawn with it, step by step from pure noise as in (11), and under each the training image that is nearest to it.
+
+# %%
+levels = [round(f * T) for f in (0.01, 0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 1)]
+seen = torch.cat([noisy(new[:1], t) for t in levels] + [recall(noisy(new[:1], t), t) for t in levels])
+x, times = draw(8, *training.shape[1:], key=12), [round(T * (1 - i / 100)) for i in range(101)]
+for t, s in zip(times, times[1:], strict=False):
+    mean, var = cosine.posterior(x, recall(x, t), t, s)
+    x = mean + var.sqrt() * draw(*x.shape, key=10_000 + t)
+distance, nearest = torch.cdist(x.flatten(1), training.flatten(1)).min(1)
+fig, axes = plt.subplots(2, 1, figsize=(6, 3.6), layout="constrained")
+show_grid(seen, ncol=8, title="one test image, t = " + ", ".join(map(str, levels)), ax=axes[0])
+show_grid(torch.cat([x, training[nearest]]), ncol=8, title="samples, and the nearest training images", ax=axes[1])
+print(f"largest difference of a pixel from the nearest training image: {(x - training[nearest]).abs().max():.1e}")
+assert distance.max() < 1e-6 and len(set(nearest.tolist())) > 4, "copies, and not all of the same image"
+
+
+# %% [markdown]
+# Every sample *is* a training image. So with the least loss that is possible on the training set a diffusion model is a slow way to draw one of its images at random. This raises a question: why do trained networks make new ones? Not because of the loss, which asks for copies. A network of limited size, trained for a limited time, cannot compute that softmax over all images. It is made of convolutions, which look at neighbourhoods and treat all places alike, and what it computes instead is smoother and happens to be nearer to the mean over *all* digits, those never seen included. How much of it is the architecture ([Kadkhodaie et al. 2023](https://arxiv.org/abs/2310.02557), [Kamb and Ganguli 2024](https://arxiv.org/abs/2412.20292)), how much the training, is being worked on. Networks large enough for their set do copy, and that can be measured: *memorisation* in [05_fid](05_fid.ipynb).
+#
 # ### The same, seen as a slope
 #
 # A second reading of the denoiser. The **score** of $x_t$ is the slope of its log-density, $\nabla\log q(x_t)$ (derivatives are with respect to $x_t$); on [the way back](#The-way-back) it was what moved the centre of the step. From $q(x_t)=\int q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0$, with $\nabla q=q\,\nabla\log q$, Bayes and the normal density (8),
@@ -890,7 +938,7 @@ axes[1].legend(frameon=False, fontsize=8);
 #
 # $$ L_T=D_{\mathrm{KL}}\big(q(x_T\mid x_0)\,\Vert\,p(x_T)\big), \tag{7} $$
 #
-# where (5) and (6) are to be averaged over $x_t\sim q(x_t\mid x_0)$. The negative, $-L_{\text{vlb}}$, is the **variational lower bound** (VLB) of $\log p_\theta(x_0)$: that of a VAE ([04_vae](04_vae.ipynb)) with the fixed noising (1) for an encoder. Divided by $\log2$ and by the number of pixels and channels, $L_{\text{vlb}}$ is the number of bits per pixel and channel with which one could store the image.
+# where (5) and (6) are to be averaged over $x_t\sim q(x_t\mid x_0)$. The negative, $-L_{\text{vlb}}$, is the **variational lower bound** (VLB) of $\log p_\theta(x_0)$: that of a VAE ([04_vae](04_vae.ipynb)) with the fixed noising (1) for an encoder. Divided by $\log2$ and by the number of pixels and channels, $L_{\text{vlb}}$ is the number of bits per pixel and channel with which one could store the image, with this model and the variance that its steps have.
 #
 # ### Two normal densities
 #
@@ -1012,12 +1060,14 @@ def vlb_term(
     xt: torch.Tensor,  # from q(xt | x0), like x0
     t,  # 1 <= t <= T, int or integer tensor (B,)
     x0_hat: torch.Tensor,  # the network's guess of x0, like x0
+    variance: torch.Tensor | None = None,  # of p(x_{t-1} | xt), (), (B,) or like x0; None: self.variance(t)
 ) -> torch.Tensor:  # float64 (B,), nats, summed over the pixels
     "L_{t-1} of eqs. (5), (6) for each image: at t = 1 L_0 through 256 bins, above the KL of two normal densities."
     t = torch.as_tensor(t).expand(len(x0))
     x0, xt, x0_hat = (x.double().cpu() for x in (x0, xt, x0_hat))
     (mean, var), (mean_hat, _) = self.posterior(xt, x0, t), self.posterior(xt, x0_hat, t)
-    var_hat = _like(self.variance(t), xt)
+    variance = self.variance(t) if variance is None else variance
+    var_hat = (variance if variance.shape == xt.shape else _like(variance, xt)).expand_as(xt)
     terms, first = gaussian_kl(mean, var, mean_hat, var_hat), t == 1
     terms[first] = discretised_nll(x0[first], mean_hat[first], var_hat[first])  # where the posterior has no variance
     return terms.flatten(1).sum(1)
@@ -1166,7 +1216,7 @@ _, var = moments(x, toy.density(x) * normal(0.0, d.abar[2].sqrt() * x, 1 - d.aba
 close(exact / (between[()] + d.abar[1] * d.beta[2] ** 2 / (1 - d.abar[2]) ** 2 * var), one[0], 1e-6)
 
 # %% [markdown]
-# Nichol and Dhariwal saw on images, too, that the first few steps make up most of the bound. They let the network choose a variance between the two.
+# Nichol and Dhariwal saw on images, too, that the first few steps make up most of the bound. They let the network choose a variance between the two. Do not take from this mixture that $\beta_t$ is the better choice everywhere: data without any width, a single image or pixels that are black for sure, want $\tilde\beta_t$ (exercise 3), and a small network on MNIST has the looser bound with $\beta_t$. [02_ddpm](02_ddpm.ipynb) computes both, and a third that is fitted to the network.
 #
 # ## What to remember
 #

@@ -362,7 +362,7 @@ print(f"parameters: SeedUNet {count(SeedUNet(3)):,}, UNet {count(UNet()):,}")
 
 
 # %% [markdown]
-# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet`, a distance from real images ([05_fid](05_fid.ipynb)), is 285.6 ± 4.7 for `SeedUNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); that of real images, the floor, is 1.6 ± 0.3. They train about equally fast, at 107 and 97 images a second on the same two cores. The difference is that of the whole recipe, not of the network alone.
+# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet`, a distance from real images ([05_fid](05_fid.ipynb)), is 285.6 ± 4.7 for `SeedUNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); that of real images, the floor, is 1.6 ± 0.3. With one seed each this says that the recipes differ, not by how much, and the difference is that of the whole recipe, not of the network alone.
 
 # %% [markdown]
 # ## What each part buys
@@ -461,7 +461,7 @@ assert (errors[["no time", "no skips"]] > 1.02).all(), "it is worse without eith
 
 
 # %% [markdown]
-# Skips matter by far the most: without them the network has to push every pixel through the lowest resolution. Each of the other parts buys some percent, in a short training like this one, where a single seed is not much of a witness: exercise 3 asks for more. Note the last row, too. Report 003's network, trained in the same way, does at least as well in so short a training.
+# Skips matter by far the most: without them the network has to push every pixel through the lowest resolution. Each of the other parts buys some percent, in a short training like this one, where a single seed is not much of a witness: exercise 3 asks for more. Note the last row, too: with this one seed and in so short a training report 003's network does at least as well.
 #
 # ## Faster
 #

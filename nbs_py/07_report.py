@@ -61,7 +61,7 @@ from papermill import inspect_notebook
 from genlab.augment import plot_gap
 from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
 from genlab.data import load_dataset, show_grid
-from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
+from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
 from genlab.fid import finds_copies, plot_copies, plot_nearest
 from genlab.gan import GANConfig
 from genlab.interpolation import MODELS, load_paths, plot_walks
@@ -434,13 +434,31 @@ def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
 # %%
 #| export
 def likelihood_table(runs: pd.DataFrame, label: str) -> str:
-    "The variational bound of diffusion models on test images, and its three parts."
-    rows = []
+    "The variational bounds of diffusion models on test images: the lowest with its variance and its three parts, and those of the fixed variances."
+    rows, symbols = [], {"posterior": r"$\tilde\beta_t$", "beta": r"$\beta_t$"}
     for r in runs.itertuples():
-        known = dig(r.metrics, "likelihood") or {}
-        rows.append([r.label, r.epochs, plus_minus(known.get("bits_per_dim"), known.get("se"), 3), *(number(known.get(k), 3) for k in ("first", "middle", "last")), number(known.get("n"), 0)])
-    caption = "Variational bound on the negative log-likelihood of test images, in bits per dimension, with its standard error over the images, and its parts: $L_0$, the terms between, $L_T$."
-    return markdown_table(rows, ["run", "epochs", "bits/dim", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", "images"], caption, label)
+        known = read_likelihood(r.metrics)
+        parts = [number(known.get(k), 3) for k in ("first", "middle", "last")]
+        fixed = [number(dig(known, "bounds", name, "bits_per_dim"), 3) for name in symbols]
+        variance = symbols.get(known.get("variance"), known.get("variance") or "—")
+        rows.append([r.label, r.epochs, plus_minus(known.get("bits_per_dim"), known.get("se"), 3), variance, *parts, *fixed, number(known.get("n"), 0)])
+    caption = (
+        "Variational bounds on the negative log-likelihood of test images, in bits per pixel and channel of these images: the lowest one that was computed, "
+        "with its standard error over the images, the variance of the steps back that it holds for, and its parts $L_0$, the terms between, and $L_T$; "
+        r"then those for two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
+    )
+    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *(f"with {s}" for s in symbols.values()), "images"]
+    return markdown_table(rows, header, caption, label, "lrrlrrrrrr")
+
+
+# %%
+old = {"bits_per_dim": 1.71, "se": 0.05, "first": 0.7, "middle": 1.01, "last": 0.0, "n": 2000}
+new = old | {"bits_per_dim": 1.3, "variance": "fitted", "bounds": {"posterior": {"bits_per_dim": 1.71}, "beta": {"bits_per_dim": 1.9}}}
+rows = [{"label": "a", "epochs": i, "metrics": metrics} for i, metrics in enumerate([{"likelihood": old}, {"likelihood": new}, {}, None])]
+lines = likelihood_table(pd.DataFrame(rows), "bits").split("\n")[2:6]
+assert [lines[0].count(word) for word in (r"| $\tilde\beta_t$ |", "1.710", "—")] == [1, 2, 1], "older files have the posterior's bound only"
+assert [lines[1].count(word) for word in ("fitted", "1.300", "1.710", "1.900")] == [1, 1, 1, 1]
+assert all(line.count("—") == 8 for line in lines[2:])
 
 
 # %% [markdown]

@@ -430,6 +430,21 @@ def test_other_samples_need_no_training(runs_folder):
     assert genlab.ddpm.compare_samplers(again) == table, "what has been scored is not scored again"
 
 
+def test_the_likelihood_of_an_old_run_can_be_computed_anew(runs_folder):
+    run = run_ddpm(DDPMConfig(**TINY))
+    path, before = run.epoch_folder(1) / "metrics.json", run.metrics(1)
+    bounds = before["likelihood"]["bounds"]
+    assert set(bounds) == {"posterior", "beta", "fitted"} and before["likelihood"]["dimensions"] == 64
+    assert bounds[before["likelihood"]["variance"]]["bits_per_dim"] == min(bound["bits_per_dim"] for bound in bounds.values())
+    old = {key: bounds["posterior"][key] for key in ("bits_per_dim", "se", "first", "middle", "last")} | {"n": 50}
+    path.write_text(json.dumps(before | {"likelihood": old}))
+    assert genlab.ddpm.read_likelihood(run.metrics(1)) == old | {"variance": "posterior", "bounds": {"posterior": bounds["posterior"]}}
+    assert genlab.ddpm.renew_likelihood(run, 1) == before["likelihood"] and run.metrics(1) == before
+    (run.epoch_folder(1) / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="lacks metrics.json or weights.safetensors"):
+        genlab.ddpm.renew_likelihood(run, 1)
+
+
 def test_samples_do_not_depend_on_the_batch_size(runs_folder):
     config = DDPMConfig(**TINY, conditional=True, guidance=2.0, sampler="ancestral")
     run = run_ddpm(config)
