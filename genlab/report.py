@@ -17,6 +17,7 @@ __all__ = ['LABS', 'CONFIGS', 'KINDS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSI
 
 # %% ../nbs/07_report.ipynb #db7b297f
 import argparse
+import ast
 import contextlib
 import datetime
 import functools
@@ -89,17 +90,15 @@ class Job(NamedTuple):
         return self.result.parent.with_suffix(".log")
 
 # %% ../nbs/07_report.ipynb #3799bd23
-def plan(profile: Path, scale: float = 1.0) -> list[Job]:
+def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
     "The jobs of a profile, in its order, shrunk by `scale`. ValueError, one sentence that names the row, if it cannot be run as written."
-    if not 0 < scale <= 1:
-        raise ValueError(f"scale: {scale} is not a share between 0 and 1.")
-    rows = _read_profile(profile).get("runs")
+    scale, rows = _read_scale(scale), _read_profile(profile).get("runs")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
     jobs: dict[Path, Job] = {}
     for number, row in enumerate(rows, 1):
         try:
-            planned = {job.folder: job for job in _plan_row(dict(row), scale)}
+            planned = {job.folder: job for job in _plan_row(_check_dict("row", row), scale)}
             if twice := planned.keys() & jobs.keys():
                 raise ValueError(f"{min(twice)} is planned in an earlier row, too; give one of the runs another name or seed")
         except (ValueError, TypeError) as problem:
@@ -108,54 +107,107 @@ def plan(profile: Path, scale: float = 1.0) -> list[Job]:
     return list(jobs.values())
 
 # %% ../nbs/07_report.ipynb #ddd1489b
-def plan_labs(profile: Path, scale: float = 1.0) -> dict[str, dict]:
+def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
     "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
-    labs = _read_profile(profile).get("labs") or {}
-    for notebook, parameters in labs.items():
-        if notebook not in LABS:
-            raise ValueError(f"profile {profile.stem}: labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
-        _check_names(notebook, parameters)
-        if "updates" in parameters:
-            parameters["updates"] = _share(parameters["updates"], scale, 50)
-    return labs
+    scale, content, planned = _read_scale(scale), _read_profile(profile), {}
+    try:
+        for notebook, values in _check_dict("labs", content.get("labs", {})).items():
+            if notebook not in LABS:
+                raise ValueError(f"labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
+            planned[notebook] = _check_dict(f"labs: {notebook}", values)
+            _check_parameters(notebook, planned[notebook])
+            if "updates" in values:
+                planned[notebook]["updates"] = _share(values["updates"], scale, 50)
+    except ValueError as problem:
+        raise ValueError(f"profile {profile.stem}: {problem}") from None
+    return planned
 
 # %% ../nbs/07_report.ipynb #4a1cfb94
+class _Loader(yaml.SafeLoader):
+    "A key that is there twice is an error."
+
+    def flatten_mapping(self, node):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+            raise ValueError(f"line {node.start_mark.line + 1}: {twice[0]} is given twice")
+        super().flatten_mapping(node)
+
+
 def _read_profile(profile: Path) -> dict:
+    if profile.is_dir():
+        raise ValueError(f"profile: {profile} is a folder, not a file.")
     if not profile.exists():
         known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
         raise ValueError(f"profile: there is no {profile.stem!r}; choose one of {known}.")
     try:
-        return dict(yaml.safe_load(profile.read_text()) or {})
-    except (yaml.YAMLError, ValueError, TypeError) as problem:
+        content = yaml.load(profile.read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as problem:
         raise ValueError(f"profile {profile.stem}: it is no YAML: {' '.join(str(problem).split())}") from None
+    except ValueError as problem:  # a key twice, or no UTF-8
+        raise ValueError(f"profile {profile.stem}: {problem}") from None
+    return _check_dict(f"profile {profile.stem}", content)
+
+# %% ../nbs/07_report.ipynb #88324443
+def _check_dict(name: str, value) -> dict:
+    "A copy of `value` if it is a mapping with names for keys."
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: {value!r} is not a mapping such as {{key: value}}; if there is nothing to say, leave it out, or write {{}}")
+    return dict(value)
 
 
-def _check_names(notebook: str, parameters: Iterable[str]) -> None:
+def _read_scale(scale: float | str) -> float:
+    try:
+        share = float(scale)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"scale: {scale} is not a share between 0 and 1, such as 0.01.")
+    return share
+
+
+def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
+    "Each name is a parameter of the notebook, and each value, but for those that a configuration has checked, of the kind of its default."
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
-    for key in parameters:
+    kind = lambda value: "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    for key, value in values.items():
         if key not in known:
             raise ValueError(f"{key}: {notebook} has no such parameter; it has {', '.join(known)}")
+        default = ast.literal_eval(known[key]["default"])
+        if key not in checked and (kind(value) != kind(default) or kind(value) == "number" and (value < 0 or isinstance(default, int) and value % 1)):
+            raise ValueError(f"{key}: {value!r} is not of the kind of {notebook}'s own {key}, {default!r}")
 
 # %% ../nbs/07_report.ipynb #c1f44326
 def _plan_row(row: dict, scale: float) -> list[Job]:
-    notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), row.pop("published", {})
+    notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), _check_dict("published", row.pop("published", {}))
     if notebook not in CONFIGS:
         raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(CONFIGS)}")
     if not isinstance(counts, list) or not counts:
         raise ValueError(f"epochs: {counts!r} is not a list of epoch counts such as [1, 5, 20]")
-    _check_names(notebook, row)
-    configure = lambda row, count: CONFIGS[notebook](**{k: v for k, v in row.items() if k in CONFIGS[notebook].model_fields}, epochs=count)
-    planned = sorted(configure(row, count).epochs for count in counts)
+    if "snapshots" in row:
+        raise ValueError("snapshots: the list `epochs` has all counts to look at; leave this out")
+    published = {what: _check_dict(f"published: {what}", values) for what, values in published.items()}
+    _check_parameters(notebook, row, CONFIGS[notebook].model_fields)
+    planned = sorted(_configure(notebook, row, count).epochs for count in counts)
     instead_of, counts = None, planned
     if scale < 1:
         row, instead_of = _shrink(row, scale)
         counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
-    *early, last = [configure(row, count) for count in counts]
+    *early, last = [_configure(notebook, row, count) for count in counts]
     if "compare" in row:  # samplers are compared at the last epoch count only
         early = [config.model_copy(update={"compare": []}) for config in early]
     parameters = row | {"epochs": last.epochs, "snapshots": [config.epochs for config in early]}
     found = lambda count: {what: values[count] for what, values in published.items() if count in values}
     return [Job(notebook, parameters, Run(config), count, found(count), instead_of) for config, count in zip((*early, last), planned, strict=True)]
+
+
+def _configure(notebook: str, row: dict, epochs) -> RunConfig:
+    "The configuration of a row; what it would read as a number has to be one, since the notebook gets the row as it is."
+    kind = CONFIGS[notebook]
+    config = kind(**{k: v for k, v in row.items() if k in kind.model_fields}, epochs=epochs)
+    for key, value in row.items():
+        if isinstance(value, str) and not isinstance(getattr(config, key, value), str):
+            raise ValueError(f"{key}: {value!r} is a text; write {getattr(config, key)!r} (YAML takes 1e-3 for a text, too, and 1.0e-3 for a number)")
+    return config
 
 # %% ../nbs/07_report.ipynb #e8bd2b5d
 STAND_INS = {"mnist": ("digits", 28), "fashion_mnist": ("digits", 28), "cifar10": ("tinted_digits", 32)}  # others: tinted_digits of 64 pixels
@@ -1298,7 +1350,7 @@ def main() -> None:
     "The command `genlab_report`: the report of a profile, from what its runs have left on disk."
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", nargs="?", default="quick", help="a file in report/profiles, without .yaml (default: quick)")
-    parser.add_argument("--scale", type=float, default=1.0, help="the share of epochs, images and samples that the runs had (default: 1)")
+    parser.add_argument("--scale", default="1", help="the share of epochs, images and samples that the runs had (default: 1)")
     parser.add_argument("--publish", nargs="+", type=Path, metavar="RUN", help="copy what a report needs of these runs' folders into report/results, and stop")
     parser.add_argument("--engine", choices=["latex", "typst"], help="default: LaTeX where it is installed, else Typst")
     options = parser.parse_args()
