@@ -6,14 +6,14 @@
 __all__ = ['LABS', 'CONFIGS', 'KINDS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSITY', 'MEASURES_CAPTION', 'LOOKS', 'PANDOC', 'Job',
            'plan', 'plan_labs', 'escape', 'plain', 'plot_label', 'collect_runs', 'dig', 'number', 'plus_minus',
            'markdown_table', 'verbatim', 'loss_table', 'likelihood_table', 'sampler_table', 'elbo_table',
-           'source_table', 'uncertain', 'distance_table', 'measure_table', 'class_table', 'devices', 'time_table',
-           'provenance_table', 'Estimate', 'Evaluation', 'compare', 'best_of', 'listed', 'comparable', 'save_figure',
-           'grid_figure', 'gan_loss_figure', 'legend_above', 'precision_recall_figure', 'bias_figure',
-           'distance_figure', 'figure', 'data_fragment', 'samples_fragment', 'gan_losses_fragment', 'ring_fragment',
-           'collapse_fragment', 'vae_losses_fragment', 'vae_pictures_fragment', 'claim_fragment', 'best_of_each',
-           'largest_groups', 'glance_fragment', 'discussion_fragment', 'smoothness_table', 'ddpm_losses_fragment',
-           'ddpm_pictures_fragment', 'missing_fragment', 'general_fragments', 'write_fragments', 'preprocess',
-           'run_pandoc', 'run_latex', 'run_typst', 'build_pdf', 'publish_run', 'main']
+           'source_table', 'uncertain', 'distance_table', 'measure_table', 'class_table', 'device_marks', 'devices',
+           'timed', 'time_table', 'provenance_table', 'Estimate', 'Evaluation', 'compare', 'best_of', 'listed',
+           'comparable', 'save_figure', 'grid_figure', 'gan_loss_figure', 'legend_above', 'precision_recall_figure',
+           'bias_figure', 'distance_figure', 'figure', 'data_fragment', 'samples_fragment', 'gan_losses_fragment',
+           'ring_fragment', 'collapse_fragment', 'vae_losses_fragment', 'vae_pictures_fragment', 'claim_fragment',
+           'best_of_each', 'largest_groups', 'glance_fragment', 'discussion_fragment', 'smoothness_table',
+           'ddpm_losses_fragment', 'ddpm_pictures_fragment', 'missing_fragment', 'general_fragments', 'write_fragments',
+           'preprocess', 'run_pandoc', 'run_latex', 'run_typst', 'build_pdf', 'publish_run', 'main']
 
 # %% ../nbs/07_report.ipynb #db7b297f
 import argparse
@@ -25,13 +25,14 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ import typst
 import yaml
 from papermill import inspect_notebook
 
-from .augment import plot_gap
+from .augment import plot_distance_bands, plot_gap
 from .collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
 from .data import load_dataset, show_grid, to_image
 from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, scored_samplers
@@ -267,11 +268,11 @@ def _slug(markdown: str) -> str:
 
 # %% ../nbs/07_report.ipynb #bad2ed80
 def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
-    "A row a job: model, dataset, name, seed, epochs, setting and label (Markdown), job, metrics (None if it is missing), and then why."
+    "A row a job: model, dataset, name, seed, subset, epochs, setting and label (Markdown), job, metrics (None if it is missing), and then why."
     rows = []
     for job in jobs:
         config, (metrics, why) = job.run.config, _read(job)
-        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed, "epochs": job.epochs,
+        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed, "subset": config.subset, "epochs": job.epochs,
                      "job": job, "metrics": metrics, "why": why, "instead_of": job.instead_of or ""})  # fmt: skip
     runs = pd.DataFrame(rows)
     runs["setting"] = _settings(runs)
@@ -398,13 +399,13 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
 # %% ../nbs/07_report.ipynb #6c02985a
 def sampler_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of all samplers that were compared."
-    rows = []
+    rows, marks = [], device_marks(runs)
     for r in runs.itertuples():
         for row in scored_samplers(r.job.run):
             fd = dig(row, "scores", "fd_lenet") or {}
-            rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), number(fd.get("value")),
-                         plus_minus(fd.get("floor"), fd.get("floor_sd")), number(1000 * row["seconds"] / row["n"])])  # fmt: skip
-    caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Times on {devices(runs)}."
+            rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), uncertain(fd.get("value"), fd.get("sd")),
+                         uncertain(fd.get("floor"), fd.get("floor_sd")), timed(number(1000 * row["seconds"] / row["n"]), [r], marks)])  # fmt: skip
+    caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Standard deviations over samples in units of the last digit. Times on {devices(runs)}."
     header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
 
@@ -511,21 +512,32 @@ def class_table(runs: pd.DataFrame) -> str:
     return "\n".join(parts) or NONE
 
 # %% ../nbs/07_report.ipynb #29f6bc70
+def device_marks(runs: pd.DataFrame) -> dict[str, str]:
+    "What the runs were trained on, and the letter that marks its times; an empty one if it is the only device."
+    names = sorted({device for m in runs.metrics if (device := dig(m, "device"))})
+    return {name: chr(ord("a") + i) * (len(names) > 1) for i, name in enumerate(names)}
+
+
 def devices(runs: pd.DataFrame) -> str:
-    "What the runs were trained on."
-    return "; ".join(sorted({escape(device) for m in runs.metrics if (device := dig(m, "device"))})) or "—"
+    "The devices, with their letters."
+    return "; ".join(escape(name) + f" (^{mark}^)" * bool(mark) for name, mark in device_marks(runs).items()) or "—"
+
+
+def timed(seconds: str, rows: list, marks: dict[str, str]) -> str:
+    "A time of these rows with the letters of their devices."
+    letters = "".join(sorted({marks.get(dig(r.metrics, "device"), "") for r in rows}))
+    return seconds + f"^{letters}^" * bool(letters)
 
 
 def time_table(runs: pd.DataFrame, label: str) -> str:
     "Training and sampling times, with the device."
-    rows = [
-        [r.label, r.epochs, number(dig(r.metrics, "train_seconds"), 1), number(dig(r.metrics, "images_per_second"), 0),
-         number(s / r.epochs) if (s := dig(r.metrics, "train_seconds")) else "—",
-         number(s + dig(r.metrics, "train_seconds") / r.epochs + dig(r.metrics, "sample_seconds")) if (s := dig(r.metrics, "score_seconds")) else "—",
-         number(1000 * s / r.metrics["n_samples"]) if (s := dig(r.metrics, "sample_seconds")) else "—",
-         r.metrics.get("evaluations", 1) if r.metrics else "—"]
-        for r in runs.itertuples()
-    ]  # fmt: skip
+    rows, marks = [], device_marks(runs)
+    for r in runs.itertuples():
+        trained, scored, drawn = (dig(r.metrics, key) for key in ("train_seconds", "score_seconds", "sample_seconds"))
+        row = [r.label, r.epochs, timed(number(trained, 1), [r], marks), number(dig(r.metrics, "images_per_second"), 0)]
+        row += [number(trained / r.epochs) if trained else "—", number(scored + trained / r.epochs + drawn) if scored else "—"]
+        row += [number(1000 * drawn / r.metrics["n_samples"]) if drawn else "—", r.metrics.get("evaluations", 1) if r.metrics else "—"]
+        rows.append(row)
     caption = f"Training time in all, training speed, time of a plain epoch and of one that ends with samples and their scores, and time to draw 1,000 samples with so many evaluations of the network for each, on {devices(runs)}."
     return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "epoch (s)", "evaluating (s)", "1,000 samples (s)", "evaluations"], caption, label)
 
@@ -541,7 +553,7 @@ def provenance_table(runs: pd.DataFrame, label: str) -> str:
         changed = [f"`{k}` {escape(str(v))}" for k, v in run.config.model_dump().items() if k not in told and v != fields[k].default]
         rows.append([group.label.iloc[0], verbatim("/".join(run.folder.parts[-3:])), run.config.seed, ", ".join(changed) or "—",
                      ", ".join(map(str, done.epochs)) or "—", ", ".join(f"`{c}`" for c in commits) or "—"])  # fmt: skip
-    header = ["run", "folder in `runs/`", "seed", "not by default", "epochs done", "commit"]
+    header = ["run", "folder", "seed", "not by default", "epochs done", "commit"]
     return markdown_table(rows, header, "Where each number comes from.", label, "llrlll")
 
 # %% ../nbs/07_report.ipynb #8e016a33
@@ -668,23 +680,28 @@ def legend_above(ax: plt.Axes) -> None:
         ax.figure.legend(handles, labels, frameon=False, fontsize=7, loc="outside upper center", ncols=ncols)
 
 # %% ../nbs/07_report.ipynb #b39eae34
-def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
+def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
     "Precision against recall, a line a run with its epoch counts; a star for real images."
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         known = [(r.epochs, *(dig(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
-        known = [(epochs, recall, precision) for epochs, recall, precision in known if dig(recall, "value") is not None]
+        known = [(epochs, recall, precision) for epochs, recall, precision in known if None not in (dig(recall, "value"), dig(precision, "value"))]
         if known:
             (line,) = ax.plot([r["value"] for _, r, _ in known], [p["value"] for _, _, p in known], marker="o", markersize=3, label=plot_label(label))
             for epochs, recall, precision in known:
                 ax.annotate(str(epochs), (recall["value"], precision["value"]), (3, 3), textcoords="offset points", fontsize=7, color=line.get_color())
-            ax.plot(known[-1][1]["floor"], known[-1][2]["floor"], "*", color="0.3", markersize=9)
+            ax.plot(known[-1][1].get("floor"), known[-1][2].get("floor"), "*", color="0.3", markersize=9)
+    if not ax.lines:
+        plt.close(fig)
+        return ""
     ax.set(xlabel="recall", ylabel="precision")
     legend_above(ax)
-    save_figure(fig, path)
+    save_figure(fig, folder / "precision-recall")
+    caption = "Precision against recall, a point an epoch count; stars are real training images, as many as there are samples."
+    return figure(folder, "precision-recall", caption, "precision-recall", "60%")
 
 # %% ../nbs/07_report.ipynb #dc491776
-def bias_figure(runs: pd.DataFrame, path: Path) -> None:
+def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
     for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
@@ -693,11 +710,15 @@ def bias_figure(runs: pd.DataFrame, path: Path) -> None:
             slope = sum(a * (d - score["value"]) for a, d in zip(x, score["distances"], strict=True)) / sum(a * a for a in x)
             (dots,) = ax.plot(x, score["distances"], ".", label=f"{plot_label(r.label)}, {r.epochs} epochs")
             ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
-    ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
     if not ax.lines:
-        ax.text(0.5, 0.5, "no run was asked for fd_lenet_infinity", ha="center", va="center", transform=ax.transAxes)
+        plt.close(fig)
+        return "No run of this profile was asked for the extrapolation (`fd_lenet_infinity`).\n"
+    ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
     legend_above(ax)
-    save_figure(fig, path)
+    save_figure(fig, folder / "bias")
+    caption = "`fd_lenet` of parts of the samples and of the test set, for the last epoch count of each run, against one over the number of samples; lines extrapolate to infinitely many."
+    text = "@fig-bias shows it for parts of each model's samples and of the test set, and where the line meets infinitely many [@chong2020].\n"
+    return text + "\n" + figure(folder, "bias", caption, "bias", "65%")
 
 # %% ../nbs/07_report.ipynb #68963053
 def distance_figure(runs: pd.DataFrame, path: Path) -> None:
@@ -822,7 +843,51 @@ def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     ax.set_xscale("log")
     legend_above(ax)
     save_figure(fig, folder / "gap")
-    return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero: it knows training images by heart.", "gap", "80%")
+    return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero, it tells its training images from others. The verdict is a probability, or a number without bounds (hinge and Wasserstein losses); only runs of one kind can be compared.", "gap", "80%")
+
+# %% ../nbs/07_report.ipynb #4ac6a659
+def _few_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "Distances of GANs on a part of the images, with and without augmentation."
+    parts, groups = [], {}
+    for kind, evaluations in comparable(runs).items():
+        for e in evaluations:
+            config = e.rows[0].job.run.config
+            if config.subset is not None:
+                others = config.model_dump(mode="json", exclude={"name", "seed", "augment", "augment_fakes"})
+                groups.setdefault((kind, json.dumps(others)), {}).setdefault((bool(config.augment), e.rows[0].setting), []).append(e)
+    for (kind, _), settings in groups.items():
+        plain, *augmented = sorted(settings)
+        if not plain[0] and augmented and augmented[0][0]:
+            slug = f"few{f'-{len(parts)}' * bool(parts)}"
+            parts.append(_few_figure({name: found for (_, name), found in settings.items()}, kind, folder, slug))
+            parts += [_few_sentence(settings[plain], settings[other]) for other in augmented]
+    return "\n".join(parts) or NONE
+
+
+def _few_figure(settings: dict[str, list[Evaluation]], kind: tuple, folder: Path, slug: str) -> str:
+    curves = {}
+    for name, evaluations in settings.items():
+        rows = pd.DataFrame([(r.seed, r.metrics["updates"], r.metrics["scores"]["fd_lenet"]["value"]) for e in evaluations for r in e.rows])
+        curves[plot_label(name)] = [(run[1].tolist(), run[2].tolist()) for _, run in rows.groupby(0)]
+    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
+    plot_distance_bands(curves, ax)
+    ax.set(xlabel="updates", ylabel="fd_lenet to the test set")
+    save_figure(fig, folder / slug)
+    seeds = listed(sorted({str(len(runs)) for runs in curves.values()}))
+    caption = f"`fd_lenet` of $N$ = {kind[-1]:,} samples against updates, without and with augmentation: mean over seeds ({seeds} of each) and, where there are several, a band of one standard deviation to either side."
+    return figure(folder, slug, caption, slug, "65%")
+
+# %% ../nbs/07_report.ipynb #b33b0551
+def _few_sentence(plain: list[Evaluation], augmented: list[Evaluation]) -> str:
+    "Whether augmentation brings images nearer to the data."
+    verdicts: dict[str, list[str]] = {"nearer to the test images": [], "farther from them": [], "not to be told apart by two standard deviations": []}
+    before = {e.epochs: e for e in plain}
+    for e in (e for e in augmented if e.epochs in before):
+        first, others = compare({"plain": before[e.epochs].distance, "augmented": e.distance})
+        verdict = list(verdicts)[2 if not others else first == ["plain"]]
+        verdicts[verdict].append(f"{e.after} ({e.distance}, against {before[e.epochs].distance})")
+    said = "; ".join(f"{verdict} after {listed(counts)}" for verdict, counts in verdicts.items() if counts)
+    return f"*{augmented[0].name}*, compared with *{plain[0].name}*, is {said}.\n" if said else ""
 
 # %% ../nbs/07_report.ipynb #15775316
 def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
@@ -867,20 +932,22 @@ def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 # %% ../nbs/07_report.ipynb #2b14d1ef
 def claim_fragment(runs: pd.DataFrame) -> str:
-    "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: VAEs and GANs at epoch counts that differ from these by a factor of two at most."
-    rows, lines = [], []
-    for (dataset, *_, n), evaluations in comparable(runs).items():
+    "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: those trained on the same images, at epoch counts that differ from these by a factor of two at most."
+    rows, lines, marks, images = [], [], device_marks(runs), lambda e: str(e.rows[0].subset)  # a model of a thousand images is not compared with one of all
+    fair = [(kind, list(group)) for kind, found in comparable(runs).items() for _, group in groupby(sorted(found, key=images), images)]
+    for (dataset, *_, n), evaluations in fair:
         near = {}
         for model, wanted in (("vae", 5), ("gan", 50)):
             off = lambda e, wanted=wanted: abs(math.log2(e.epochs / wanted))
             settings = {e.rows[0].setting: e for e in sorted(evaluations, key=off, reverse=True) if e.model == model and off(e) <= 1}
             near[model] = sorted(settings.values(), key=lambda e: e.distance.value)
-            rows += [[escape(dataset), KINDS[model], e.name, e.epochs, number(n, 0), str(e.distance), number(np.mean([r.metrics["train_seconds"] for r in e.rows]), 1)] for e in near[model]]
+            rows += [[escape(dataset), KINDS[model], e.name, e.epochs, number(n, 0), str(e.distance), timed(number(np.mean([r.metrics["train_seconds"] for r in e.rows]), 1), e.rows, marks)]
+                     for e in near[model]]  # fmt: skip
         if all(near.values()):
             lines.append(f"On {verbatim(dataset)} ($N$ = {n:,}), {_claim_sentence(near['vae'], near['gan'])}\n")
     if not lines:
         return NONE
-    caption = "Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50."
+    caption = f"Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50. Times on {devices(runs)}."
     table = markdown_table(rows, ["data", "model", "run", "epochs", "$N$", "`fd_lenet`", "training (s)"], caption, "claim", "lllrrrr")
     return "\n".join([*lines, table])
 
@@ -915,7 +982,7 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for i, (kind, evaluations) in enumerate(largest_groups(runs).items()):
         best, name = best_of_each(evaluations), f"glance{f'-{i}' * (i > 0)}"
-        rows, grids = [_glance_row(e, n) for e, n in best.values()], {KINDS[model]: e.rows[0].job.run.samples(e.epochs)[:32] for model, (e, _) in best.items()}
+        rows, grids = [_glance_row(e, n, device_marks(runs)) for e, n in best.values()], {KINDS[model]: e.rows[0].job.run.samples(e.epochs)[:32] for model, (e, _) in best.items()}
         config = evaluations[0].rows[0].job.run.config
         with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
             grids["real"] = load_dataset(config.dataset, "test", config.size).images[:32]
@@ -924,11 +991,11 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts) or NONE
 
 
-def _glance_row(e: Evaluation, chosen_from: int) -> list[str]:
+def _glance_row(e: Evaluation, chosen_from: int, marks: dict[str, str]) -> list[str]:
     seconds = np.mean([1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"] for r in e.rows])
     return [KINDS[e.model], e.name, e.epochs, chosen_from, *(uncertain(*x[:2]) if x else "—" for x in (e.distance, e.times_floor)),
             *(uncertain(*x[:2]) if (x := e.estimate("scores", metric)) else "—" for metric in ("precision", "recall")),
-            number(np.mean([r.metrics["train_seconds"] for r in e.rows]) / 60, 1), number(seconds)]  # fmt: skip
+            timed(number(np.mean([r.metrics["train_seconds"] for r in e.rows]) / 60, 1), e.rows, marks), timed(number(seconds), e.rows, marks)]  # fmt: skip
 
 # %% ../nbs/07_report.ipynb #f16aaaeb
 def _glance_table(rows: list[list[str]], kind: tuple, runs: pd.DataFrame, label: str) -> str:
@@ -1164,6 +1231,7 @@ def _variables(profile: str, runs: pd.DataFrame) -> dict:
     versions = sorted({", ".join(f"{k} {v}" for k, v in (dig(m, "versions") or {}).items()) for m in done.metrics})
     return {
         "profile": escape(profile),
+        "runs": verbatim(os.path.relpath(runs_root(), project_root()) if runs_root().is_relative_to(project_root()) else str(runs_root())),
         "date": datetime.date.today().isoformat(),
         "commit": git_commit() or "no git commit",
         "versions": "; ".join(versions) or "—",
@@ -1193,8 +1261,6 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
     gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
     distance_figure(runs, folder / "distances")
-    precision_recall_figure(runs, folder / "precision-recall")
-    bias_figure(runs, folder / "bias")
     return {
         "glance": glance_fragment(runs, folder),
         "discussion": discussion_fragment(runs),
@@ -1204,6 +1270,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "gan-table": loss_table(gan, gan_columns, "gan-losses"),
         "ring": ring_fragment(folder),
         "collapse": collapse_fragment(gan, folder),
+        "few": _few_fragment(gan, folder),
         "gap": _gap_fragment(gan, folder),
         "ddpm-losses": ddpm_losses_fragment(ddpm, folder),
         "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
@@ -1221,6 +1288,8 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "claim": claim_fragment(runs),
         "interpolation": _interpolation_fragment(runs, folder),
         "distances": distance_table(runs, "distances"),
+        "bias": bias_figure(runs, folder),
+        "precision-recall": precision_recall_figure(runs, folder),
         "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
         "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),
         "classes": class_table(runs),
