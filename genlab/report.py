@@ -885,9 +885,10 @@ def _few_sentence(plain: list[Evaluation], augmented: list[Evaluation]) -> str:
     for e in (e for e in augmented if e.epochs in before):
         first, others = compare({"plain": before[e.epochs].distance, "augmented": e.distance})
         verdict = list(verdicts)[2 if not others else first == ["plain"]]
-        verdicts[verdict].append(f"{e.after} ({e.distance}, against {before[e.epochs].distance})")
+        verdicts[verdict].append(f"{e.after} ({uncertain(*e.distance[:2])}, against {uncertain(*before[e.epochs].distance[:2])})")
     said = "; ".join(f"{verdict} after {listed(counts)}" for verdict, counts in verdicts.items() if counts)
-    return f"*{augmented[0].name}*, compared with *{plain[0].name}*, is {said}.\n" if said else ""
+    names = [f"*{es[0].name}*" + f" (means of {len(es[0].rows)} seeds)" * (len(es[0].rows) > 1) for es in (augmented, plain)]
+    return f"{names[0]}, compared with {names[1]}, is {said}.\n" if said else ""
 
 # %% ../nbs/07_report.ipynb #15775316
 def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
@@ -946,7 +947,7 @@ def claim_fragment(runs: pd.DataFrame) -> str:
         if all(near.values()):
             lines.append(f"On {verbatim(dataset)} ($N$ = {n:,}), {_claim_sentence(near['vae'], near['gan'])}\n")
     if not lines:
-        return NONE
+        return "No VAE and GAN of this profile that were trained on the same images were looked at after about 5 and about 50 epochs."
     caption = f"Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50. Times on {devices(runs)}."
     table = markdown_table(rows, ["data", "model", "run", "epochs", "$N$", "`fd_lenet`", "training (s)"], caption, "claim", "lllrrrr")
     return "\n".join([*lines, table])
