@@ -8,12 +8,13 @@ __all__ = ['LABS', 'CONFIGS', 'KINDS', 'STAND_INS', 'NONE', 'MEASURES', 'DIVERSI
            'markdown_table', 'verbatim', 'loss_table', 'likelihood_table', 'sampler_table', 'elbo_table',
            'source_table', 'uncertain', 'distance_table', 'measure_table', 'class_table', 'device_marks', 'devices',
            'timed', 'time_table', 'provenance_table', 'Estimate', 'Evaluation', 'compare', 'best_of', 'listed',
-           'comparable', 'save_figure', 'grid_figure', 'gan_loss_figure', 'legend_above', 'precision_recall_figure',
-           'bias_figure', 'distance_figure', 'figure', 'data_fragment', 'samples_fragment', 'gan_losses_fragment',
-           'ring_fragment', 'collapse_fragment', 'vae_losses_fragment', 'vae_pictures_fragment', 'claim_fragment',
-           'best_of_each', 'largest_groups', 'glance_fragment', 'discussion_fragment', 'smoothness_table',
-           'ddpm_losses_fragment', 'ddpm_pictures_fragment', 'missing_fragment', 'general_fragments', 'write_fragments',
-           'preprocess', 'run_pandoc', 'run_latex', 'run_typst', 'build_pdf', 'publish_run', 'main']
+           'comparable', 'save_figure', 'figure', 'grid_figure', 'gan_loss_figure', 'legend_above',
+           'precision_recall_figure', 'bias_figure', 'distance_figure', 'data_fragment', 'samples_fragment',
+           'gan_losses_fragment', 'ring_fragment', 'collapse_fragment', 'vae_losses_fragment', 'vae_pictures_fragment',
+           'claim_fragment', 'best_of_each', 'largest_groups', 'glance_fragment', 'discussion_fragment',
+           'smoothness_table', 'ddpm_losses_fragment', 'ddpm_pictures_fragment', 'missing_fragment',
+           'general_fragments', 'write_fragments', 'preprocess', 'run_pandoc', 'run_latex', 'run_typst', 'build_pdf',
+           'publish_run', 'main']
 
 # %% ../nbs/07_report.ipynb #db7b297f
 import argparse
@@ -655,6 +656,11 @@ def save_figure(fig: plt.Figure, path: Path) -> None:
             fig.savefig(temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata={"CreationDate": None} if suffix == ".pdf" else None)
     plt.close(fig)
 
+
+def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
+    "Markdown that shows the figure `name` of `folder`."
+    return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
+
 # %% ../nbs/07_report.ipynb #f67d20aa
 def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
     "The first side x side images as a square without margins."
@@ -681,7 +687,7 @@ def legend_above(ax: plt.Axes) -> None:
 
 # %% ../nbs/07_report.ipynb #b39eae34
 def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
-    "Precision against recall, a line a run with its epoch counts; a star for real images."
+    "Precision against recall, a line a run with its epoch counts; a star for real images. Nothing where no run has them."
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         known = [(r.epochs, *(dig(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
@@ -721,15 +727,18 @@ def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
     return text + "\n" + figure(folder, "bias", caption, "bias", "65%")
 
 # %% ../nbs/07_report.ipynb #68963053
-def distance_figure(runs: pd.DataFrame, path: Path) -> None:
-    "fd_lenet against epochs, a line a run, with the floor dashed."
+def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
+    "fd_lenet against epochs, a line a run, with the floor dashed; nothing where no run has it."
+    done = runs[[dig(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    if done.empty:
+        return ""
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+    for label, group in done.groupby("label", sort=False):
         scores = [dig(m, "scores", "fd_lenet") or {} for m in group.metrics]
         (line,) = ax.plot(group.epochs, [s.get("value") for s in scores], marker="o", label=plot_label(label))
         ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
     ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
-    counts = sorted(set(runs.epochs))
+    counts = sorted(set(done.epochs))
     ticks = counts[:1]
     for n in counts[1:]:
         if n >= 1.4 * ticks[-1]:  # there is room for a number
@@ -737,14 +746,10 @@ def distance_figure(runs: pd.DataFrame, path: Path) -> None:
     ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
     legend_above(ax)
-    save_figure(fig, path)
+    save_figure(fig, folder / name)
+    return figure(folder, name, caption, name, "65%")
 
 # %% ../nbs/07_report.ipynb #9ffab2d8
-def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
-    "Markdown that shows the figure `name` of `folder`."
-    return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
-
-
 def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for dataset, size in sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str):
@@ -1261,7 +1266,6 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
     gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
-    distance_figure(runs, folder / "distances")
     return {
         "glance": glance_fragment(runs, folder),
         "discussion": discussion_fragment(runs),
@@ -1288,6 +1292,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "sources": source_table(vae, "sources"),
         "claim": claim_fragment(runs),
         "interpolation": _interpolation_fragment(runs, folder),
+        "distances-figure": distance_figure(runs, folder, "distances", "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. Both axes are logarithmic."),
         "distances": distance_table(runs, "distances"),
         "bias": bias_figure(runs, folder),
         "precision-recall": precision_recall_figure(runs, folder),

@@ -1015,6 +1015,11 @@ def save_figure(fig: plt.Figure, path: Path) -> None:
     plt.close(fig)
 
 
+def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
+    "Markdown that shows the figure `name` of `folder`."
+    return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
+
+
 # %% [markdown]
 # Two figures are about one run: its samples, and the curves of a GAN.
 
@@ -1055,7 +1060,7 @@ def legend_above(ax: plt.Axes) -> None:
 # %%
 #| export
 def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
-    "Precision against recall, a line a run with its epoch counts; a star for real images."
+    "Precision against recall, a line a run with its epoch counts; a star for real images. Nothing where no run has them."
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         known = [(r.epochs, *(dig(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
@@ -1105,15 +1110,18 @@ def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
 
 # %%
 #| export
-def distance_figure(runs: pd.DataFrame, path: Path) -> None:
-    "fd_lenet against epochs, a line a run, with the floor dashed."
+def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
+    "fd_lenet against epochs, a line a run, with the floor dashed; nothing where no run has it."
+    done = runs[[dig(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    if done.empty:
+        return ""
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+    for label, group in done.groupby("label", sort=False):
         scores = [dig(m, "scores", "fd_lenet") or {} for m in group.metrics]
         (line,) = ax.plot(group.epochs, [s.get("value") for s in scores], marker="o", label=plot_label(label))
         ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
     ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
-    counts = sorted(set(runs.epochs))
+    counts = sorted(set(done.epochs))
     ticks = counts[:1]
     for n in counts[1:]:
         if n >= 1.4 * ticks[-1]:  # there is room for a number
@@ -1121,13 +1129,14 @@ def distance_figure(runs: pd.DataFrame, path: Path) -> None:
     ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
     legend_above(ax)
-    save_figure(fig, path)
+    save_figure(fig, folder / name)
+    return figure(folder, name, caption, name, "65%")
 
 
 # %%
 folder = Path(home.name, "figures")
 sns.set_theme(style="ticks", context="paper")
-distance_figure(runs, folder / "distance")
+distance_figure(runs, folder, "distance", "")
 grid_figure(some, folder / "grid")
 assert sorted(p.name for p in folder.iterdir()) == ["distance.pdf", "distance.png", "grid.pdf", "grid.png"]
 show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
@@ -1140,11 +1149,6 @@ show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
 
 # %%
 #| export
-def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
-    "Markdown that shows the figure `name` of `folder`."
-    return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
-
-
 def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for dataset, size in sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str):
@@ -1895,7 +1899,6 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
     gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
-    distance_figure(runs, folder / "distances")
     return {
         "glance": glance_fragment(runs, folder),
         "discussion": discussion_fragment(runs),
@@ -1922,6 +1925,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "sources": source_table(vae, "sources"),
         "claim": claim_fragment(runs),
         "interpolation": _interpolation_fragment(runs, folder),
+        "distances-figure": distance_figure(runs, folder, "distances", "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. Both axes are logarithmic."),
         "distances": distance_table(runs, "distances"),
         "bias": bias_figure(runs, folder),
         "precision-recall": precision_recall_figure(runs, folder),
@@ -1980,6 +1984,8 @@ assert fragments["glance"].count("{#tbl-glance") == fragments["glance"].count("{
 assert list(comparable(sizes)) == [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
 assert all(f"{label}: samples from" in fragments["gan-samples"] and f"{label}: losses" in fragments["gan-losses"] for label in ("dcgan, subset none", "dcgan, subset 300", "small"))
 print(fragments["discussion"])
+without = sizes.assign(metrics=[metrics | {"scores": {}} for metrics in sizes.metrics])  # as with `metrics: []`
+assert general_fragments(without, generated)["distances-figure"] == "" and _variables("mine", without)["best"] == "No evaluation has a distance yet."
 
 
 # %% [markdown]
