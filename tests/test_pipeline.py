@@ -191,7 +191,8 @@ def oddly_named(tmp_path_factory):
         jobs[-1].log.write_text(f"ValueError: {ODD}\n")
     for path in runs.rglob("metrics.json"):
         (path.parent / "weights.safetensors").unlink()  # as in published results: walks between latents would take a while
-        about = {"value": 3.0, "sd": 0.1, "floor": 1.0, "floor_sd": 0.1, "n_floor": 10, "reference": f"folder:{folder}, 16x16", "extractor": f"LeNet-5 ({ODD})", "hash": "ab"}
+        about = {"value": 3.0, "sd": 0.1, "floor": 1.0, "floor_sd": 0.1, "n_floor": 10}
+        about |= {"reference": f"folder:{folder}, 16x16", "extractor": f"LeNet-5 ({ODD})", "hash": "ab"}
         classes = {"expected": [10, 10], "histogram": [4, 6], "classes": [{"value": 3.0}, {"value": None}], "floor_classes": [1.0, 1.0]}
         scores = dict.fromkeys(("fd_lenet", "precision", "recall"), about) | dict.fromkeys(("class_kl", "fd_lenet_by_class"), about | classes)
         path.write_text(json.dumps(json.loads(path.read_text()) | {"scores": scores, "device": ODD}))
