@@ -28,7 +28,7 @@ setup: .venv/installed ## .venv with the locked packages and genlab itself
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-report: export GENLAB_RUNS := $(abspath $(RUNS))
+report: export GENLAB_RUNS := $(if $(filter /%,$(firstword $(RUNS))),,$(CURDIR)/)$(RUNS)
 report: setup ## train what is missing of PROFILE and build report/report.pdf
 	@command -v lualatex >/dev/null || if [ -e .venv/no-latex ]; then true; elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	 then $(MAKE) --no-print-directory tex >/dev/null 2>&1 && echo "LaTeX is installed." || { touch .venv/no-latex; echo "LaTeX could not be installed; Typst will make the PDF."; }; \

@@ -16,7 +16,7 @@ import seaborn as sns
 import torch
 import torch.nn.functional as F
 
-# %% ../nbs/01c_few_images.ipynb #7a0d0cc1
+# %% ../nbs/01c_few_images.ipynb #ebfecec2
 def plot_distance_bands(
     curves: dict[str, list[tuple[list[int], list[float]]]],  # by label: updates and distances of each run (seed)
     ax: plt.Axes | None = None,

@@ -636,13 +636,13 @@ def epoch_batches(
 # %% ../nbs/00_data.ipynb #c9515f21
 def take(
     data: ImageSet,
-    subset: int | float | None,  # a count of images from 1 on, or a share below 1; None: all of them
+    subset: int | float | None,  # a count of images from 1 on, or, as a float, a share up to 1.0; None: all of them
     seed: int = 0,
 ) -> ImageSet:
     "A random part of a data set, in a random order. ValueError if there are not so many images."
     if subset is None:
         return data
-    n = round(subset * len(data.images)) if subset < 1 else int(subset)
+    n = round(subset * len(data.images)) if isinstance(subset, float) and subset <= 1 else int(subset)
     if not 1 <= n <= len(data.images):
         raise ValueError(f"subset: {subset} is {n} images, and the training set has {len(data.images)}.")
     index = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(derive_seed(seed, 2)))[:n]

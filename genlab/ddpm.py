@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'LEVELS', 'SCALES', 'DDPMConfig', 'make_diffusion', 'loss_weight', 'make_network', 'train_ddpm',
-           'Denoiser', 'Noise', 'even_times', 'karras_times', 'ancestral', 'ddim', 'x0_on_the_way', 'dpmpp', 'heun',
-           'sde_dpmpp', 'sample_ddpm', 'bits_per_dim', 'look_inside', 'plot_denoising', 'plot_noise',
-           'plot_level_losses', 'plot_guidance', 'plot_samplers', 'run_ddpm', 'scored_samplers', 'compare_samplers']
+           'Denoiser', 'Noise', 'even_times', 'karras_times', 'check_times', 'ancestral', 'ddim', 'x0_on_the_way',
+           'dpmpp', 'heun', 'sde_dpmpp', 'sample_ddpm', 'fit_decoder', 'reverse_variances', 'bits_per_dim',
+           'look_inside', 'plot_denoising', 'plot_noise', 'plot_level_losses', 'plot_guidance', 'plot_samplers',
+           'measure_likelihood', 'run_ddpm', 'read_likelihood', 'renew_likelihood', 'scored_samplers',
+           'compare_samplers']
 
 # %% ../nbs/02_ddpm.ipynb #82ce576c
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -22,8 +24,8 @@ from matplotlib.ticker import LogLocator
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
-from .data import ImageSet, derive_seed, load_dataset, progress, show_grid, to_image, to_model
-from .diffusion import Diffusion, cosine_betas, linear_betas
+from .data import ImageSet, derive_seed, load_dataset, progress, show_grid, take, to_image, to_model
+from .diffusion import Diffusion, cosine_betas, discretised_nll, linear_betas
 from .fid import check_metrics, evaluate
 from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
 from .unet import SeedUNet, UNet
@@ -55,7 +57,7 @@ class DDPMConfig(RunConfig):
 
     sampler: Literal["ancestral", "ddim", "dpmpp", "heun", "sde_dpmpp"] = Field("dpmpp", exclude=True)
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
-    guidance: float = Field(1.0, ge=0, exclude=True)  # 0: ignore the class, 1: plain, above 1: exaggerate it
+    guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # 0: ignore the class, 1: plain, above 1: exaggerate it
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
 
     @field_validator("widths")
@@ -211,6 +213,20 @@ def karras_times(diffusion: Diffusion, steps: int, rho: float = 7.0, largest: fl
     sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
     return [*diffusion.t_at(-2 * sigma.log()).tolist(), 0]
 
+# %% ../nbs/02_ddpm.ipynb #8869576d
+def check_times(
+    diffusion: Diffusion,
+    steps: int,
+    times: Sequence[float],  # numbers or a tensor
+) -> list[float]:
+    "The levels as a list. ValueError unless they are `steps` + 1, fall from T at most to 1 at least, and end at 0."
+    times = torch.as_tensor(times, dtype=torch.float64).tolist()
+    if len(times) != steps + 1:
+        raise ValueError(f"times: {steps} steps visit {steps + 1} noise levels, the last one 0, and these are {len(times)}.")
+    if not (times[0] <= diffusion.T and all(a > b for a, b in pairwise(times)) and times[-2] >= 1 and times[-1] == 0):
+        raise ValueError(f"times: noise levels must fall from T = {diffusion.T} at most to 1 at least, then 0, and these are {times}.")
+    return times
+
 # %% ../nbs/02_ddpm.ipynb #a401b076
 def ancestral(
     model: Denoiser,  # (xt, t) -> x0, with .diffusion and .device
@@ -219,11 +235,13 @@ def ancestral(
     seed: int,  # sample i depends on (seed, start + i) only
     callback: Callable = lambda s, x, x0: None,
     start: int = 0,  # number of the first sample
+    times: Sequence[float] | None = None,  # steps + 1 falling noise levels, the last one 0; None: even_times
 ) -> torch.Tensor:  # float32 (n, C, H, W)
     "Ancestral sampling (Ho et al. 2020, algorithm 2; with fewer steps, Nichol and Dhariwal 2021)."
+    times = even_times(model.diffusion, steps) if times is None else check_times(model.diffusion, steps, times)
     noise = Noise(shape, seed, start)
     x = noise().to(model.device)
-    for t, s in pairwise(even_times(model.diffusion, steps)):
+    for t, s in pairwise(times):
         x0 = model(x, t)
         x, variance = model.diffusion.posterior(x, x0, t, s)
         if s > 0:
@@ -232,11 +250,14 @@ def ancestral(
     return x
 
 # %% ../nbs/02_ddpm.ipynb #2a24f6aa
-def ddim(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, eta: float = 0.0) -> torch.Tensor:
-    "DDIM (Song et al. 2021, eq. 12), arguments as for `ancestral`; eta = 0 is deterministic, eta = 1 ancestral sampling."
+def ddim(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, times=None, eta: float = 0.0) -> torch.Tensor:
+    "DDIM (Song et al. 2021, eq. 12), arguments as for `ancestral`; eta from 0, deterministic, to 1, ancestral sampling. ValueError for others."
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta: {eta} is not between 0 and 1.")
     diffusion, noise = model.diffusion, Noise(shape, seed, start)
+    times = even_times(diffusion, steps) if times is None else check_times(diffusion, steps, times)
     x = noise().to(model.device)
-    for t, s in pairwise(even_times(diffusion, steps)):
+    for t, s in pairwise(times):
         x0 = model(x, t)
         eps = diffusion.x0_eps("x0", x0, x, t)[1]
         abar, variance = diffusion.abar_at(s), eta**2 * diffusion.posterior(x, x0, t, s)[1].cpu().double()
@@ -257,10 +278,11 @@ def x0_on_the_way(model: Denoiser, x: torch.Tensor, t: float, s: float, last: tu
     return (1 + ratio) * x0 - ratio * last[0], (x0, h)
 
 
-def dpmpp(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0) -> torch.Tensor:
-    "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), on Karras's noise levels; arguments as for `ancestral`."
+def dpmpp(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, times=None) -> torch.Tensor:
+    "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), arguments as for `ancestral`; without times, on Karras's."
     diffusion, x, last = model.diffusion, Noise(shape, seed, start)().to(model.device), ()
-    for t, s in pairwise(karras_times(diffusion, steps)):
+    times = karras_times(diffusion, steps) if times is None else check_times(diffusion, steps, times)
+    for t, s in pairwise(times):
         line, last = x0_on_the_way(model, x, t, s, last)
         a, b = diffusion.abar_at(t), diffusion.abar_at(s)
         x = ((1 - b) / (1 - a)).sqrt().item() * x - (b.sqrt() * torch.expm1(torch.tensor(-last[1]))).item() * line
@@ -268,29 +290,30 @@ def dpmpp(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0) ->
     return x
 
 # %% ../nbs/02_ddpm.ipynb #5cd6a8d4
-def heun(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0) -> torch.Tensor:
-    "Heun's method (Karras et al. 2022, algorithm 1 without its optional noise), arguments as for `ancestral`; 2 * steps - 1 evaluations."
+def heun(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, times=None) -> torch.Tensor:
+    """Heun's method (Karras et al. 2022, algorithm 1 without its optional noise); 2 * steps - 1 evaluations.
+
+    Arguments as for `ancestral`; without times, on Karras's. The correction is bounded where a step divides sigma by more than 7."""
     scale = lambda t: model.diffusion.abar_at(t).sqrt().item()
     sigma = lambda t: (1 / model.diffusion.abar_at(t) - 1).sqrt().item()
-    times = karras_times(model.diffusion, steps)
+    times = karras_times(model.diffusion, steps) if times is None else check_times(model.diffusion, steps, times)
     x = Noise(shape, seed, start)().to(model.device) / scale(times[0])
     for t, s in pairwise(times):
         x0 = model(x * scale(t), t)
-        slope = (x - x0) / sigma(t)
-        there = x + (sigma(s) - sigma(t)) * slope
+        x = x0 + sigma(s) / sigma(t) * (x - x0)  # Euler's step
         if s > 0:
-            slope = (slope + (there - model(there * scale(s), s)) / sigma(s)) / 2
-            there = x + (sigma(s) - sigma(t)) * slope
-        x = there
+            ratio = sigma(t) / sigma(s)
+            x = x + ((ratio - 1) / 2 if ratio <= 7 else 1) * (model(x * scale(s), s) - x0)
         callback(s, x * scale(s), x0)
     return x
 
 # %% ../nbs/02_ddpm.ipynb #79c71e81
-def sde_dpmpp(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0) -> torch.Tensor:
-    "SDE-DPM-Solver++(2M) (Lu et al. 2022), on Karras's noise levels; arguments as for `ancestral`."
+def sde_dpmpp(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, times=None) -> torch.Tensor:
+    "SDE-DPM-Solver++(2M) (Lu et al. 2022), arguments as for `ancestral`; without times, on Karras's."
+    times = karras_times(model.diffusion, steps) if times is None else check_times(model.diffusion, steps, times)
     noise, last = Noise(shape, seed, start), ()
     x = noise().to(model.device)
-    for t, s in pairwise(karras_times(model.diffusion, steps)):
+    for t, s in pairwise(times):
         line, last = x0_on_the_way(model, x, t, s, last)
         x, variance = model.diffusion.posterior(x, line, t, s)
         if s > 0:
@@ -324,33 +347,93 @@ def sample_ddpm(
     return torch.cat(images), model.evaluations
 
 # %% ../nbs/02_ddpm.ipynb #cb7dad34
+def _grey(x0_hat: torch.Tensor) -> torch.Tensor:
+    "The grey values 0 to 255 nearest to x0_hat, int64."
+    return ((x0_hat + 1) * 127.5).round().clamp(0, 255).long()
+
+
+def fit_decoder(
+    x0: torch.Tensor,  # training images in [-1, 1]
+    x0_hat: torch.Tensor,  # what the network sees in them at t = 1, like x0
+) -> torch.Tensor:  # float64 (256,)
+    "Variances of p(x0 | x1) for each grey value that the network may say: of 24 candidates those with the shortest code."
+    x0, x0_hat, said = x0.double().flatten(), x0_hat.double().flatten(), _grey(x0_hat).flatten()
+    candidates = torch.logspace(-7, 0, 24, dtype=torch.float64)
+    nll = torch.stack([discretised_nll(x0, x0_hat, variance) for variance in candidates])
+    costs = torch.zeros(24, 256, dtype=torch.float64).index_add_(1, said, nll)
+    return candidates[(costs + 10 * nll.mean(1, keepdim=True)).argmin(0)]
+
+# %% ../nbs/02_ddpm.ipynb #4ace1ddf
+def reverse_variances(
+    net: nn.Module,
+    config: DDPMConfig,
+    train: ImageSet,  # of which 256 images are used, fewer if they have more than 3,000 pixels
+    levels: int = 32,  # noise levels at which the error is measured
+    seed: int = 0,
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:  # name: (256,) by grey value for t = 1, and (T + 1,) by level for the others; float64
+    "Variances of the steps back: posterior, beta, and fitted to the network's errors on training images (Bao et al. 2022)."
+    some = take(train, min(len(train.images), max(16, min(256, 800_000 // train.images[0].numel()))), seed)
+    diffusion, generator = make_diffusion(config), torch.Generator().manual_seed(derive_seed(seed, 6))
+    x0 = to_model(some.images).expand(-1, config.channels or -1, -1, -1)
+    model = Denoiser(net, config.model_copy(update={"guidance": 1.0}), some.labels if config.conditional else None)
+    measured, errors = torch.logspace(0, np.log10(config.T), levels).round().unique().long(), []
+    for t in progress(measured.tolist(), "errors on training images", "level"):
+        xt = diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
+        x0_hat = model(xt.to(model.device), t).cpu()
+        if t == 1:
+            decoder = fit_decoder(x0, x0_hat)
+        errors.append((x0_hat - x0).square().mean().item())
+    every = torch.arange(1, config.T + 1)
+    error = np.exp(np.interp(every, measured, np.log(np.maximum(errors, 1e-12))))
+    of_x0, _, between = diffusion._coefficients(every)
+    fitted = torch.cat([torch.ones(1), between + of_x0**2 * torch.from_numpy(error)])
+    posterior = torch.cat([torch.ones(1), diffusion.variance(every)])
+    constant = {"posterior": posterior, "beta": diffusion.beta}
+    return {name: (table[1].expand(256), table) for name, table in constant.items()} | {"fitted": (decoder, fitted)}
+
+# %% ../nbs/02_ddpm.ipynb #9ccab28a
+def _terms(model: Denoiser, x0: torch.Tensor, t: torch.Tensor, variances: dict, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    "The terms L_{t-1} of images (B, C, H, W) at times t (B,), of which all or none are 1, for each variance: (B,), nats."
+    xt = model.diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
+    x0_hat = model(xt.to(model.device), t).cpu()
+    chosen = {name: first[_grey(x0_hat)] if t[0] == 1 else table[t] for name, (first, table) in variances.items()}
+    return {name: model.diffusion.vlb_term(x0, xt, t, x0_hat, variance) for name, variance in chosen.items()}
+
+
 def bits_per_dim(
     net: nn.Module,
     config: DDPMConfig,
     data: ImageSet,  # images to encode, e.g. the test set's first 2,000
+    train: ImageSet,  # the images that the network has learned from: the variance is fitted to some of them
     draws: int = 10,  # of the T - 1 middle terms, for each image
     seed: int = 0,
-) -> dict[str, float]:  # bits_per_dim, its standard error, its three parts, n
-    "The variational bound on the negative log-likelihood (Ho et al. 2020, eq. 5), in bits per dimension."
+) -> dict:  # bits_per_dim, its standard error se, its three parts, its variance; n, dimensions; bounds: the first five for each variance
+    "Variational bounds on the negative log-likelihood (Ho et al. 2020, eq. 5), in bits per dimension of the data."
     config = config.model_copy(update={"guidance": 1.0})
+    variances = reverse_variances(net, config, train, seed=seed)
     draws, generator = min(draws, config.T - 1), torch.Generator().manual_seed(derive_seed(seed, 5))
-    batches = list(zip(data.images.split(500), (data.labels if config.conditional else torch.zeros(len(data.images))).split(500), strict=True))
-    rows = []
-    for images, labels in progress(batches, "bits/dim", "batch"):
+    labels = data.labels if config.conditional else torch.zeros(len(data.images))
+    rows = {name: [] for name in variances}
+    for images, y in progress(list(zip(data.images.split(500), labels.split(500), strict=True)), "bits/dim", "batch"):
         x0 = to_model(images).expand(-1, config.channels or -1, -1, -1)
-        model = Denoiser(net, config, labels if config.conditional else None)
+        model = Denoiser(net, config, y if config.conditional else None)
         offset = torch.rand(len(x0), generator=generator)
         times = [torch.ones(len(x0)).long()] + [2 + ((offset + k) / draws * (config.T - 1)).long() for k in range(draws)]
-        terms = []
-        for t in times:
-            xt = model.diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
-            terms.append(model.diffusion.vlb_term(x0, xt, t, model(xt.to(model.device), t)))
-        middle = torch.stack(terms[1:]).mean(0) * (config.T - 1) if draws else torch.zeros(len(x0))
-        rows.append(torch.stack([terms[0], middle, model.diffusion.prior_kl(x0)], 1) / (x0[0].numel() * np.log(2)))
-    parts = torch.cat(rows)
-    first, middle, last = parts.mean(0).tolist()
-    total = parts.sum(1)
-    return {"bits_per_dim": total.mean().item(), "se": (total.std() / len(total) ** 0.5).item(), "first": first, "middle": middle, "last": last, "n": len(total)}
+        terms = [_terms(model, x0, t, variances, generator) for t in times]
+        for name in variances:
+            first, *others = (term[name] for term in terms)
+            middle = sum(others, torch.zeros_like(first)) * (config.T - 1) / max(1, draws)
+            rows[name].append(torch.stack([first, middle, model.diffusion.prior_kl(x0)], 1))
+    dimensions = data.images[0].numel()
+    bounds = {name: _summary(torch.cat(parts) / (dimensions * np.log(2))) for name, parts in rows.items()}
+    best = min(bounds, key=lambda name: bounds[name]["bits_per_dim"])
+    return bounds[best] | {"variance": best, "n": len(data.images), "dimensions": dimensions, "bounds": bounds}
+
+
+def _summary(parts: torch.Tensor) -> dict[str, float]:
+    "Mean and standard error of the sums of (n, 3) parts, and the means of the parts."
+    total, means = parts.sum(1), parts.mean(0).tolist()
+    return {"bits_per_dim": total.mean().item(), "se": (total.std() / len(total) ** 0.5).item()} | dict(zip(("first", "middle", "last"), means, strict=True))
 
 # %% ../nbs/02_ddpm.ipynb #7e0262e8
 LEVELS = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # noise levels to look at, as shares of T
@@ -463,6 +546,12 @@ def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Ten
     return samples, evaluations, time.perf_counter() - start, evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
 
 
+def measure_likelihood(net: nn.Module, config: DDPMConfig, n: int) -> dict:
+    "`bits_per_dim` of the first `n` test images, 2,000 at most."
+    test = load_dataset(config.dataset, "test", config.size).pick(slice(min(2000, n)))
+    return bits_per_dim(net, config, test, config.training_set())
+
+
 def run_ddpm(config: DDPMConfig) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk already is not done again."
     run = Run(config)
@@ -471,11 +560,33 @@ def run_ddpm(config: DDPMConfig) -> Run:
             check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs), load_dataset(config.dataset, "test", config.size)
             samples, evaluations, seconds, scores = _draw(net, config, test)
-            some = test.pick(slice(min(2000, len(samples))))
-            likelihood = bits_per_dim(net, config, some)
-            run.finish(epochs, samples, look_inside(net, config, some), scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
+            likelihood, pictures = measure_likelihood(net, config, len(samples)), look_inside(net, config, test)
+            run.finish(epochs, samples, pictures, scores=scores, sample_seconds=seconds, evaluations=evaluations, likelihood=likelihood)
         compare_samplers(run)
     return run
+
+# %% ../nbs/02_ddpm.ipynb #004c5a13
+def read_likelihood(metrics: dict | None) -> dict:
+    "The likelihood in a metrics.json, as `bits_per_dim` returns it (without dimensions in older files); {} if there is none that can be compared."
+    metrics = metrics or {}
+    known = metrics.get("likelihood") or {}
+    if not known or "variance" in known:
+        return known
+    if (metrics.get("config") or {}).get("channels"):
+        return {}
+    return known | {"variance": "posterior", "bounds": {"posterior": {key: known[key] for key in known if key != "n"}}}
+
+
+def renew_likelihood(run: Run, epochs: int) -> dict:
+    "Compute the likelihood of an evaluated epoch count from its weights and put it into metrics.json. FileNotFoundError without these."
+    metrics, config = run.metrics(epochs), run.config
+    net = make_network(config, config.training_set()).to(make_accelerator(config.precision).device)
+    if metrics is None or not run.load_weights(epochs, net):
+        raise FileNotFoundError(f"{run.epoch_folder(epochs)} lacks metrics.json or weights.safetensors.")
+    metrics["likelihood"] = measure_likelihood(net, config, metrics["n_samples"])
+    with atomic(run.epoch_folder(epochs) / "metrics.json") as path:
+        path.write_text(json.dumps(metrics, indent=2))
+    return metrics["likelihood"]
 
 # %% ../nbs/02_ddpm.ipynb #cea35093
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores

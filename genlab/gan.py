@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'GANConfig', 'discriminator_loss', 'generator_loss', 'minmax_loss', 'hinge_discriminator_loss',
            'critic_loss', 'raise_loss', 'gradient_penalty', 'unrolled_parameters', 'stairs', 'Generator',
-           'Discriminator', 'init_weights', 'layer_table', 'report004_generator', 'report004_discriminator',
+           'Discriminator', 'init_weights', 'look', 'layer_table', 'report004_generator', 'report004_discriminator',
            'init_glorot', 'verdict', 'update_gan', 'make_networks', 'train_gan', 'judge_held_out', 'sample_gan',
            'run_gan']
 
@@ -199,6 +199,12 @@ def init_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
 
+# %% ../nbs/01_gan.ipynb #6aba0fd7
+@torch.no_grad()
+def look(net: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    "What `net` returns, in the mode in which it is; nothing of it is changed."
+    return functional_call(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, inputs)
+
 # %% ../nbs/01_gan.ipynb #9d47c057
 def layer_table(
     net: nn.Module,
@@ -209,8 +215,7 @@ def layer_table(
     for layer in (m for m in net.modules() if not list(m.children())):
         row = lambda m, _, y: rows.append((type(m).__name__, tuple(y.shape[1:]), sum(p.numel() for p in m.parameters())))
         hooks.append(layer.register_forward_hook(row))
-    with torch.no_grad():
-        net(x)
+    look(net, x)
     for hook in hooks:
         hook.remove()
     return pd.DataFrame(rows, columns=["layer", "output shape", "parameters"])
@@ -335,14 +340,13 @@ def train_gan(run: Run, epochs: int) -> nn.Module:
     return average.model
 
 # %% ../nbs/01_gan.ipynb #9dba6c82
-@torch.no_grad()
-@torch.random.fork_rng()  # looking changes nothing
+@torch.random.fork_rng()  # with this and `look`, looking changes nothing
 def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config: GANConfig) -> torch.Tensor:
     "The verdict on as many images as `like` has, drawn from those that D does not learn from."
     index = torch.randint(len(held_out.images), (len(like),))
     x = augment_images(to_model(held_out.images[index].to(like.device)), config.augment)
     told = [held_out.labels[index].to(like.device)] if config.conditional else []
-    return verdict(D(x, *told), config.loss)
+    return verdict(look(D, x, *told), config.loss)
 
 # %% ../nbs/01_gan.ipynb #3ec9dc1c
 @torch.no_grad()
@@ -355,7 +359,11 @@ def sample_gan(
     device = next(G.parameters()).device
     z, y = latents(n, (G.latent,), seed).split(500), (torch.arange(n) % max(1, G.classes)).split(500)
     told = lambda classes: [classes.to(device)] * (G.classes > 0)
-    return torch.cat([to_image(G.eval()(batch.to(device), *told(classes))).cpu() for batch, classes in zip(z, y, strict=True)])
+    training = G.training
+    G.eval()
+    images = [to_image(G(batch.to(device), *told(classes))).cpu() for batch, classes in zip(z, y, strict=True)]
+    G.train(training)  # as it was found: one may look in the middle of a training
+    return torch.cat(images)
 
 # %% ../nbs/01_gan.ipynb #b103ba58
 def run_gan(config: GANConfig) -> Run:

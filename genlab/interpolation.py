@@ -4,25 +4,28 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'lerp', 'slerp', 'flow', 'LatentSpace', 'open_run', 'find_run', 'check_run', 'latent_space', 'denoiser',
-           'load_or_explain', 'walk', 'cross_fade', 'ends', 'plot_walks', 'corner_grid', 'smoothness', 'class_means']
+           'load_or_explain', 'walk', 'paths', 'cross_fade', 'ends', 'plot_walks', 'corner_grid', 'contrast', 'faded',
+           'smoothness', 'mean_se', 'keep_paths', 'load_paths', 'class_means']
 
 # %% ../nbs/06_interpolation.ipynb #396a2170
-import math
+import json
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 
 from .data import ImageSet, load_dataset, show_grid, to_image, to_model
 from .ddpm import DDPMConfig, Denoiser, karras_times, make_network, run_ddpm
-from .fid import load_lenet
+from .fid import lenet_extractor, load_lenet
 from .gan import GANConfig, make_networks, run_gan
-from .runs import Run, RunConfig, latents, make_accelerator, read_config, runs_root
-from .vae import VAEConfig, encode_images, make_vae, run_vae
+from .runs import Run, RunConfig, atomic, latents, make_accelerator, read_config, runs_root
+from .vae import VAEConfig, make_vae, run_vae
 
 # %% ../nbs/06_interpolation.ipynb #b9f508a6
 def lerp(
@@ -86,6 +89,7 @@ class LatentSpace(NamedTuple):
     shape: tuple[int, ...]  # of one latent
     decode: Callable[[torch.Tensor], torch.Tensor]  # latents (B, *shape) -> images (B, C, H, W), float in [-1, 1]
     about: str  # which run, after how many epochs
+    encode: Callable[[torch.Tensor], torch.Tensor] | None = None  # the way back, images -> latents; None: there is none
 
 # %% ../nbs/06_interpolation.ipynb #229a5f90
 MODELS: dict[str, type[RunConfig]] = {"gan": GANConfig, "vae": VAEConfig, "ddpm": DDPMConfig}
@@ -141,14 +145,17 @@ def latent_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
         channels, *sides = data.images.shape[1:]
         times = karras_times(model.diffusion, steps)[:-1]
         decode = lambda z: flow(model, z.to(model.device), times).view(len(z), -1, channels, *sides).mean(1).clamp(-1, 1).cpu()
-        return LatentSpace("ddpm", (config.channels or channels, *sides), decode, about)
+        encode = lambda x: flow(model, x.expand(-1, config.channels or -1, -1, -1).to(model.device), times[::-1]).cpu()
+        return LatentSpace("ddpm", (config.channels or channels, *sides), decode, about, encode)
     net = make_vae(config, data) if config.model == "vae" else make_networks(config, data)[0]
     load_or_explain(run, epochs, net)
     device = make_accelerator().device
     net = net.to(device).eval()
     told = lambda z: [torch.zeros(len(z), dtype=torch.long, device=device)] if net.classes else []  # a conditional GAN: its first class
     generate = net.decode if config.model == "vae" else lambda z: net(z, *told(z))
-    return LatentSpace(config.model, (config.latent,), torch.no_grad()(lambda z: generate(z.to(device)).cpu()), about)
+    decode = torch.no_grad()(lambda z: generate(z.to(device)).cpu())
+    encode = torch.no_grad()(lambda x: net.encode(x.to(device))[0].cpu()) if config.model == "vae" else None
+    return LatentSpace(config.model, (config.latent,), decode, about, encode)
 
 # %% ../nbs/06_interpolation.ipynb #bbd23c08
 def denoiser(run: Run, epochs: int) -> Denoiser:
@@ -163,31 +170,37 @@ def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:
     if not run.load_weights(epochs, net):
         raise ValueError(f"{run.epoch_folder(epochs)}: its weights.safetensors is missing, damaged, or of another network than its config.json describes.")
 
-# %% ../nbs/06_interpolation.ipynb #c522f88c
-def walk(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 11, how: Callable = slerp) -> torch.Tensor:
-    "Images (n, C, H, W) in [-1, 1] on the way from latent a to latent b."
+# %% ../nbs/06_interpolation.ipynb #09c09c7a
+def walk(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 11, how: Callable | None = None) -> torch.Tensor:
+    "Images (n, C, H, W) in [-1, 1] on the way from latent a to latent b; `how` is `slerp` by default, for a cross-fade `lerp`."
+    how = how or (lerp if space.name == "cross-fade" else slerp)
     return space.decode(how(a, b, torch.linspace(0, 1, n)))
+
+
+def paths(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 21, how: Callable | None = None) -> torch.Tensor:
+    "Images (P, n, C, H, W) in [-1, 1] of a walk between each of P pairs of latents."
+    return torch.stack([walk(space, *pair, n, how) for pair in zip(a, b, strict=True)])
 
 # %% ../nbs/06_interpolation.ipynb #c4e3102b
 def cross_fade(images: torch.Tensor) -> LatentSpace:
-    "The space whose latents are uint8 images themselves: latent number i is image i. To compare with; walk it with `lerp`."
-    return LatentSpace("cross-fade", tuple(images.shape[1:]), lambda x: x, "pixels of real images")
+    "The space whose latents are images like the given ones, themselves. To compare with."
+    return LatentSpace("cross-fade", tuple(images.shape[1:]), lambda x: x, "pixels of real images", lambda x: x)
 
 
-def ends(space: LatentSpace, data: ImageSet, i: int, seed: int = 0) -> torch.Tensor:
-    "The two ends (2, *shape) of path number i: draws from the prior, or for a cross-fade images of `data`."
-    if space.name == "cross-fade":
-        return to_model(data.images[[2 * i % len(data.images), (2 * i + 1) % len(data.images)]])
-    return latents(2, space.shape, seed, start=2 * i)
+def ends(space: LatentSpace, test: ImageSet, pairs: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    "Both ends (pairs, *shape) of paths: codes of the test images 0 and 1, 2 and 3, and so on; where a model cannot encode, draws."
+    if space.encode is None:
+        z = latents(2 * pairs, space.shape, seed)
+    else:
+        chosen = test.images[torch.arange(2 * pairs) % len(test.images)]
+        z = torch.cat([space.encode(to_model(batch)) for batch in chosen.split(64)])
+    return z[::2], z[1::2]
 
 # %% ../nbs/06_interpolation.ipynb #92b4a980
-def plot_walks(spaces: list[LatentSpace], data: ImageSet, seed: int = 0, n: int = 11, ax: plt.Axes | None = None) -> plt.Axes:
-    "Two paths of each space, a row each."
-    rows = []
-    for space in spaces:
-        for i in range(2):
-            rows.append(walk(space, *ends(space, data, i, seed), n, lerp if space.name == "cross-fade" else slerp))
-    return show_grid(to_image(torch.cat(rows)), ncol=n, ax=ax, rows=[space.name for space in spaces])
+def plot_walks(walks: dict[str, torch.Tensor], ax: plt.Axes | None = None) -> plt.Axes:
+    "Paths of several spaces (name: images (P, n, C, H, W)), a row each."
+    n = next(iter(walks.values())).shape[1]
+    return show_grid(torch.cat([images.flatten(0, 1) for images in walks.values()]), ncol=n, ax=ax, rows=list(walks))
 
 # %% ../nbs/06_interpolation.ipynb #d37ade12
 def corner_grid(space: LatentSpace, corners: torch.Tensor, n: int = 7, how: Callable = slerp) -> torch.Tensor:
@@ -196,36 +209,90 @@ def corner_grid(space: LatentSpace, corners: torch.Tensor, n: int = 7, how: Call
     left, right = how(corners[0], corners[2], t), how(corners[1], corners[3], t)
     return space.decode(torch.cat([how(a, b, t) for a, b in zip(left, right, strict=True)]))
 
-# %% ../nbs/06_interpolation.ipynb #8552f0fe
+# %% ../nbs/06_interpolation.ipynb #5e6c9dc1
+def contrast(images: torch.Tensor) -> torch.Tensor:  # (...)
+    "Standard deviation of the pixels of images (..., C, H, W)."
+    return images.flatten(-3).std(-1)
+
+
+def faded(images: torch.Tensor) -> torch.Tensor:  # (P, n), 1 on average at the ends
+    "Contrast along paths (P, n, C, H, W), over the mean contrast of both ends."
+    along = contrast(images)
+    return along / along[:, [0, -1]].mean(1, keepdim=True)
+
+# %% ../nbs/06_interpolation.ipynb #c367756f
 @torch.no_grad()
 def smoothness(
-    space: LatentSpace,
-    data: ImageSet,  # test images
+    images: torch.Tensor,  # paths (P, n, C, H, W) in [-1, 1]
     dataset: str,
     size: int | None = None,
-    pairs: int = 30,  # paths
-    n: int = 21,  # points on each
-    seed: int = 0,
-) -> dict[str, dict]:  # measure: its mean over paths and the standard error; ppl, distance, detour, largest_step, class_changes, to_data
-    "How smooth paths are in the features of LeNet."
-    net, how, rows = load_lenet(dataset, size)[0], lerp if space.name == "cross-fade" else slerp, []
-    real = net.features(to_model(data.images[:2000])).relu()
-    usual = torch.cdist(real, real).fill_diagonal_(math.inf).amin(1).mean()
-    for i in range(pairs):
-        images = walk(space, *ends(space, data, i, seed), n, how).cpu()
-        features, labels = net.features(images).relu(), net(images).argmax(1)
-        steps = features.diff(dim=0).norm(dim=1)
-        rows.append([
-            (steps.square().mean() * (n - 1) ** 2).item(),
-            (features[-1] - features[0]).norm().item(),
-            (steps.sum() / (features[-1] - features[0]).norm().clamp(min=1e-12)).item(),
-            (steps.max() / steps.mean().clamp(min=1e-12)).item(),
-            (labels.diff() != 0).sum().item(),
-            (torch.cdist(features[n // 4 : n - n // 4], real).amin(1).mean() / usual).item(),
-        ])  # fmt: skip
-    values = torch.tensor(rows, dtype=torch.float64)
-    mean, se = values.mean(0).tolist(), (values.std(0) / math.sqrt(pairs)).tolist()
-    return {key: {"value": m, "se": s, "paths": pairs} for key, m, s in zip(("ppl", "distance", "detour", "largest_step", "class_changes", "to_data"), mean, se, strict=True)}
+) -> pd.DataFrame:  # a row a path: ppl, distance, detour, largest_step, class_changes, to_data, ends_to_data
+    "How smooth paths are in the features of LeNet, and how far from the first 2,000 training images."
+    net, (P, n) = load_lenet(dataset, size)[0], images.shape[:2]
+    see = lambda x: net.features(x).relu()
+    train, test = (see(to_model(load_dataset(dataset, split, size).images[:2000])) for split in ("train", "test"))
+    nearest = lambda features: torch.cdist(features, train, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
+    features, labels = see(images.flatten(0, 1)).view(P, n, -1), net(images.flatten(0, 1)).argmax(1).view(P, n)
+    steps, apart = features.diff(dim=1).norm(dim=2), (features[:, -1] - features[:, 0]).norm(dim=1)
+    far = nearest(features) / nearest(test).mean()
+    return pd.DataFrame({key: values.double().numpy() for key, values in {
+        "ppl": steps.square().mean(1) * (n - 1) ** 2,
+        "distance": apart,
+        "detour": steps.sum(1) / apart.clamp(min=1e-12),
+        "largest_step": steps.amax(1) / steps.mean(1).clamp(min=1e-12),
+        "class_changes": (labels.diff(dim=1) != 0).sum(1),
+        "to_data": far[:, n // 4 : n - n // 4].mean(1),
+        "ends_to_data": far[:, [0, -1]].mean(1),
+    }.items()})  # fmt: skip
+
+
+def mean_se(frame: pd.DataFrame) -> dict[str, dict]:
+    "Of each column its mean over paths and the standard error of that: {ppl: {value, se}, ...}."
+    return {key: {"value": float(frame[key].mean()), "se": float(frame[key].sem())} for key in frame}
+
+# %% ../nbs/06_interpolation.ipynb #d979615f
+def keep_paths(folder: Path, epochs: int, pairs: int = 30) -> None:
+    "Walk through the latent space of the run in `folder` after `epochs`, and keep what is found there; what is kept already is left as it is."
+    run, _ = open_run(Path(folder))
+    if load_paths(run.epoch_folder(epochs)):
+        return
+    config, space = run.config, latent_space(run, epochs)
+    test = load_dataset(config.dataset, "test", config.size)
+    spaces = [space] + [cross_fade(test.images)] * (space.encode is not None)  # a cross-fade has the same ends, or none to share
+    pictures, found = {"corners": corner_grid(space, latents(4, space.shape, 3))}, {}
+    for each in spaces:
+        a, b = ends(each, test, pairs)
+        pictures[each.name] = paths(each, a, b)
+        found[each.name] = _path_numbers(each, a, b, pictures[each.name], config, test.labels is not None)
+    pictures |= {each.name: pictures[each.name][:2, ::2] for each in spaces}
+    about = {"run": space.about, "pairs": pairs, "ends": "draws" if space.encode is None else "test images"}
+    if test.labels is not None:
+        extractor = lenet_extractor(config.dataset, config.size)
+        about |= {"extractor": extractor.name, "hash": extractor.hash}
+    with atomic(run.epoch_folder(epochs) / "interpolation.npz") as path, open(path, "wb") as file:
+        np.savez_compressed(file, **{name: to_image(images).numpy() for name, images in pictures.items()})
+    with atomic(run.epoch_folder(epochs) / "interpolation.json") as path:
+        path.write_text(json.dumps(about | {"spaces": found}, indent=2))
+
+
+def _path_numbers(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, images: torch.Tensor, config: RunConfig, labelled: bool) -> dict:
+    "Smoothness of paths, where there is a classifier, and contrast half-way on them and on straight lines."
+    frame = smoothness(images, config.dataset, config.size) if labelled else pd.DataFrame()
+    frame["contrast"] = faded(images)[:, images.shape[1] // 2].numpy()
+    if space.name != "cross-fade":
+        frame["contrast_line"] = (contrast(space.decode((a + b) / 2)) / contrast(images[:, [0, -1]]).mean(1)).numpy()
+    return mean_se(frame)
+
+# %% ../nbs/06_interpolation.ipynb #0c55401e
+def load_paths(epoch_folder: Path) -> tuple[dict, dict[str, torch.Tensor]] | None:
+    "What `keep_paths` kept, numbers and uint8 images, or None if it is not there or damaged."
+    try:
+        about = json.loads((epoch_folder / "interpolation.json").read_text())
+        with np.load(epoch_folder / "interpolation.npz") as file:
+            images = {name: torch.from_numpy(file[name]) for name in file.files}
+        return (about, images) if about["spaces"].keys() <= images.keys() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+        return None
 
 # %% ../nbs/06_interpolation.ipynb #0b6ea358
 @torch.no_grad()

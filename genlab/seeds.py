@@ -13,9 +13,8 @@ import pandas as pd
 import torch
 
 from .augment import AUGMENTATIONS, augment_images
-from .data import load_dataset, show_grid, take, to_model
+from .data import show_grid, take, to_model
 from .ddpm import make_diffusion
-from .fid import lenet_extractor, load_lenet
 from .gan import layer_table, report004_discriminator, report004_generator
 from .interpolation import keep_paths, load_paths
 from genlab.report import (
@@ -91,19 +90,16 @@ def stand_ins(runs: pd.DataFrame) -> str:
 
 # %% ../nbs/07b_seeds.ipynb #476adaba
 def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
-    "Squared distances, in LeNet's features, of one test image of a digit to three samples and to three other test images of that digit."
+    "Squared distances, in LeNet's features, of one test image of a digit to three samples and to three other test images of that digit; a dash for what is missing."
     last = runs[runs.metrics.notna()].tail(1)
     if last.empty:
         return NONE
     (r,) = last.itertuples()
-    config, net = r.job.run.config, load_lenet(r.dataset, r.job.run.config.size)[0]
-    test, samples = load_dataset(r.dataset, "test", config.size), r.job.run.samples(r.epochs)
-    real, drawn = test.images[test.labels == digit][:4], samples[net(to_model(samples)).argmax(1) == digit][:3]
-    extract = lenet_extractor(r.dataset, config.size)
-    features = [extract(images) for images in (real, drawn)] if len(drawn) else [extract(real), torch.empty(0)]
-    rows = [[f"a test image and {what} {i}", number((x - features[0][0]).square().sum().item(), 1)]
-            for what, xs in (("generated image", features[1]), ("other test image", features[0][1:])) for i, x in enumerate(xs, 1)]  # fmt: skip
-    caption = f"Squared distance of single images of a {digit} in LeNet's features ({r.label}, {r.epochs} epochs). It says how different two pictures are, not how good a model is."
+    pairs = dig(r.metrics, "scores", "one_image", "pairs") or []
+    of_digit = pairs[digit] if digit < len(pairs) else {}
+    rows = [[f"a test image and {what} {i + 1}", number(distances[i] if i < len(distances) else None, 1)]
+            for what, key in (("generated image", "samples"), ("other test image", "test")) for distances in [of_digit.get(key, [])] for i in range(3)]  # fmt: skip
+    caption = f"Squared distance of single images of a {digit} in LeNet's features, which also sort the images ({r.label}, {r.epochs} epochs). It says how different two pictures are, not how good a model is."
     return markdown_table(rows, ["pair", "distance"], caption, label, "lr")
 
 # %% ../nbs/07b_seeds.ipynb #da5e33eb

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LIKELIHOODS', 'FEATURES', 'NO_ELBO', 'VAEConfig', 'kl_normal', 'reparameterise', 'laplace', 'gaussian', 'bernoulli',
            'logistic', 'VAE', 'importance_bound', 'mlp', 'conv', 'Residual', 'residual', 'channels_of', 'make_vae',
-           'larsen_losses', 'train_vae', 'encode_images', 'decode_codes', 'draw_codes', 'measure_elbo', 'vae_pictures',
-           'plot_reconstructions', 'plot_sources', 'plot_codes', 'plot_plane', 'plot_units', 'compare_sources',
-           'run_vae']
+           'larsen_losses', 'train_vae', 'encode_images', 'decode_codes', 'training_codes', 'draw_codes',
+           'measure_elbo', 'vae_pictures', 'plot_reconstructions', 'plot_sources', 'plot_codes', 'plot_plane',
+           'plot_units', 'compare_sources', 'run_vae']
 
 # %% ../nbs/04_vae.ipynb #2ed4b39c
 import math
@@ -277,6 +277,13 @@ def decode_codes(vae: VAE, z: torch.Tensor) -> torch.Tensor:
     return torch.cat([to_image(vae.decode(batch.to(device))).cpu() for batch in z.split(500)])
 
 # %% ../nbs/04_vae.ipynb #6cfc256a
+def training_codes(vae: VAE, train: ImageSet, seed: int) -> torch.Tensor:  # float32 (N, d), N from 1,000 to 10,000, on the CPU
+    "Draws from the aggregate posterior of the first 10,000 training images, each image in turn."
+    mu, logvar = encode_images(vae, train.images[:10_000])
+    i = torch.arange(max(1000, len(mu))) % len(mu)
+    return mu[i] + (logvar[i] / 2).exp() * latents(len(i), (vae.latent,), seed)
+
+# %% ../nbs/04_vae.ipynb #dac418b8
 def draw_codes(
     vae: VAE,
     n: int,
@@ -285,16 +292,16 @@ def draw_codes(
     train: ImageSet | None = None,  # the training set, for all but the prior
     components: int = 10,  # of the mixture
 ) -> torch.Tensor:  # float32 (n, d), on the CPU
-    "Codes to decode. The mixture is fitted to codes of the first 10,000 training images; the posterior takes training images in their order."
+    "Codes to decode. The mixture is fitted to `training_codes`; the posterior takes training images in their order."
     if source == "prior":
         return latents(n, (vae.latent,), seed)
-    mu, logvar = encode_images(vae, train.images[: 10_000 if source == "mixture" else n])
     noise = latents(n, (vae.latent + 1,), seed)
     if source == "posterior":
+        mu, logvar = encode_images(vae, train.images[:n])
         i = torch.arange(n) % len(mu)
         return mu[i] + (logvar[i] / 2).exp() * noise[:, 1:]
-    codes = mu + (logvar / 2).exp() * latents(len(mu), (vae.latent,), seed + 1)
-    fitted = GaussianMixture(components, random_state=seed).fit(codes.double())
+    codes = training_codes(vae, train, seed + 1)
+    fitted = GaussianMixture(components, random_state=seed % 2**32).fit(codes.double())  # scikit-learn takes 32 bits
     # from normal noise to uniform noise (ndtr) to the number of a component, and mean + Cholesky factor @ noise from it
     k = np.searchsorted(fitted.weights_.cumsum()[:-1], ndtr(noise[:, 0].numpy()))
     z = fitted.means_[k] + np.einsum("nij,nj->ni", np.linalg.cholesky(fitted.covariances_)[k], noise[:, 1:].numpy())
@@ -337,16 +344,17 @@ def vae_pictures(vae: VAE, seed: int, train: ImageSet, test: ImageSet) -> dict[s
         pictures["labels"] = test.labels[:2000]
     for source in ("prior", "mixture", "posterior"):
         pictures[source] = decode_codes(vae, draw_codes(vae, 16, seed, source, train))
-    if vae.latent == 2:
+    if vae.latent <= 2:
         steps = torch.special.ndtri(torch.linspace(0.025, 0.975, 15))
-        pictures["plane"] = decode_codes(vae, torch.cartesian_prod(-steps, steps).flip(1))  # z_2 falls from row to row, z_1 rises along it
+        plane = torch.cartesian_prod(-steps, steps).flip(1)  # z_2 falls from row to row, z_1 rises along it
+        pictures["plane"] = decode_codes(vae, plane if vae.latent == 2 else steps[:, None])
     return {key: value.numpy() for key, value in pictures.items()}
 
 # %% ../nbs/04_vae.ipynb #0177079e
 def plot_reconstructions(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
     "Test images, and below each what comes back (decoded from the mean of q)."
     images = torch.from_numpy(np.concatenate([pictures["originals"], pictures["reconstructions"]]))
-    return show_grid(images, ncol=16, ax=ax, rows=["test image", "decoded"])
+    return show_grid(images, ncol=len(pictures["originals"]), ax=ax, rows=["test image", "decoded"])
 
 
 def plot_sources(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
@@ -356,26 +364,27 @@ def plot_sources(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) ->
 
 # %% ../nbs/04_vae.ipynb #4eb13471
 def plot_codes(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
-    "Means of q for test images, in colours by class; of more than two numbers the two directions of largest variance."
+    "Means of q for test images, in colours by class; of more than two numbers the two directions of largest variance, of one its value by class."
     ax = ax or plt.subplots(figsize=(4.2, 3.2), layout="constrained")[1]
-    codes, plane = pictures["codes"], pictures["codes"].shape[1] == 2
-    if not plane:
-        centred = codes - codes.mean(0)
-        codes = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    if "labels" in pictures:
-        dots = ax.scatter(*codes.T, c=pictures["labels"], cmap="tab10", s=4)
-        ax.figure.colorbar(dots, ax=ax, label="class", ticks=range(int(pictures["labels"].max()) + 1))
-    else:
-        ax.scatter(*codes.T, s=4)
-    ax.set(xlabel="$z_1$" if plane else "first principal axis of $z$", ylabel="$z_2$" if plane else "second principal axis")
-    ax.set_aspect("equal", "datalim")
+    codes, labels, xlabel, ylabel = pictures["codes"], pictures.get("labels"), "$z_1$", "$z_2$"
+    if codes.shape[1] == 1:
+        codes, ylabel = np.column_stack([codes, np.zeros(len(codes)) if labels is None else labels]), "" if labels is None else "class"
+    elif codes.shape[1] > 2:
+        centred, xlabel, ylabel = codes - codes.mean(0), "first principal axis of $z$", "second principal axis"
+        codes = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
+    dots = ax.scatter(*codes.T, c=labels, cmap=None if labels is None else "tab10", s=4)
+    if labels is not None:
+        ax.figure.colorbar(dots, ax=ax, label="class", ticks=range(int(labels.max()) + 1))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if pictures["codes"].shape[1] > 1:
+        ax.set_aspect("equal", "datalim")
     return ax
 
 # %% ../nbs/04_vae.ipynb #4a9ad649
 def plot_plane(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> plt.Axes:
-    "The images of a two-dimensional latent space, evenly spaced in the prior's quantiles."
+    "The images of a latent space of one number (a row of 15) or two (15 rows), evenly spaced in the prior's quantiles."
     ax = show_grid(torch.from_numpy(pictures["plane"]), ncol=15, ax=ax)
-    ax.set(xlabel="$z_1$, from $-1.96$ to $1.96$", ylabel="$z_2$, the same")
+    ax.set(xlabel="$z_1$, from $-1.96$ to $1.96$", ylabel="$z_2$, the same" if len(pictures["plane"]) > 15 else "")
     return ax
 
 # %% ../nbs/04_vae.ipynb #67d70ae1

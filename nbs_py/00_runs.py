@@ -597,7 +597,7 @@ class Run:
 
     def __init__(self, config: RunConfig):
         self.config = config
-        dataset = config.dataset.rstrip("/").replace(":", "-").replace("/", "-")
+        dataset = config.dataset.rstrip("/").translate(str.maketrans(":/{}", "--()"))  # Snakemake takes braces for its own
         self.folder = runs_root() / dataset / config.model / f"{config.name}-{config.hash}"
         self.history: list[dict] = []  # one row per logged update
         self.step = 0  # updates made

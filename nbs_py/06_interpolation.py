@@ -43,7 +43,6 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 # %%
 #| export
 import json
-import math
 import warnings
 import zipfile
 from collections.abc import Callable

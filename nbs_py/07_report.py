@@ -36,15 +36,22 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 # %%
 #| export
 import argparse
+import ast
 import contextlib
 import datetime
 import functools
+import hashlib
+import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +65,7 @@ import typst
 import yaml
 from papermill import inspect_notebook
 
-from genlab.augment import plot_gap
+from genlab.augment import plot_distance_bands, plot_gap
 from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
 from genlab.data import load_dataset, show_grid
 from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
@@ -70,7 +77,6 @@ from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, 
 
 # %%
 #| hide
-import os
 import tempfile
 
 import pytest
@@ -84,6 +90,7 @@ import pytest
 #| export
 LABS = {"01b_mode_collapse": ring_file}  # notebooks that find out something by themselves, and the file where they keep it
 CONFIGS: dict[str, type[RunConfig]] = {"01_gan": GANConfig, "02_ddpm": DDPMConfig, "04_vae": VAEConfig}  # the notebooks that train, and what configures them
+KINDS = {"gan": "GAN", "ddpm": "diffusion model", "vae": "VAE"}  # what people call them
 
 
 class Job(NamedTuple):
@@ -120,17 +127,15 @@ class Job(NamedTuple):
 
 # %%
 #| export
-def plan(profile: Path, scale: float = 1.0) -> list[Job]:
+def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
     "The jobs of a profile, in its order, shrunk by `scale`. ValueError, one sentence that names the row, if it cannot be run as written."
-    if not 0 < scale <= 1:
-        raise ValueError(f"scale: {scale} is not a share between 0 and 1.")
-    rows = _read_profile(profile).get("runs")
+    scale, rows = _read_scale(scale), _read_profile(profile).get("runs")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
     jobs: dict[Path, Job] = {}
     for number, row in enumerate(rows, 1):
         try:
-            planned = {job.folder: job for job in _plan_row(dict(row), scale)}
+            planned = {job.folder: job for job in _plan_row(_check_dict("row", row), scale)}
             if twice := planned.keys() & jobs.keys():
                 raise ValueError(f"{min(twice)} is planned in an earlier row, too; give one of the runs another name or seed")
         except (ValueError, TypeError) as problem:
@@ -144,38 +149,84 @@ def plan(profile: Path, scale: float = 1.0) -> list[Job]:
 
 # %%
 #| export
-def plan_labs(profile: Path, scale: float = 1.0) -> dict[str, dict]:
+def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
     "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
-    labs = _read_profile(profile).get("labs") or {}
-    for notebook, parameters in labs.items():
-        if notebook not in LABS:
-            raise ValueError(f"profile {profile.stem}: labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
-        _check_names(notebook, parameters)
-        if "updates" in parameters:
-            parameters["updates"] = _share(parameters["updates"], scale, 50)
-    return labs
+    scale, content, planned = _read_scale(scale), _read_profile(profile), {}
+    try:
+        for notebook, values in _check_dict("labs", content.get("labs", {})).items():
+            if notebook not in LABS:
+                raise ValueError(f"labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
+            planned[notebook] = _check_dict(f"labs: {notebook}", values)
+            _check_parameters(notebook, planned[notebook])
+            if "updates" in values:
+                planned[notebook]["updates"] = _share(values["updates"], scale, 50)
+    except ValueError as problem:
+        raise ValueError(f"profile {profile.stem}: {problem}") from None
+    return planned
 
 
 # %% [markdown]
-# What is checked of the file, and of the names in it:
+# What is checked of the file, and of the names and values in it. YAML itself would take the later of two values for one key.
 
 # %%
 #| export
+class _Loader(yaml.SafeLoader):
+    "A key that is there twice is an error."
+
+    def flatten_mapping(self, node):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+            raise ValueError(f"line {node.start_mark.line + 1}: {twice[0]} is given twice")
+        super().flatten_mapping(node)
+
+
 def _read_profile(profile: Path) -> dict:
+    if profile.is_dir():
+        raise ValueError(f"profile: {profile} is a folder, not a file.")
     if not profile.exists():
         known = ", ".join(sorted(p.stem for p in profile.parent.glob("*.yaml")))
         raise ValueError(f"profile: there is no {profile.stem!r}; choose one of {known}.")
     try:
-        return dict(yaml.safe_load(profile.read_text()) or {})
-    except (yaml.YAMLError, ValueError, TypeError) as problem:
+        content = yaml.load(profile.read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as problem:
         raise ValueError(f"profile {profile.stem}: it is no YAML: {' '.join(str(problem).split())}") from None
+    except ValueError as problem:  # a key twice, or no UTF-8
+        raise ValueError(f"profile {profile.stem}: {problem}") from None
+    return _check_dict(f"profile {profile.stem}", content)
 
 
-def _check_names(notebook: str, parameters: Iterable[str]) -> None:
+# %% [markdown]
+# Each part has to be of the right kind:
+
+# %%
+#| export
+def _check_dict(name: str, value) -> dict:
+    "A copy of `value` if it is a mapping with names for keys."
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: {value!r} is not a mapping such as {{key: value}}; if there is nothing to say, leave it out, or write {{}}")
+    return dict(value)
+
+
+def _read_scale(scale: float | str) -> float:
+    try:
+        share = float(scale)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"scale: {scale} is not a share between 0 and 1, such as 0.01.")
+    return share
+
+
+def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
+    "Each name is a parameter of the notebook, and each value, but for those that a configuration has checked, of the kind of its default."
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
-    for key in parameters:
+    kind = lambda value: "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    for key, value in values.items():
         if key not in known:
             raise ValueError(f"{key}: {notebook} has no such parameter; {did_you_mean(key, known)}")
+        default = ast.literal_eval(known[key]["default"])
+        if key not in checked and (kind(value) != kind(default) or kind(value) == "number" and (value < 0 or isinstance(default, int) and value % 1)):
+            raise ValueError(f"{key}: {value!r} is not of the kind of {notebook}'s own {key}, {default!r}")
 
 
 # %% [markdown]
@@ -184,24 +235,36 @@ def _check_names(notebook: str, parameters: Iterable[str]) -> None:
 # %%
 #| export
 def _plan_row(row: dict, scale: float) -> list[Job]:
-    notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), row.pop("published", {})
+    notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), _check_dict("published", row.pop("published", {}))
     if notebook not in CONFIGS:
         raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(CONFIGS)}")
     if not isinstance(counts, list) or not counts:
         raise ValueError(f"epochs: {counts!r} is not a list of epoch counts such as [1, 5, 20]")
-    _check_names(notebook, row)
-    configure = lambda row, count: CONFIGS[notebook](**{k: v for k, v in row.items() if k in CONFIGS[notebook].model_fields}, epochs=count)
-    planned = sorted(configure(row, count).epochs for count in counts)
+    if "snapshots" in row:
+        raise ValueError("snapshots: the list `epochs` has all counts to look at; leave this out")
+    published = {what: _check_dict(f"published: {what}", values) for what, values in published.items()}
+    _check_parameters(notebook, row, CONFIGS[notebook].model_fields)
+    planned = sorted(_configure(notebook, row, count).epochs for count in counts)
     instead_of, counts = None, planned
     if scale < 1:
         row, instead_of = _shrink(row, scale)
         counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
-    *early, last = [configure(row, count) for count in counts]
+    *early, last = [_configure(notebook, row, count) for count in counts]
     if "compare" in row:  # samplers are compared at the last epoch count only
         early = [config.model_copy(update={"compare": []}) for config in early]
     parameters = row | {"epochs": last.epochs, "snapshots": [config.epochs for config in early]}
     found = lambda count: {what: values[count] for what, values in published.items() if count in values}
     return [Job(notebook, parameters, Run(config), count, found(count), instead_of) for config, count in zip((*early, last), planned, strict=True)]
+
+
+def _configure(notebook: str, row: dict, epochs) -> RunConfig:
+    "The configuration of a row; what it would read as a number has to be one, since the notebook gets the row as it is."
+    kind = CONFIGS[notebook]
+    config = kind(**{k: v for k, v in row.items() if k in kind.model_fields}, epochs=epochs)
+    for key, value in row.items():
+        if isinstance(value, str) and not isinstance(getattr(config, key, value), str):
+            raise ValueError(f"{key}: {value!r} is a text; write {getattr(config, key)!r} (YAML takes 1e-3 for a text, too, and 1.0e-3 for a number)")
+    return config
 
 
 # %% [markdown]
@@ -276,16 +339,80 @@ for text, sentence in [
     ("{notebook: 01_gan", "mine: it is no YAML"),
     ("{notebook: 01_gan, epochs: 5}", "epochs: 5 is not a list"),
     ("{notebook: 01_gan, epochs: [1], dataset: minst}", "dataset: 'minst' is unknown"),
+    ("01_gan", "row 1: row: '01_gan' is not a mapping"),
+    ("{notebook: 01_gan, epochs: [1], published: }", "row 1: published: None is not a mapping .* leave it out"),
+    ("{notebook: 01_gan, epochs: [1], published: {fid: 5.0}}", "row 1: published: fid: 5.0 is not a mapping"),
+    ("{notebook: 01_gan, epochs: [1], size: '16'}", "row 1: size: '16' is a text; write 16"),
+    ("{notebook: 01_gan, epochs: [1], lr: 1e-3}", "row 1: lr: '1e-3' is a text; write 0.001"),
+    ("{notebook: 01_gan, epochs: [1], snapshots: [1]}", "row 1: snapshots: the list `epochs` has all counts"),
+    ("{notebook: 01_gan, epochs: [1], seed: 1, width: 16, seed: 2}", "profile mine: line 2: seed is given twice"),
+    ("{notebook: 04_vae, epochs: [1], side_epochs: none}", "row 1: side_epochs: 'none' is not of the kind of 04_vae's own side_epochs, 60"),
+    ("{notebook: 04_vae, epochs: [1], side_epochs: -1}", "row 1: side_epochs: -1 is not of the kind"),
+    ("{notebook: 02_ddpm, epochs: [1], guided_epochs: 1.5}", "row 1: guided_epochs: 1.5 is not of the kind"),
 ]:
-    with pytest.raises(ValueError, match=sentence):
-        try_profile(text)
+    for share in (1.0, 0.5):
+        with pytest.raises(ValueError, match=sentence):
+            try_profile(text, share)
+for scale in ("0,01", "all", 0, 1.5, "nan"):
+    with pytest.raises(ValueError, match=f"scale: {scale} is not a share between 0 and 1, such as 0.01"):
+        try_profile(row, scale)
+assert [job.epochs for job in try_profile("&gan {notebook: 01_gan, seed: 1, epochs: [1]}\n  - {<<: *gan, seed: 2}")] == [1, 1], "a merged key may be replaced"
 with pytest.raises(ValueError, match="there is no 'nonsense'; choose one of .*quick"):
     plan(project_root() / "report" / "profiles" / "nonsense.yaml")
-for text, sentence in [("02_ddpm: {}", "labs: '02_ddpm' leaves nothing for a report"), ("01b_mode_collapse: {seed: 1}", "seed: 01b_mode_collapse has no such parameter")]:
+for text, sentence in [
+    ("{02_ddpm: {}}", "profile labs: labs: '02_ddpm' leaves nothing for a report"),
+    ("{01b_mode_collapse: {seed: 1}}", "seed: 01b_mode_collapse has no such parameter"),
+    ("{01b_mode_collapse: {seeds: none}}", "profile labs: seeds: 'none' is not of the kind of 01b_mode_collapse's own seeds, 5"),
+    ("{01b_mode_collapse: }", "profile labs: labs: 01b_mode_collapse: None is not a mapping"),
+    ("[01b_mode_collapse]", r"profile labs: labs: \['01b_mode_collapse'\] is not a mapping"),
+]:
     path = Path(home.name, "labs.yaml")
-    path.write_text(f"labs:\n  {text}")
+    path.write_text(f"labs: {text}")
     with pytest.raises(ValueError, match=sentence):
         plan_labs(path)
+path.write_text("- {notebook: 01_gan, epochs: [1]}")
+for bad, sentence in [(path, "profile labs: .* is not a mapping"), (path.parent, "profile: .* is a folder, not a file")]:
+    with pytest.raises(ValueError, match=sentence):
+        plan(bad)
+
+
+# %% [markdown]
+# ## Names that others chose
+#
+# A folder of images can be called anything, and what people call a run goes into Markdown, into figures and into file names. Each of these has characters that it does not take as they are.
+
+# %%
+#| export
+def escape(text: str) -> str:
+    "Somebody's text, such as the name of a data set, as Markdown that shows it as it was typed."
+    special = r"`|[\\*{}\[\]<>#$%^~|@&'\"]|(?<!\w)_|_(?!\w)|--+|\.\.\."
+    backslashes = lambda match: "`` ` ``" if match[0] == "`" else "".join("\\" + sign for sign in match[0])
+    return re.sub(special, backslashes, " ".join(text.split()))
+
+
+def plain(markdown: str) -> str:
+    "What `escape` was given."
+    return re.sub(r"\\(.)", r"\1", markdown.replace("`` ` ``", "`"))
+
+
+def plot_label(markdown: str) -> str:
+    "The same for a figure, where a dollar begins mathematics and a leading underscore hides a line from the legend."
+    return re.sub("^_", " _", plain(markdown).replace("$", r"\$"))
+
+
+def _slug(markdown: str) -> str:
+    "For a file's name and a figure's number; with some digits of a hash if another text could be shortened to the same."
+    text = plain(markdown)
+    slug = re.sub(r"[^\w]+", "-", text, flags=re.ASCII).strip("-").lower()
+    return slug if slug == re.sub(", | ", "-", text) else f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+# %%
+odd = ["#", "$a$", "100%", "a & b", "~x", "x^2", "_x_", "{y}", "@lena", "<b>", "`", "a|b", "*", "--", "a_b", "...", "\\", "'q'"]
+assert [plain(escape(name)) for name in odd] == odd and len({_slug(name) for name in odd}) == len(odd)
+assert escape("tinted_digits, seed 0") == "tinted_digits, seed 0" and _slug("gan-dcgan, seed 0") == "gan-dcgan-seed-0"
+shown = pypandoc.convert_text("\n\n".join(map(escape, odd)), "plain", "markdown", extra_args=["--wrap=none"])
+assert shown.split("\n\n") == [*odd[:-1], odd[-1] + "\n"]
 
 
 # %% [markdown]
@@ -296,22 +423,50 @@ for text, sentence in [("02_ddpm: {}", "labs: '02_ddpm' leaves nothing for a rep
 # %%
 #| export
 def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
-    "A row a job: model, dataset, name, seed, epochs, label, job, metrics (None if it is missing), and then why."
+    "A row a job: model, dataset, name, seed, subset, epochs, setting and label (Markdown), job, metrics (None if it is missing), and then why."
     rows = []
     for job in jobs:
         config, (metrics, why) = job.run.config, _read(job)
-        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed, "epochs": job.epochs,
-                     "label": config.name, "job": job, "metrics": metrics, "why": why, "instead_of": job.instead_of or ""})  # fmt: skip
+        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed, "subset": config.subset, "epochs": job.epochs,
+                     "job": job, "metrics": metrics, "why": why, "instead_of": job.instead_of or ""})  # fmt: skip
     runs = pd.DataFrame(rows)
-    fields = pd.DataFrame([{k: str(v) if isinstance(v, list) else v for k, v in job.run.config.model_dump().items()} for job in runs.job])
-    if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
-        short = lambda name: name.rpartition("/")[2] if name.startswith("hf:") else name
-        runs["label"] += [f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of) for r in runs.itertuples()]
-    for column in fields.columns.difference(["model", "name", "dataset"], sort=False):  # what else tells namesakes apart
-        varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique", dropna=False) > 1
-        runs.loc[varies, "label"] += f", {column} " + fields[column].astype(str)
-    runs.loc[runs.groupby("label").model.transform("nunique") > 1, "label"] += ", " + runs.model  # a label is one run's
+    runs["setting"] = _settings(runs)
+    several = runs.groupby("setting").seed.transform("nunique") > 1
+    runs["label"] = runs.setting + [f", seed {seed}" * more for seed, more in zip(runs.seed, several, strict=True)]
     return runs
+
+
+# %% [markdown]
+# A **setting** is what people call a configuration without its seed: its name, and what tells it apart from its namesakes. A **label** is one run's, with the seed where there are several.
+
+# %%
+#| export
+def _settings(runs: pd.DataFrame) -> pd.Series:
+    "In Markdown, what tells the configuration of each row from the others, but for the seed."
+    settings = runs["name"].map(escape)
+    fields = pd.DataFrame([{k: "none" if v is None else str(v) for k, v in job.run.config.model_dump().items()} for job in runs.job])
+    if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
+        names = {*runs.dataset, *runs.instead_of}
+        last = pd.Series([name.rpartition("/")[2] for name in names])
+        short = lambda name: escape(name.rpartition("/")[2] if name.startswith("hf:") and last.is_unique else name)
+        settings += [f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of) for r in runs.itertuples()]
+    for column in fields.columns.difference(["model", "name", "dataset", "seed"], sort=False):  # what else tells namesakes apart
+        varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique") > 1
+        settings[varies] += f", {column} " + fields.loc[varies, column].map(escape)
+    shared = runs.groupby(settings).model.transform("nunique") > 1
+    return settings + [f", {model}" * more for model, more in zip(runs.model, shared, strict=True)]
+
+
+# %% [markdown]
+# Metrics are nested, and a run may lack any of them.
+
+# %%
+#| export
+def dig(metrics: dict | None, *path: str):
+    "A value deep in a run's metrics, or None if anything on the way is missing."
+    for key in path:
+        metrics = metrics.get(key) if isinstance(metrics, dict) else None
+    return metrics
 
 
 # %% [markdown]
@@ -320,15 +475,49 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
 # %%
 #| export
 def _read(job: Job) -> tuple[dict | None, str | None]:
-    "The metrics of a job whose results are complete, or None and why."
-    try:
-        metrics = job.run.metrics(job.epochs)
-    except ValueError:
-        return None, "its metrics.json is damaged."
-    needed = [job.folder / "samples.npz", job.run.folder / "history.csv"]
-    if metrics and (missing := [path.name for path in needed if not path.exists()]):
-        return None, f"its {' and '.join(missing)} is not there."
-    return metrics, None if metrics else _last_error(job.log)
+    "The metrics of a job whose results are complete and can be read, or None and why."
+    parts = {"metrics.json": _read_metrics, "samples.npz": _read_samples, "pictures.npz": _read_arrays, "samplers.json": json.loads}
+    files = {job.folder / name: read for name, read in parts.items()} | {job.run.folder / "history.csv": _read_history}
+    if not (job.folder / "metrics.json").exists():
+        return None, _last_error(job.log)
+    found = {}
+    for path, read in files.items():
+        try:
+            found[path.name] = read(path.read_bytes())
+        except FileNotFoundError:
+            if path.name in ("samples.npz", "history.csv"):  # the others need not be there
+                return None, f"its {path.name} is not there."
+        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as problem:
+            return None, f"its {path.name} is damaged: {' '.join(str(problem).split())}"
+    return found["metrics.json"], None
+
+
+# %% [markdown]
+# Each of the files has to be read, or else a table or a figure would find the damage later.
+
+# %%
+#| export
+def _read_metrics(content: bytes) -> dict:
+    metrics, needed = json.loads(content), ("n_samples", "scores", "losses", "train_seconds", "sample_seconds")
+    if missing := [key for key in needed if dig(metrics, key) is None]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return metrics
+
+
+def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content)) as file:
+        return dict(file)
+
+
+def _read_samples(content: bytes) -> np.ndarray:
+    return _read_arrays(content)["samples"]
+
+
+def _read_history(content: bytes) -> pd.DataFrame:
+    history = pd.read_csv(io.BytesIO(content))
+    if history.empty or not {"epoch", "i"} <= {*history}:
+        raise ValueError("it has no rows, or no columns epoch and i")
+    return history
 
 
 def _last_error(log: Path) -> str:
@@ -344,7 +533,7 @@ assert list(runs.why) == ["it was not run."] * 2 and list(runs.label) == ["dcgan
 jobs[0].run.folder.mkdir(parents=True)
 jobs[0].log.write_text("Traceback\nRuntimeError: dataset: nothing there\nmore\n")
 assert collect_runs(jobs).why[0] == "RuntimeError: dataset: nothing there"
-pd.DataFrame([{"step": 0, "loss_d": 1.0}]).to_csv(jobs[1].run.folder / "history.csv")
+pd.DataFrame([{"step": 0, "epoch": 1, "i": 0, "loss_d": 1.0}]).to_csv(jobs[1].run.folder / "history.csv")
 jobs[1].run.training = {"updates": 55, "losses": {"loss_d": 1.0, "loss_g": 2.0, "d_x": 0.5, "d_g_z1": 0.25, "d_g_z2": 0.2},
                         "train_seconds": 4.0, "images_per_second": 1621.25, "device": "abacus"}  # fmt: skip
 score = {"value": 31.4159, "sd": 0.77, "n": 64, "n_reference": 500, "floor": 14.2, "floor_sd": 1.5, "n_floor": 64, "extractor": "LeNet-5", "hash": "abc"}
@@ -359,8 +548,35 @@ some = load_dataset("digits").images[:64]
 jobs[1].run.finish(5, some, scores={"fd_lenet": score, "fid": {"value": None, "why": "no weights"}} | others, sample_seconds=0.5)
 runs = collect_runs(jobs)
 assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
+for row, labels in [
+    ("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, subset: 300, epochs: [1]}", ["dcgan, subset none", "dcgan, subset 300"]),
+    ("{notebook: 01_gan, epochs: [1], lr_d: 0.001}\n  - {notebook: 01_gan, epochs: [1], seed: 1}", ["dcgan, lr_d 0.001", "dcgan, lr_d none"]),
+    ("{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}", ["dcgan, seed 2", "dcgan, seed 1"]),
+    ("{notebook: 01_gan, epochs: [1], size: 8}\n  - {notebook: 01_gan, epochs: [1], dataset: mnist}", ["dcgan, digits", "dcgan, mnist"]),
+    ("{notebook: 01_gan, epochs: [1], dataset: 'hf:a/b'}\n  - {notebook: 01_gan, epochs: [1], dataset: 'hf:c/b'}", ["dcgan, hf:a/b", "dcgan, hf:c/b"]),
+]:
+    assert list(collect_runs(try_profile(row)).label) == labels
+assert list(collect_runs(try_profile("{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}")).setting) == ["dcgan", "dcgan"]
 namesakes = try_profile("{notebook: 01_gan, name: a, epochs: [1]}\n  - {notebook: 02_ddpm, name: a, epochs: [1]}")
 assert list(collect_runs(namesakes).label) == ["a, gan", "a, ddpm"]
+
+# %% [markdown]
+# A file of a run that is damaged in any way makes it a missing run that says so:
+
+# %%
+samples, history, found = jobs[1].folder / "samples.npz", jobs[1].run.folder / "history.csv", jobs[1].folder / "metrics.json"
+for path, broken in [
+    (history, b""), (history, b"step,epoch,i,loss_d\n"), (history, b"step,loss_d\n0,1.0\n"), (samples, samples.read_bytes()[:-40]), (samples, b""),
+    (jobs[1].folder / "pictures.npz", samples.read_bytes()[:200]), (jobs[1].folder / "samplers.json", b'[{"sampler": "dd'),
+    (found, b"{}"), (found, b"[]"), (found, found.read_bytes()[:99]), (found, b'{"n_samples": 64, "epochs": 5}'),
+]:  # fmt: skip
+    good = path.read_bytes() if path.exists() else None
+    path.write_bytes(broken)
+    damaged = collect_runs(jobs)
+    assert damaged.metrics[1] is None and f"its {path.name} is damaged: " in damaged.why[1], damaged.why[1]
+    path.unlink() if good is None else path.write_bytes(good)
+assert collect_runs(jobs).metrics[1] == runs.metrics[1]
+damaged.why[1]
 
 # %% [markdown]
 # ## Tables
@@ -370,10 +586,6 @@ assert list(collect_runs(namesakes).label) == ["a, gan", "a, ddpm"]
 # %%
 #| export
 NONE = "This profile has no such runs, or none of them is done."
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"\W+", "-", text).strip("-").lower()
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -400,20 +612,10 @@ def markdown_table(rows: list[list[str]], header: list[str], caption: str, label
 
 
 def verbatim(text: str) -> str:
-    "Somebody's text, such as an error, as Markdown that shows it and obeys none of it."
-    return "`" + " ".join(text.replace("`", "'").replace("|", "/").split()) + "`"
-
-
-# %% [markdown]
-# Metrics are nested, and a run may lack any of them.
-
-# %%
-#| export
-def dig(metrics: dict | None, *path: str):
-    "A value deep in a run's metrics, or None if anything on the way is missing."
-    for key in path:
-        metrics = metrics.get(key) if isinstance(metrics, dict) else None
-    return metrics
+    "Somebody's text, such as an error, as code."
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " * ("`" in text)
+    return ticks + space + " ".join(text.split()) + space + ticks
 
 
 # %% [markdown]
@@ -468,13 +670,13 @@ assert all(line.count("—") == 8 for line in lines[2:])
 #| export
 def sampler_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of all samplers that were compared."
-    rows = []
+    rows, marks = [], device_marks(runs)
     for r in runs.itertuples():
         for row in scored_samplers(r.job.run):
             fd = dig(row, "scores", "fd_lenet") or {}
-            rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), number(fd.get("value")),
-                         plus_minus(fd.get("floor"), fd.get("floor_sd")), number(1000 * row["seconds"] / row["n"])])  # fmt: skip
-    caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Times on {devices(runs)}."
+            rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), uncertain(fd.get("value"), fd.get("sd")),
+                         uncertain(fd.get("floor"), fd.get("floor_sd")), timed(number(1000 * row["seconds"] / row["n"]), [r], marks)])  # fmt: skip
+    caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Standard deviations over samples in units of the last digit. Times on {devices(runs)}."
     header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
 
@@ -490,7 +692,7 @@ def elbo_table(runs: pd.DataFrame, label: str) -> str:
     for r in runs.itertuples():
         known, fd = dig(r.metrics, "likelihood") or {}, dig(r.metrics, "scores", "fd_lenet") or {}
         tested = f"test, {known['n']:,}" if known else "—"
-        rows.append([r.label, r.epochs, r.dataset, tested, number(dig(r.metrics, "losses", "loss"), 1),
+        rows.append([r.label, r.epochs, escape(r.dataset), tested, number(dig(r.metrics, "losses", "loss"), 1),
                      plus_minus(known.get("elbo"), known.get("se"), 1), number(known.get("gap"), 1), number(known.get("kl"), 1),
                      number(known.get("bits_per_dim"), 3), uncertain(fd.get("value"), fd.get("sd"))])  # fmt: skip
     caption = (
@@ -528,6 +730,7 @@ def uncertain(value: float | None, sd: float | None) -> str:
     "A number with its standard deviation in units of the last digit: 0.81(2) is 0.81 ± 0.02."
     if value is None or value != value:
         return "—"
+    sd = None if sd != sd else sd
     digits = min(3, max(0, -math.floor(math.log10(sd)))) if sd else 2
     units = round(sd * 10**digits) if sd else 0
     return number(value, digits) + (f"({units})" if units else "")
@@ -547,7 +750,7 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
             score = dig(r.metrics, "scores", metric) or {}
             row += [uncertain(score.get("value"), score.get("sd")), uncertain(score.get("floor"), score.get("floor_sd"))]
             if score.get("value") is not None:
-                extractors.add(f"`{metric}`: {score['extractor']}, weights `{score['hash']}`")
+                extractors.add(f"`{metric}`: {escape(str(score.get('extractor')))}, weights `{score.get('hash')}`")
             elif r.metrics:
                 why.add(f"`{metric}`: {verbatim(score['why']) if 'why' in score else 'not asked for in this profile'}")
         rows.append(row)
@@ -575,7 +778,7 @@ def measure_table(runs: pd.DataFrame, columns: dict[str, str], caption: str, lab
         if any(scores):
             rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
         if n := max((score.get("n_floor") or 0 for score in scores), default=0):
-            real[f"real, {r.dataset}, $N$ = {n:,}"] = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
+            real[f"real, {escape(next((s['reference'] for s in scores if s.get('reference')), r.dataset))}, $N$ = {n:,}"] = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
     rows += [[name, "", *cells] for name, cells in real.items()]
     caption += " In the features of LeNet, with standard deviations in units of the last digit. Last: real training images."
     return markdown_table(rows, ["run", "epochs", *columns], caption, label, "lrrrrrrr")
@@ -596,7 +799,8 @@ MEASURES_CAPTION = (
 def class_table(runs: pd.DataFrame) -> str:
     "Frechet distance within each class, for the last epoch count of each run; a table a data set."
     parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
-    for dataset, group in last.groupby("dataset", sort=False):
+    reference = [dig(m, "scores", "fd_lenet_by_class", "reference") or "" for m in last.metrics]
+    for (dataset, of), group in last.groupby(["dataset", pd.Series(reference, last.index, dtype=object)], sort=False):
         rows, floors = [], {}
         for r in group.itertuples():
             if "classes" in (score := dig(r.metrics, "scores", "fd_lenet_by_class") or {}):
@@ -605,8 +809,8 @@ def class_table(runs: pd.DataFrame) -> str:
                     floors[f"real, $N$ = {score['n_floor']:,}"] = [number(value, 1) for value in score["floor_classes"]]
         if rows:
             rows += [[name, "", *values] for name, values in floors.items()]
-            caption = f"`fd_lenet` within each class of `{dataset}`, for as many samples of the class as there are. Both samples and test images are sorted by the classifier."
-            parts.append(markdown_table(rows, ["run", "epochs", *map(str, range(len(rows[0]) - 2))], caption, f"classes-{_slug(dataset)}", "l" + "r" * 30))
+            caption = f"`fd_lenet` within each class of {verbatim(of or dataset)}, for as many samples of the class as there are. Both samples and test images are sorted by the classifier."
+            parts.append(markdown_table(rows, ["run", "epochs", *map(str, range(len(rows[0]) - 2))], caption, f"classes-{_slug(escape(of or dataset))}", "l" + "r" * 30))
     return "\n".join(parts) or NONE
 
 
@@ -615,21 +819,32 @@ def class_table(runs: pd.DataFrame) -> str:
 
 # %%
 #| export
+def device_marks(runs: pd.DataFrame) -> dict[str, str]:
+    "What the runs were trained on, and the letter that marks its times; an empty one if it is the only device."
+    names = sorted({device for m in runs.metrics if (device := dig(m, "device"))})
+    return {name: chr(ord("a") + i) * (len(names) > 1) for i, name in enumerate(names)}
+
+
 def devices(runs: pd.DataFrame) -> str:
-    "What the runs were trained on."
-    return "; ".join(sorted({device for m in runs.metrics if (device := dig(m, "device"))})) or "—"
+    "The devices, with their letters."
+    return "; ".join(escape(name) + f" (^{mark}^)" * bool(mark) for name, mark in device_marks(runs).items()) or "—"
+
+
+def timed(seconds: str, rows: list, marks: dict[str, str]) -> str:
+    "A time of these rows with the letters of their devices."
+    letters = "".join(sorted({marks.get(dig(r.metrics, "device"), "") for r in rows}))
+    return seconds + f"^{letters}^" * bool(letters)
 
 
 def time_table(runs: pd.DataFrame, label: str) -> str:
     "Training and sampling times, with the device."
-    rows = [
-        [r.label, r.epochs, number(dig(r.metrics, "train_seconds"), 1), number(dig(r.metrics, "images_per_second"), 0),
-         number(s / r.epochs) if (s := dig(r.metrics, "train_seconds")) else "—",
-         number(s + dig(r.metrics, "train_seconds") / r.epochs + dig(r.metrics, "sample_seconds")) if (s := dig(r.metrics, "score_seconds")) else "—",
-         number(1000 * s / r.metrics["n_samples"]) if (s := dig(r.metrics, "sample_seconds")) else "—",
-         r.metrics.get("evaluations", 1) if r.metrics else "—"]
-        for r in runs.itertuples()
-    ]  # fmt: skip
+    rows, marks = [], device_marks(runs)
+    for r in runs.itertuples():
+        trained, scored, drawn = (dig(r.metrics, key) for key in ("train_seconds", "score_seconds", "sample_seconds"))
+        row = [r.label, r.epochs, timed(number(trained, 1), [r], marks), number(dig(r.metrics, "images_per_second"), 0)]
+        row += [number(trained / r.epochs) if trained else "—", number(scored + trained / r.epochs + drawn) if scored else "—"]
+        row += [number(1000 * drawn / r.metrics["n_samples"]) if drawn else "—", r.metrics.get("evaluations", 1) if r.metrics else "—"]
+        rows.append(row)
     caption = f"Training time in all, training speed, time of a plain epoch and of one that ends with samples and their scores, and time to draw 1,000 samples with so many evaluations of the network for each, on {devices(runs)}."
     return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "epoch (s)", "evaluating (s)", "1,000 samples (s)", "evaluations"], caption, label)
 
@@ -647,10 +862,10 @@ def provenance_table(runs: pd.DataFrame, label: str) -> str:
         commits = sorted({dig(m, "commit") or "none" for m in done.metrics})
         run = group.job.iloc[0].run
         fields, told = type(run.config).model_fields, ("model", "name", "dataset", "seed")
-        changed = [f"`{k}` {v}" for k, v in run.config.model_dump().items() if k not in told and v != fields[k].default]
-        rows.append([group.label.iloc[0], f"`{'/'.join(run.folder.parts[-3:])}`", run.config.seed, ", ".join(changed) or "—",
+        changed = [f"`{k}` {escape(str(v))}" for k, v in run.config.model_dump().items() if k not in told and v != fields[k].default]
+        rows.append([group.label.iloc[0], verbatim("/".join(run.folder.parts[-3:])), run.config.seed, ", ".join(changed) or "—",
                      ", ".join(map(str, done.epochs)) or "—", ", ".join(f"`{c}`" for c in commits) or "—"])  # fmt: skip
-    header = ["run", "folder in `runs/`", "seed", "not by default", "epochs done", "commit"]
+    header = ["run", "folder", "seed", "not by default", "epochs done", "commit"]
     return markdown_table(rows, header, "Where each number comes from.", label, "llrlll")
 
 
@@ -659,12 +874,155 @@ assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6
 for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, "b"), time_table(runs, "c"), provenance_table(runs, "d")):
     print(table)
 assert "| dcgan | 1 | — | — | — | — | — |" in distance_table(runs, "b")
-assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (None, None), (0.99999, 1e-5))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "—", "1.000"]
+assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (-0.5, math.nan), (None, None), (0.99999, 1e-5))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "−0.50", "—", "1.000"]
 measures = measure_table(runs, {"KD": "kd_lenet", "score": "lenet_score", "P": "precision"}, "", "e")
 assert "| dcgan | 5 | 1.2(1) | 0.81(2) |" in measures and "| real, digits, $N$ = 64 |  | 0.50 | 0.98(1) |" in measures and "score" not in measures
 assert "| dcgan | 5 | 8.0 | — |" in class_table(runs) and "| real, $N$ = 64 |  | 2.0 | 3.0 |" in class_table(runs) and "{#tbl-classes-digits}" in class_table(runs)
 assert "| dcgan | 5 | 64 | 31.4(8) | 14(2) | — | — |" in distance_table(runs, "b") and "No `fid`: `no weights`." in distance_table(runs, "b")
 assert "`width` 16" in provenance_table(runs, "d")
+
+
+# %% [markdown]
+# ## Comparing
+#
+# Two numbers differ almost always; the question is whether they would differ again. So a number that is compared comes with its standard deviation. For one trained network that is the deviation over other samples, which says nothing about other seeds. Where the same configuration was trained from several seeds, the number is the mean over them, and its deviation is the standard error of that mean; it is never taken to be less than what the samples alone make it.
+
+# %%
+#| export
+class Estimate(NamedTuple):
+    "A number, the standard deviation that comparisons count with (NaN: not known), and over how many seeds it is a mean."
+
+    value: float
+    sd: float = math.nan
+    seeds: int = 1
+
+    def __str__(self):
+        return uncertain(self.value, self.sd) + (f", mean of {self.seeds} seeds" if self.seeds > 1 else "")
+
+    @classmethod
+    def pooled(cls, values: list[float], sds: list[float | None]) -> "Estimate":
+        "From a number of each seed with its own deviation."
+        n, spread = len(values), math.sqrt(np.mean(np.array(sds, float) ** 2))  # None becomes NaN
+        if n > 1:
+            spread = np.fmax(spread, np.std(values, ddof=1))
+        return cls(float(np.mean(values)), float(spread) / math.sqrt(n), n)
+
+    def over(self, other: "Estimate") -> "Estimate":
+        "The ratio of two independent estimates; relative variances add up, to first order."
+        ratio = self.value / other.value
+        return Estimate(ratio, abs(ratio) * math.hypot(self.sd / self.value, other.sd / other.value), self.seeds)
+
+
+# %% [markdown]
+# What differs in nothing but the seed is one evaluation.
+
+# %%
+#| export
+class Evaluation(NamedTuple):
+    "A configuration after so many epochs: a row of `collect_runs` for each of its seeds."
+
+    rows: list
+
+    @property
+    def name(self) -> str:
+        "In Markdown, without the seed if there are several."
+        return self.rows[0].setting if len(self.rows) > 1 else self.rows[0].label
+
+    @property
+    def model(self) -> str:
+        return self.rows[0].model
+
+    @property
+    def epochs(self) -> int:
+        return self.rows[0].epochs
+
+    @property
+    def after(self) -> str:
+        return f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
+
+    def estimate(self, *path: str, value: str = "value", sd: str = "sd") -> Estimate | None:
+        "A number of the metrics, such as `estimate('scores', 'fd_lenet')`; None if no seed has it."
+        scores = [score for r in self.rows if dig(score := dig(r.metrics, *path), value) is not None]
+        return Estimate.pooled([score[value] for score in scores], [score.get(sd) for score in scores]) if scores else None
+
+    @property
+    def distance(self) -> Estimate | None:
+        return self.estimate("scores", "fd_lenet")
+
+    @property
+    def times_floor(self) -> Estimate | None:
+        "The distance over that of as many real images; the floor's deviation is that of one draw of real images."
+        floor = self.estimate("scores", "fd_lenet", value="floor", sd="floor_sd")
+        return self.distance.over(floor._replace(sd=self.rows[0].metrics["scores"]["fd_lenet"].get("floor_sd") or math.nan)) if floor else None
+
+
+# %% [markdown]
+# All sentences that compare go through one function. Its first list has more than one name where two standard deviations of the difference cannot tell who is first.
+
+# %%
+#| export
+def compare(known: dict[str, Estimate], largest: bool = False) -> tuple[list[str], list[str]]:
+    "Names in order: those that two standard deviations cannot tell from the smallest (or largest) number, and the others."
+    ranked = sorted(known, key=lambda name: known[name].value, reverse=largest)
+    best = known[ranked[0]]
+    differs = lambda e: abs(e.value - best.value) > 2 * math.hypot(e.sd, best.sd)  # False if a deviation is not known
+    return [name for name in ranked if not differs(known[name])], [name for name in ranked if differs(known[name])]
+
+
+def best_of(n: int) -> str:
+    "What is to be said of the smallest of several distances: it was chosen for being small."
+    return f", the smallest of {n}" if n > 1 else ""
+
+
+def listed(names: list[str]) -> str:
+    "`a`, `a and b`, `a, b and c`."
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+# %% [markdown]
+# And only distances of one kind are compared at all: to the same test images, in the same features, of the same number of samples.
+
+# %%
+#| export
+def comparable(runs: pd.DataFrame, score: str = "fd_lenet") -> dict[tuple, list[Evaluation]]:
+    "Evaluations that have this score, by what makes its values comparable: data set, reference, weights of the extractor, number of samples."
+    groups: dict[tuple, dict[tuple, list]] = {}
+    for r in runs[runs.metrics.notna()].itertuples():
+        found = dig(r.metrics, "scores", score) or {}
+        if found.get("value") is not None:
+            kind = (r.dataset, found.get("reference"), found.get("hash"), r.metrics["n_samples"])
+            groups.setdefault(kind, {}).setdefault((r.setting, r.epochs), []).append(r)
+    return {kind: [Evaluation(rows) for rows in seeds.values()] for kind, seeds in groups.items()}
+
+
+# %% [markdown]
+# Made-up results: differences within the noise and beyond, turned round, and seeds that differ by more than their samples.
+
+# %%
+def evaluation(*values, sd=1.0, setting="a"):
+    rows = [{"setting": setting, "label": f"{setting}, seed {i}", "epochs": 5, "metrics": {"scores": {"fd_lenet": {"value": v, "sd": sd}}}} for i, v in enumerate(values)]
+    return Evaluation(list(pd.DataFrame(rows).itertuples()))
+
+
+distance = lambda *values, sd=1.0: evaluation(*values, sd=sd).distance
+assert compare({"a": distance(20.0), "b": distance(22.0)}) == (["a", "b"], []), "2 is less than twice the root of 2"
+assert compare({"a": distance(20.0), "b": distance(24.0)}) == (["a"], ["b"])
+assert compare({"a": distance(24.0), "b": distance(20.0)}) == (["b"], ["a"])
+assert compare({"a": distance(20.0), "b": distance(24.0)}, largest=True) == (["b"], ["a"])
+seeds = {"a": distance(10.0, 20.0, 30.0), "b": distance(14.0, 24.0, 34.0)}
+assert compare(seeds) == (["a", "b"], []) and str(seeds["a"]) == "20(6), mean of 3 seeds"
+assert compare({"a": distance(10.0, 20.0, 30.0), "b": distance(44.0, 54.0, 64.0)}) == (["a"], ["b"])
+assert distance(20.0, 20.0, 20.0, sd=3.0).sd == pytest.approx(3 / 3**0.5), "equal seeds by luck are no better than their samples"
+assert compare({"a": distance(20.0, sd=None), "b": distance(90.0)}) == (["a", "b"], []), "who does not know the spread cannot tell"
+times_floor = distance(30.0).over(Estimate(2.0, 0.1))
+assert times_floor.value == 15 and times_floor.sd == pytest.approx(15 * ((1 / 30) ** 2 + 0.05**2) ** 0.5)
+assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
+
+# %%
+# The ratio's deviation, against 200,000 draws of both numbers:
+draws = np.random.default_rng(0)
+drawn = draws.normal(30, 1, 200_000) / draws.normal(2, 0.1, 200_000)
+assert times_floor.sd == pytest.approx(drawn.std(), rel=0.02)
 
 
 # %% [markdown]
@@ -680,6 +1038,11 @@ def save_figure(fig: plt.Figure, path: Path) -> None:
         with atomic(path.with_suffix(suffix)) as temporary:
             fig.savefig(temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata={"CreationDate": None} if suffix == ".pdf" else None)
     plt.close(fig)
+
+
+def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
+    "Markdown that shows the figure `name` of `folder`."
+    return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
 
 
 # %% [markdown]
@@ -717,24 +1080,29 @@ def legend_above(ax: plt.Axes) -> None:
 
 
 # %% [markdown]
-# Are samples good, or diverse? One point for each epoch count:
+# Are samples good, or diverse? One point for each epoch count. A figure without anything to show is left out.
 
 # %%
 #| export
-def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
-    "Precision against recall, a line a run with its epoch counts; a star for real images."
+def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
+    "Precision against recall, a line a run with its epoch counts; a star for real images. Nothing where no run has them."
     fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         known = [(r.epochs, *(dig(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
-        known = [(epochs, recall, precision) for epochs, recall, precision in known if dig(recall, "value") is not None]
+        known = [(epochs, recall, precision) for epochs, recall, precision in known if None not in (dig(recall, "value"), dig(precision, "value"))]
         if known:
-            (line,) = ax.plot([r["value"] for _, r, _ in known], [p["value"] for _, _, p in known], marker="o", markersize=3, label=label)
+            (line,) = ax.plot([r["value"] for _, r, _ in known], [p["value"] for _, _, p in known], marker="o", markersize=3, label=plot_label(label))
             for epochs, recall, precision in known:
                 ax.annotate(str(epochs), (recall["value"], precision["value"]), (3, 3), textcoords="offset points", fontsize=7, color=line.get_color())
-            ax.plot(known[-1][1]["floor"], known[-1][2]["floor"], "*", color="0.3", markersize=9)
+            ax.plot(known[-1][1].get("floor"), known[-1][2].get("floor"), "*", color="0.3", markersize=9)
+    if not ax.lines:
+        plt.close(fig)
+        return ""
     ax.set(xlabel="recall", ylabel="precision")
     legend_above(ax)
-    save_figure(fig, path)
+    save_figure(fig, folder / "precision-recall")
+    caption = "Precision against recall, a point an epoch count; stars are real training images, as many as there are samples."
+    return figure(folder, "precision-recall", caption, "precision-recall", "60%")
 
 
 # %% [markdown]
@@ -742,20 +1110,24 @@ def precision_recall_figure(runs: pd.DataFrame, path: Path) -> None:
 
 # %%
 #| export
-def bias_figure(runs: pd.DataFrame, path: Path) -> None:
+def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
     for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
         if "shares" in (score := dig(r.metrics, "scores", "fd_lenet_infinity") or {}):
             x = [1 / (share * score["n"]) for share in score["shares"]]
             slope = sum(a * (d - score["value"]) for a, d in zip(x, score["distances"], strict=True)) / sum(a * a for a in x)
-            (dots,) = ax.plot(x, score["distances"], ".", label=f"{r.label}, {r.epochs} epochs")
+            (dots,) = ax.plot(x, score["distances"], ".", label=f"{plot_label(r.label)}, {r.epochs} epochs")
             ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
-    ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
     if not ax.lines:
-        ax.text(0.5, 0.5, "no run was asked for fd_lenet_infinity", ha="center", va="center", transform=ax.transAxes)
+        plt.close(fig)
+        return "No run of this profile was asked for the extrapolation (`fd_lenet_infinity`).\n"
+    ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
     legend_above(ax)
-    save_figure(fig, path)
+    save_figure(fig, folder / "bias")
+    caption = "`fd_lenet` of parts of the samples and of the test set, for the last epoch count of each run, against one over the number of samples; lines extrapolate to infinitely many."
+    text = "@fig-bias shows it for parts of each model's samples and of the test set, and where the line meets infinitely many [@chong2020].\n"
+    return text + "\n" + figure(folder, "bias", caption, "bias", "65%")
 
 
 # %% [markdown]
@@ -763,15 +1135,18 @@ def bias_figure(runs: pd.DataFrame, path: Path) -> None:
 
 # %%
 #| export
-def distance_figure(runs: pd.DataFrame, path: Path) -> None:
-    "fd_lenet against epochs, a line a run, with the floor dashed."
+def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
+    "fd_lenet against epochs, a line a run, with the floor dashed; nothing where no run has it."
+    done = runs[[dig(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    if done.empty:
+        return ""
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+    for label, group in done.groupby("label", sort=False):
         scores = [dig(m, "scores", "fd_lenet") or {} for m in group.metrics]
-        (line,) = ax.plot(group.epochs, [s.get("value") for s in scores], marker="o", label=label)
+        (line,) = ax.plot(group.epochs, [s.get("value") for s in scores], marker="o", label=plot_label(label))
         ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
     ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
-    counts = sorted(set(runs.epochs))
+    counts = sorted(set(done.epochs))
     ticks = counts[:1]
     for n in counts[1:]:
         if n >= 1.4 * ticks[-1]:  # there is room for a number
@@ -779,13 +1154,14 @@ def distance_figure(runs: pd.DataFrame, path: Path) -> None:
     ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
     legend_above(ax)
-    save_figure(fig, path)
+    save_figure(fig, folder / name)
+    return figure(folder, name, caption, name, "65%")
 
 
 # %%
 folder = Path(home.name, "figures")
 sns.set_theme(style="ticks", context="paper")
-distance_figure(runs, folder / "distance")
+distance_figure(runs, folder, "distance", "")
 grid_figure(some, folder / "grid")
 assert sorted(p.name for p in folder.iterdir()) == ["distance.pdf", "distance.png", "grid.pdf", "grid.png"]
 show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
@@ -798,15 +1174,10 @@ show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
 
 # %%
 #| export
-def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%") -> str:
-    "Markdown that shows the figure `name` of `folder`."
-    return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
-
-
 def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
     parts = []
     for dataset, size in sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str):
-        slug = _slug(f"real-{dataset}-{size or ''}")
+        slug = _slug(f"real-{escape(dataset)}{f'-{size}' if size else ''}")
         try:
             train, test = (load_dataset(dataset, split, size).images for split in ("train", "test"))
         except (RuntimeError, OSError, ValueError) as problem:
@@ -814,7 +1185,7 @@ def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
             continue
         grid_figure(test, folder / slug)
         c, h, w = train.shape[1:]
-        caption = f"Real images: the first 64 of the {len(test):,} test images of `{dataset}`. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
+        caption = f"Real images: the first 64 of the {len(test):,} test images of {verbatim(dataset)}. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
         parts.append(figure(folder, slug, caption, slug, "36%"))
     return "\n".join(parts)
 
@@ -931,10 +1302,11 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
     "Histograms of classes of each run at its last epoch count, by data set."
     parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
     for (dataset, size), group in last.groupby(["dataset", last.job.map(lambda job: job.run.config.size or 0)], sort=False):
-        found = {r.label: score for r in group.itertuples() if "expected" in (score := dig(r.metrics, "scores", "class_kl") or {})}
+        found = {plot_label(r.label): score for r in group.itertuples() if "expected" in (score := dig(r.metrics, "scores", "class_kl") or {})}
         for i in range(0, len(found), 4):
-            some, slug = dict(list(found.items())[i : i + 4]), _slug(f"{name}-{dataset}-{size or ''}-{i}")
-            save_figure(plot_classes(some, load_dataset(dataset, "test", size or None).classes), folder / slug)
+            some, slug = dict(list(found.items())[i : i + 4]), _slug(f"{name}-{escape(dataset)}{f'-{size}' if size else ''}-{i}")
+            classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
+            save_figure(plot_classes(some, classes), folder / slug)
             seen = ", ".join(f"{label} {classes_seen(score)} of {len(score['expected'])}" for label, score in some.items())
             caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
             parts.append(figure(folder, slug, caption, slug, f"{25 * len(some)}%"))
@@ -949,7 +1321,7 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
 def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "How much better discriminators know training images than others."
     done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
-    histories = {r.label: pd.read_csv(r.job.run.folder / "history.csv") for r in done.itertuples()}
+    histories = {plot_label(r.label): pd.read_csv(r.job.run.folder / "history.csv") for r in done.itertuples()}
     histories = {label: history for label, history in histories.items() if "d_held_out" in history}
     if not histories:
         return NONE
@@ -958,7 +1330,69 @@ def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     ax.set_xscale("log")
     legend_above(ax)
     save_figure(fig, folder / "gap")
-    return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero: it knows training images by heart.", "gap", "80%")
+    return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero, it tells its training images from others. The verdict is a probability, or a number without bounds (hinge and Wasserstein losses); only runs of one kind can be compared.", "gap", "80%")
+
+
+# %% [markdown]
+# And does it help to augment? Where a profile has runs on few images that differ in nothing but their augmentation, their distances are drawn against updates, and compared.
+
+# %%
+#| export
+def _few_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "Distances of GANs on a part of the images, with and without augmentation."
+    parts, groups = [], {}
+    for kind, evaluations in comparable(runs).items():
+        for e in evaluations:
+            config = e.rows[0].job.run.config
+            if config.subset is not None:
+                others = config.model_dump(mode="json", exclude={"name", "seed", "augment", "augment_fakes"})
+                groups.setdefault((kind, json.dumps(others)), {}).setdefault((bool(config.augment), e.rows[0].setting), []).append(e)
+    for (kind, _), settings in groups.items():
+        plain, *augmented = sorted(settings)
+        if not plain[0] and augmented and augmented[0][0]:
+            slug = f"few{f'-{len(parts)}' * bool(parts)}"
+            parts.append(_few_figure({name: found for (_, name), found in settings.items()}, kind, folder, slug))
+            parts += [_few_sentence(settings[plain], settings[other]) for other in augmented]
+    return "\n".join(parts) or NONE
+
+
+def _few_figure(settings: dict[str, list[Evaluation]], kind: tuple, folder: Path, slug: str) -> str:
+    curves = {}
+    for name, evaluations in settings.items():
+        rows = pd.DataFrame([(r.seed, r.metrics["updates"], r.metrics["scores"]["fd_lenet"]["value"]) for e in evaluations for r in e.rows])
+        curves[plot_label(name)] = [(run[1].tolist(), run[2].tolist()) for _, run in rows.groupby(0)]
+    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
+    plot_distance_bands(curves, ax)
+    ax.set(xlabel="updates", ylabel="fd_lenet to the test set")
+    save_figure(fig, folder / slug)
+    seeds = listed(sorted({str(len(runs)) for runs in curves.values()}))
+    caption = f"`fd_lenet` of $N$ = {kind[-1]:,} samples against updates, without and with augmentation: mean over seeds ({seeds} of each) and, where there are several, a band of one standard deviation to either side."
+    return figure(folder, slug, caption, slug, "65%")
+
+
+# %% [markdown]
+# Its sentence goes through the epoch counts that both have.
+
+# %%
+#| export
+def _few_sentence(plain: list[Evaluation], augmented: list[Evaluation]) -> str:
+    "Whether augmentation brings images nearer to the data."
+    verdicts: dict[str, list[str]] = {"nearer to the test images": [], "farther from them": [], "not to be told apart by two standard deviations": []}
+    before = {e.epochs: e for e in plain}
+    for e in (e for e in augmented if e.epochs in before):
+        first, others = compare({"plain": before[e.epochs].distance, "augmented": e.distance})
+        verdict = list(verdicts)[2 if not others else first == ["plain"]]
+        verdicts[verdict].append(f"{e.after} ({uncertain(*e.distance[:2])}, against {uncertain(*before[e.epochs].distance[:2])})")
+    said = "; ".join(f"{verdict} after {listed(counts)}" for verdict, counts in verdicts.items() if counts)
+    names = [f"*{es[0].name}*" + f" (means of {len(es[0].rows)} seeds)" * (len(es[0].rows) > 1) for es in (augmented, plain)]
+    return f"{names[0]}, compared with {names[1]}, is {said}.\n" if said else ""
+
+
+# %%
+without, augmented = ([evaluation(*values, setting=name)] for name, values in (("few", (30.0, 32.0, 34.0)), ("more", (20.0, 22.0, 24.0))))
+assert _few_sentence(without, augmented) == "*more* (means of 3 seeds), compared with *few* (means of 3 seeds), is nearer to the test images after 5 epochs (22(1), against 32(1)).\n"
+assert "compared with *more* (means of 3 seeds), is farther from them after 5 epochs" in _few_sentence(augmented, without)
+assert "not to be told apart by two standard deviations after 5 epochs" in _few_sentence(without, [evaluation(10.0, 22.0, 46.0, setting="more")])
 
 
 # %% [markdown]
@@ -1018,30 +1452,33 @@ def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
 # %%
 #| export
 def claim_fragment(runs: pd.DataFrame) -> str:
-    "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: each data set's VAEs and GANs, at epoch counts that differ from these by a factor of two at most."
-    rows, lines = [], []
-    done = runs[runs.metrics.notna()]
-    for (dataset, n), group in done.groupby(["dataset", done.metrics.map(lambda m: m["n_samples"])], sort=False):  # a distance depends on N
-        best = {}
+    "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50: those trained on the same images, at epoch counts that differ from these by a factor of two at most."
+    rows, lines, marks, images = [], [], device_marks(runs), lambda e: str(e.rows[0].subset)  # a model of a thousand images is not compared with one of all
+    fair = [(kind, list(group)) for kind, found in comparable(runs).items() for _, group in groupby(sorted(found, key=images), images)]
+    for (dataset, *_, n), evaluations in fair:
+        near = {}
         for model, wanted in (("vae", 5), ("gan", 50)):
-            for label, own in group[group.model == model].groupby("label", sort=False):
-                off = (own.epochs / wanted).map(math.log2).abs()
-                r = own.loc[off.idxmin()]
-                fd = dig(r.metrics, "scores", "fd_lenet") or {}
-                if off.min() <= 1 and fd.get("value") is not None:
-                    rows.append([dataset, model, label, r.epochs, number(n, 0), uncertain(fd["value"], fd.get("sd")), number(dig(r.metrics, "train_seconds"), 1)])
-                    best[model] = min(best.get(model, (float("inf"),)), (fd["value"], fd.get("sd") or 0.0, label, r.epochs))
-        if len(best) == 2:
-            (v, sd_v, vae, e), (g, sd_g, gan, f) = best["vae"], best["gan"]
-            verdict = "is nearer to the data than" if v < g else "is not as near to the data as"
-            if abs(v - g) <= 2 * math.hypot(sd_v, sd_g):
-                verdict = "cannot, by two standard deviations, be told from"
-            lines.append(f"On {verbatim(dataset)}, the best VAE ({vae}, {e} epochs, {number(v)}) {verdict} the best GAN ({gan}, {f} epochs, {number(g)}).\n")
+            off = lambda e, wanted=wanted: abs(math.log2(e.epochs / wanted))
+            settings = {e.rows[0].setting: e for e in sorted(evaluations, key=off, reverse=True) if e.model == model and off(e) <= 1}
+            near[model] = sorted(settings.values(), key=lambda e: e.distance.value)
+            rows += [[escape(dataset), KINDS[model], e.name, e.epochs, number(n, 0), str(e.distance), timed(number(np.mean([r.metrics["train_seconds"] for r in e.rows]), 1), e.rows, marks)]
+                     for e in near[model]]  # fmt: skip
+        if all(near.values()):
+            lines.append(f"On {verbatim(dataset)} ($N$ = {n:,}), {_claim_sentence(near['vae'], near['gan'])}\n")
     if not lines:
-        return NONE
-    caption = "Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50."
+        return "No VAE and GAN of this profile that were trained on the same images were looked at after about 5 and about 50 epochs."
+    caption = f"Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50. Times on {devices(runs)}."
     table = markdown_table(rows, ["data", "model", "run", "epochs", "$N$", "`fd_lenet`", "training (s)"], caption, "claim", "lllrrrr")
     return "\n".join([*lines, table])
+
+
+def _claim_sentence(vaes: list[Evaluation], gans: list[Evaluation]) -> str:
+    "Of the nearest of each; the lists are sorted."
+    vae, gan = (f"the {'best ' * (len(e) > 1)}{kind} ({e[0].name}, {e[0].after}, {e[0].distance}{best_of(len(e))})" for kind, e in (("VAE", vaes), ("GAN", gans)))
+    first, _ = compare({"vae": vaes[0].distance, "gan": gans[0].distance})
+    if len(first) == 2:
+        return f"{vae} cannot, by two standard deviations, be told from {gan}."
+    return f"{vae} {'is nearer to the data than' if first == ['vae'] else 'is not as near to the data as'} {gan}."
 
 
 # %% [markdown]
@@ -1053,17 +1490,23 @@ def made_up(vae_fd, gan_fd):
     known["likelihood"] = {"elbo": -207.6, "se": 0.8, "gap": 1.8, "kl": 8.43, "bits_per_dim": 8.16, "n": 500}
     results = [("vae", 5, vae_fd), ("vae", 20, 1.0), ("gan", 5, 2.0), ("gan", 50, gan_fd)]
     return pd.DataFrame([
-        {"model": model, "dataset": "digits", "label": model, "epochs": e, "metrics": known | {"scores": {"fd_lenet": {"value": fd, "sd": 3.0, "floor": 13.4, "floor_sd": 7.1}}}}
+        {"model": model, "dataset": "digits", "subset": None, "setting": model, "label": model, "epochs": e, "metrics": known | {"scores": {"fd_lenet": {"value": fd, "sd": 3.0, "floor": 13.4, "floor_sd": 7.1}}}}
         for model, e, fd in results
     ])  # fmt: skip
 
 
-assert "the best VAE (vae, 5 epochs, 30.00) is nearer to the data than the best GAN (gan, 50 epochs, 60.00)" in claim_fragment(made_up(30.0, 60.0))
-assert "the best VAE (vae, 5 epochs, 30.00) is not as near to the data as the best GAN (gan, 50 epochs, 20.00)" in claim_fragment(made_up(30.0, 20.0))
-assert "cannot, by two standard deviations, be told from the best GAN (gan, 50 epochs, 34.00)" in claim_fragment(made_up(30.0, 34.0))
-assert claim_fragment(made_up(30.0, 24.0)[:3]) == NONE, "no GAN after about 50 epochs"
+assert "On `digits` ($N$ = 500), the VAE (vae, 5 epochs, 30(3)) is nearer to the data than the GAN (gan, 50 epochs, 60(3))." in claim_fragment(made_up(30.0, 60.0))
+assert "the VAE (vae, 5 epochs, 30(3)) is not as near to the data as the GAN (gan, 50 epochs, 20(3))." in claim_fragment(made_up(30.0, 20.0))
+assert "cannot, by two standard deviations, be told from the GAN (gan, 50 epochs, 34(3))." in claim_fragment(made_up(30.0, 34.0))
+more = pd.concat([made_up(30.0, 60.0), made_up(20.0, 60.0)[:1].assign(setting="other", label="other")])
+assert "the best VAE (other, 5 epochs, 20(3), the smallest of 2) is nearer" in claim_fragment(more)
+assert claim_fragment(made_up(30.0, 24.0)[:3]).startswith("No VAE and GAN"), "no GAN after about 50 epochs"
+few = made_up(30.0, 24.0)
+few.loc[few.model == "gan", "subset"] = 1000.0
+assert claim_fragment(few).startswith("No VAE and GAN"), "a GAN that saw fewer images"
 assert "| vae | 5 | digits | test, 500 | 210.0 | −207.6 ± 0.8 | 1.8 | 8.4 | 8.160 | 30(3) |" in elbo_table(made_up(30.0, 24.0)[:1], "e")
 assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up(30.0, 24.0)[:1], "s")
+
 
 # %% [markdown]
 # ## At a glance, and what to make of it
@@ -1072,43 +1515,62 @@ assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up
 
 # %%
 #| export
-KINDS = {"gan": "GAN", "ddpm": "diffusion model", "vae": "VAE"}
+def best_of_each(evaluations: list[Evaluation]) -> dict[str, tuple[Evaluation, int]]:
+    "By model: of its comparable evaluations that with the smallest fd_lenet, and how many there are."
+    own = {model: [e for e in evaluations if e.model == model] for model in KINDS}
+    return {model: (min(es, key=lambda e: e.distance.value), len(es)) for model, es in own.items() if es}
 
 
-def best_of_each(runs: pd.DataFrame) -> dict[str, tuple]:
-    "By model, its evaluation with the smallest fd_lenet on the first data set, among those with the most common number of samples."
-    score = lambda r: dig(r.metrics, "scores", "fd_lenet", "value")
-    rows = [r for r in runs[runs.dataset == runs.dataset.iloc[0]].itertuples() if score(r) is not None]
-    counts = pd.Series([r.metrics["n_samples"] for r in rows], dtype=object).mode()  # a distance depends on N
-    rows = [r for r in rows if r.metrics["n_samples"] == counts[0]]
-    return {model: min((r for r in rows if r.model == model), key=score) for model in KINDS if any(r.model == model for r in rows)}
+def largest_groups(runs: pd.DataFrame) -> dict[tuple, list[Evaluation]]:
+    "Of each data set, size and extractor, the comparable evaluations with the most common number of samples."
+    largest: dict[tuple, tuple] = {}
+    groups = comparable(runs)
+    for kind, evaluations in groups.items():
+        if kind[:-1] not in largest or len(evaluations) > len(groups[largest[kind[:-1]]]):
+            largest[kind[:-1]] = kind
+    return {kind: groups[kind] for kind in largest.values()}
 
 
 # %% [markdown]
-# The first page:
+# The first page has a table and a figure for each data set and size:
 
 # %%
 #| export
 def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "One table and one figure: the best evaluation of each model."
-    best, rows, grids = best_of_each(runs), [], {}
-    for model, r in best.items():
-        fd = r.metrics["scores"]["fd_lenet"]
-        others = [uncertain(*(dig(r.metrics, "scores", metric, key) for key in ("value", "sd"))) for metric in ("precision", "recall")]
-        rows.append([KINDS[model], r.label, r.epochs, uncertain(fd["value"], fd.get("sd")), number(fd["value"] / fd["floor"], 1), *others,
-                     number(r.metrics["train_seconds"] / 60, 1), number(1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"])])  # fmt: skip
-        grids[KINDS[model]] = r.job.run.samples(r.epochs)[:32]
-    if not rows:
-        return NONE
-    r = next(iter(best.values()))
-    with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
-        grids["real"] = load_dataset(r.dataset, "test", r.job.run.config.size).images[:32]
-    save_figure(show_grid(torch.cat(list(grids.values())), ncol=16, rows=list(grids)).figure, folder / "glance")
-    header = ["model", "run", "epochs", "`fd_lenet`", "times floor", "precision", "recall", "training (min)", "1,000 samples (s)"]
-    caption = f"The best evaluation of each model on {verbatim(r.dataset)}, $N$ = {r.metrics['n_samples']:,}, on {devices(runs)}."
-    if left_out := [KINDS[model] for model in KINDS if model not in best and (runs[runs.metrics.notna()].model == model).any()]:
+    "The best evaluation of each model, by data set and size."
+    parts = []
+    for i, (kind, evaluations) in enumerate(largest_groups(runs).items()):
+        best, name = best_of_each(evaluations), f"glance{f'-{i}' * (i > 0)}"
+        rows, grids = [_glance_row(e, n, device_marks(runs)) for e, n in best.values()], {KINDS[model]: e.rows[0].job.run.samples(e.epochs)[:32] for model, (e, _) in best.items()}
+        config = evaluations[0].rows[0].job.run.config
+        with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
+            grids["real"] = load_dataset(config.dataset, "test", config.size).images[:32]
+        save_figure(show_grid(torch.cat(list(grids.values())), ncol=16, rows=list(grids)).figure, folder / name)
+        parts += [_glance_table(rows, kind, runs, name), figure(folder, name, "Samples of these models, not selected, and real images.", name)]
+    return "\n".join(parts) or NONE
+
+
+def _glance_row(e: Evaluation, chosen_from: int, marks: dict[str, str]) -> list[str]:
+    seconds = np.mean([1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"] for r in e.rows])
+    return [KINDS[e.model], e.name, e.epochs, chosen_from, *(uncertain(*x[:2]) if x else "—" for x in (e.distance, e.times_floor)),
+            *(uncertain(*x[:2]) if (x := e.estimate("scores", metric)) else "—" for metric in ("precision", "recall")),
+            timed(number(np.mean([r.metrics["train_seconds"] for r in e.rows]) / 60, 1), e.rows, marks), timed(number(seconds), e.rows, marks)]  # fmt: skip
+
+
+# %% [markdown]
+# Its caption says what was chosen, and what is left out.
+
+# %%
+#| export
+def _glance_table(rows: list[list[str]], kind: tuple, runs: pd.DataFrame, label: str) -> str:
+    dataset, reference, _, n = kind
+    caption = f"The evaluation of each model with the smallest `fd_lenet` on {escape(reference or dataset)}, $N$ = {n:,}, on {devices(runs)}. *Of*: from so many evaluations it was chosen, and the smallest of several is smaller than it would be when measured again. "
+    caption += "Standard deviations in units of the last digit: over samples, or the standard error over seeds where the run names none; that of the ratio by propagation, with the spread of one draw of real images for the floor."
+    done = runs[runs.metrics.notna() & (runs.dataset == dataset)]
+    if left_out := [KINDS[model] for model in KINDS if (done.model == model).any() and KINDS[model] not in [row[0] for row in rows]]:
         caption += f" The {' and the '.join(left_out)} drew another number of samples, or has no such distance, and is left out."
-    return markdown_table(rows, header, caption, "glance", "llrrrrrrr") + "\n" + figure(folder, "glance", "Samples of these models, not selected, and real images.", "glance")
+    header = ["model", "run", "epochs", "of", "`fd_lenet`", "times floor", "precision", "recall", "training (min)", "1,000 samples (s)"]
+    return markdown_table(rows, header, caption, label, "llrrrrrrrr")
 
 
 # %% [markdown]
@@ -1117,28 +1579,18 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
 # %%
 #| export
 def discussion_fragment(runs: pd.DataFrame) -> str:
-    "Sentences that compare the models; the numbers decide what they say."
-    best = best_of_each(runs)
-    value = lambda r, *path: dig(r.metrics, *path)
-    ranked = sorted(best, key=lambda model: value(best[model], "scores", "fd_lenet", "value"))
-    parts = [_distance_sentence(best[a], best[b]) for a, b in zip(ranked, ranked[1:], strict=False)]
-    parts += [_training_sentence(runs, best[model]) for model in ranked]
-    for what, path, unit, unit_of in [
-        ("trains", ("train_seconds",), "minutes of training", lambda r, seconds: seconds / 60),
-        ("draws images", ("sample_seconds",), "seconds for 1,000 images", lambda r, seconds: 1000 * seconds / r.metrics["n_samples"]),
-    ]:
-        costs = sorted((unit_of(r, value(r, *path)), model) for model, r in best.items())
-        if len(costs) > 1:
-            (low, fast), (high, slow) = costs[0], costs[-1]
-            parts.append(f"The {KINDS[fast]} {what} fastest ({number(low)} {unit}), the {KINDS[slow]} slowest ({number(high)}).")
-    for metric, meaning in (("precision", "the largest share of its images lies where real ones lie"), ("recall", "it draws the largest share of what real images show")):
-        known = {model: v for model, r in best.items() if (v := value(r, "scores", metric, "value")) is not None}
-        if len(known) > 1:
-            winner = max(known, key=known.get)
-            real = number(value(best[winner], "scores", metric, "floor"))
-            parts.append(f"{metric.capitalize()} is highest for the {KINDS[winner]} ({number(known[winner])}; real images {real}): {meaning}.")
-    for r in best.values():
-        parts += _copies_sentence(r)
+    "Sentences that compare the models, for each data set and size; the numbers decide what they say."
+    groups, parts = largest_groups(runs), []
+    for (dataset, reference, _, n), evaluations in groups.items():
+        where = f"On {escape(reference or dataset)}, with $N$ = {n:,}"
+        best = best_of_each(evaluations)
+        names = [f"the {KINDS[model]} by *{e.name}* after {e.after}{best_of(count)}" for model, (e, count) in best.items()]
+        parts.append(f"{where}, each model stands for itself with the evaluation that has the smallest distance: {listed(names)}.")
+        parts += [_distance_sentence(a, b) for a, b in pairwise(sorted((e for e, _ in best.values()), key=lambda e: e.distance.value))]
+        parts += [_training_sentence(evaluations, e) for e, _ in best.values()]
+        parts += _cost_sentences(evaluations, best) + _measure_sentences(best)
+        for e, _ in best.values():
+            parts += _copies_sentence(e.rows[0])
     return "\n\n".join(parts) + "\n" if parts else NONE
 
 
@@ -1172,53 +1624,146 @@ assert "copies" not in said(memorisation=near, copies=many | {"single": 0.02}).p
 
 
 # %% [markdown]
-# Two of its sentences, of which one compares two models and one two epoch counts:
+# Two of its sentences, of which one compares two models and one the epoch counts of a run:
 
 # %%
 #| export
-def _distance_sentence(near, far) -> str:
+def _distance_sentence(near: Evaluation, far: Evaluation) -> str:
     "Which of two evaluations is nearer to the data."
-    (a, sd_a), (b, sd_b) = ((fd["value"], fd.get("sd") or 0.0) for r in (near, far) for fd in [r.metrics["scores"]["fd_lenet"]])
-    names = [f"the {KINDS[r.model]} ({r.label}, {r.epochs} epoch{'s' * (r.epochs > 1)}, {number(v)})" for r, v in ((near, a), (far, b))]
-    if b - a <= 2 * math.hypot(sd_a, sd_b):
+    names = [f"the {KINDS[e.model]} ({e.distance})" for e in (near, far)]
+    first, _ = compare({"near": near.distance, "far": far.distance})
+    if len(first) == 2:
         return f"By two standard deviations of their distances, {names[0]} and {names[1]} cannot be told apart."
-    return f"{names[0][0].upper()}{names[0][1:]} comes nearer to the test images than {names[1]}: by a factor of {number(b / a, 1)}."
+    factor = far.distance.over(near.distance)
+    return f"T{names[0][1:]} comes nearer to the test images than {names[1]}: by a factor of {uncertain(factor.value, factor.sd)}."
 
 
-def _training_sentence(runs: pd.DataFrame, best) -> str:
+def _training_sentence(evaluations: list[Evaluation], best: Evaluation) -> str:
     "What more epochs did to the run of an evaluation."
-    own = [r for r in runs[(runs.label == best.label) & runs.metrics.notna()].itertuples() if dig(r.metrics, "scores", "fd_lenet", "value") is not None]
-    first, last, fd = own[0], own[-1], lambda r: r.metrics["scores"]["fd_lenet"]["value"]
-    if first.epochs == last.epochs:
-        return f"The {KINDS[best.model]} was looked at after {last.epochs} epoch{'s' * (last.epochs > 1)} only."
-    course = f"From {first.epochs} to {last.epochs} epochs, the distance of the {KINDS[best.model]} goes from {number(fd(first))} to {number(fd(last))}"
-    if best.epochs == last.epochs:
-        return f"{course}; it has not been seen to stop falling."
-    return f"{course}, and is smallest at {best.epochs} ({number(fd(best))}): more training did not help."
+    own = sorted((e for e in evaluations if e.rows[0].setting == best.rows[0].setting), key=lambda e: e.epochs)
+    first, last, kind = own[0], own[-1], KINDS[best.model]
+    if len(own) == 1:
+        return f"The {kind} was looked at after {last.after} only."
+    cannot_tell = lambda a, b: not compare({"a": a.distance, "b": b.distance})[1]
+    course = f"From {first.epochs} to {last.epochs} epochs, the distance of the {kind} goes from {first.distance} to {last.distance}"
+    if cannot_tell(first, last):
+        course = f"The distances of the {kind} after {first.epochs} and after {last.epochs} epochs, {first.distance} and {last.distance}, cannot be told apart"
+    smallest = f"the smallest, at {best.epochs} ({best.distance}), "
+    if best is last:
+        return f"{course}; {'from its last but one it cannot be told apart' if cannot_tell(own[-2], last) else 'it has not been seen to stop falling'}."
+    return f"{course}; {smallest}{'cannot be told from the last' if cannot_tell(best, last) else 'was not reached again: more training did not help'}."
 
 
 # %% [markdown]
-# Two made-up sets of results lead to opposite sentences:
+# Of a cost there is one measurement for each look at a run. How much these differ is its deviation; with fewer than two to compare there is none.
 
 # %%
-def results_of(gan, vae):
+#| export
+def _ranking(known: dict[str, Estimate], what: str, largest: bool = False) -> str:
+    "Which model has the smallest (or largest) of something."
+    shown = lambda models: listed([f"the {KINDS[model]} ({known[model]})" for model in models])
+    if any(math.isnan(e.sd) for e in known.values()):
+        return f"{what}: {shown(sorted(known, key=lambda model: known[model].value))}. Not all of these have a known spread, so they are not compared."
+    first, others = compare(known, largest)
+    if not others:
+        return f"{what}: by two standard deviations, {shown(first)} cannot be told apart."
+    together = ", which cannot be told apart" * (len(first) > 1)
+    return f"{what} is {'largest' if largest else 'smallest'} for {shown(first)}{together}; then {'comes' if len(others) == 1 else 'come'} {shown(others)}."
+
+
+def _cost_sentences(evaluations: list[Evaluation], best: dict[str, tuple[Evaluation, int]]) -> list[str]:
+    "Training and sampling times, if they were taken on one device."
+    if len(best) < 2:
+        return []
+    if len({dig(r.metrics, "device") for e, _ in best.values() for r in e.rows}) > 1:
+        return ["Times were taken on different devices and are not compared."]
+    training, drawing = {}, {}
+    for model, (e, _) in best.items():
+        looks = [[r for other in evaluations for r in other.rows if r.label == row.label] for row in e.rows]
+        training[model], drawing[model] = _training_minutes(e, looks), _drawing_seconds(looks)
+    return [_ranking(training, "Training up to there, in minutes,"), _ranking(drawing, "The time to draw 1,000 images, in seconds,")]
+
+
+# %% [markdown]
+# Training time is compared for an evaluation, drawing time for a network.
+
+# %%
+#| export
+def _training_minutes(e: Evaluation, looks: list[list]) -> Estimate:
+    "Of each seed's run; its deviation: that of the time of an epoch between looks, relative to its mean."
+    relative = []
+    for rows in looks:
+        course = pd.DataFrame([(0, 0.0), *((r.epochs, r.metrics["train_seconds"]) for r in rows)]).sort_values(0).diff().dropna()
+        pace = course[1] / course[0]
+        relative.append(pace.std() / pace.mean())
+    minutes = [r.metrics["train_seconds"] / 60 for r in e.rows]
+    return Estimate.pooled(minutes, [m * share for m, share in zip(minutes, relative, strict=True)])
+
+
+def _drawing_seconds(looks: list[list]) -> Estimate:
+    "For 1,000 images, mean over the looks at each seed's run, and how much a look differs from that."
+    seconds = [pd.Series([1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"] for r in rows]) for rows in looks]
+    return Estimate.pooled([s.mean() for s in seconds], [s.std() for s in seconds])
+
+
+def _measure_sentences(best: dict[str, tuple[Evaluation, int]]) -> list[str]:
+    "Precision, recall and the histogram of classes."
+    parts = []
+    for metric, what, largest in [
+        ("precision", "The share of images that lie where real ones lie (precision)", True),
+        ("recall", "The share of real images that lie where generated ones lie (recall)", True),
+        ("class_kl", "The divergence of the classes from those of the test set (KL)", False),
+    ]:
+        known = {model: found for model, (e, _) in best.items() if (found := e.estimate("scores", metric))}
+        if len(known) > 1:
+            parts.append(_ranking(known, what, largest))
+    return parts
+
+
+# %% [markdown]
+# Made-up sets of results, and others that turn them round:
+
+# %%
+def results_of(sd=1.0, **distances):
     rows = []
-    for model, values in (("gan", gan), ("vae", vae)):
-        for epochs, fd in zip((1, 5, 20), values, strict=True):
-            metrics = {"n_samples": 500, "train_seconds": epochs * (60.0 if model == "gan" else 30.0), "sample_seconds": fd / 100}
-            metrics["scores"] = {"fd_lenet": {"value": fd, "sd": 1.0, "floor": 5.0}, "recall": {"value": 1 / fd, "floor": 0.98}}
-            rows.append({"model": model, "dataset": "digits", "label": f"our-{model}", "epochs": epochs, "metrics": metrics})
+    for model, by_seed in distances.items():
+        for seed, values in enumerate(by_seed):
+            for epochs, fd in zip((1, 5, 20), values, strict=True):
+                metrics = {"n_samples": 500, "train_seconds": epochs * (60.0 if model == "gan" else 30.0) + seed, "sample_seconds": fd / 100}
+                metrics["scores"] = {"fd_lenet": {"value": fd, "sd": sd, "floor": 5.0, "floor_sd": 0.5}, "recall": {"value": 1 / fd, "sd": 0.001, "floor": 0.98}}
+                rows.append({"model": model, "dataset": "digits", "setting": f"our-{model}", "label": f"our-{model}, seed {seed}", "epochs": epochs, "metrics": metrics})
     return pd.DataFrame(rows)
 
 
-one, other = discussion_fragment(results_of((90.0, 50.0, 20.0), (80.0, 60.0, 70.0))), discussion_fragment(results_of((90.0, 62.0, 70.0), (80.0, 40.0, 12.0)))
-print(one, other, sep="\n")
-assert "The GAN (our-gan, 20 epochs, 20.00) comes nearer to the test images than the VAE (our-vae, 5 epochs, 60.00): by a factor of 3.0" in one
-assert "The VAE (our-vae, 20 epochs, 12.00) comes nearer to the test images than the GAN (our-gan, 5 epochs, 62.00): by a factor of 5.2" in other
-assert "the distance of the GAN goes from 90.00 to 20.00; it has not been seen to stop falling" in one and "smallest at 5 (62.00): more training did not help" in other
-assert "Recall is highest for the GAN (0.05;" in one and "Recall is highest for the VAE (0.08;" in other
-assert "cannot be told apart" in discussion_fragment(results_of((90.0, 50.0, 21.0), (80.0, 60.0, 20.0)))
-assert "The VAE trains fastest (2.50 minutes" in one and "draws images fastest (0.12 seconds for" not in one
+one = discussion_fragment(results_of(gan=[(90.0, 50.0, 20.0)], vae=[(80.0, 60.0, 70.0)]))
+other = discussion_fragment(results_of(gan=[(90.0, 62.0, 70.0)], vae=[(80.0, 40.0, 12.0)]))
+same = discussion_fragment(results_of(gan=[(90.0, 21.5, 21.0)], vae=[(80.5, 81.0, 20.0)]))
+print(one, other, same, sep="\n")
+assert "the GAN by *our-gan, seed 0* after 20 epochs, the smallest of 3 and the VAE" in one
+assert "The GAN (20(1)) comes nearer to the test images than the VAE (60(1)): by a factor of 3.0(2)." in one
+assert "The VAE (12(1)) comes nearer to the test images than the GAN (62(1)): by a factor of 5.2(4)." in other
+assert "the VAE (20(1)) and the GAN (21(1)) cannot be told apart." in same
+assert "the distance of the GAN goes from 90(1) to 20(1); it has not been seen to stop falling" in one
+assert "at 5 (62(1)), was not reached again: more training did not help" in other and "from its last but one it cannot be told apart" in same
+assert "(recall) is largest for the GAN (0.050(1)); then comes the VAE" in one and "(recall) is largest for the VAE (0.083(1)); then comes the GAN" in other
+assert "in minutes, is smallest for the VAE (2.50); then comes the GAN (20.00)" in one and "in minutes, is smallest for the GAN (5.00)" in other
+
+# %%
+# Three seeds each. With other seeds the GAN might be better, or worse; the samples alone would promise a difference of five deviations:
+gans, vaes = [(90.0, 50.0, fd) for fd in (10.0, 20.0, 30.0)], [(90.0, 50.0, fd) for fd in (17.0, 27.0, 37.0)]
+assert "the GAN (20(6), mean of 3 seeds) and the VAE (27(6), mean of 3 seeds) cannot be told apart" in discussion_fragment(results_of(gan=gans, vae=vaes))
+assert "The GAN (20(1)) comes nearer to the test images than the VAE (27(1))" in discussion_fragment(results_of(gan=gans[1:2], vae=vaes[1:2]))
+assert "cannot be told apart" not in discussion_fragment(results_of(gan=gans, vae=[(90.0, 70.0, fd) for fd in (60.0, 70.0, 80.0)])).split("\n\n")[1]
+
+# %%
+# What is not comparable is not compared: another data set, size, extractor or number of samples.
+for path, value in [(("dataset",), "mnist"), (("metrics", "scores", "fd_lenet", "reference"), "digits, 8x8"), (("metrics", "scores", "fd_lenet", "hash"), "b"), (("metrics", "n_samples"), 60)]:
+    apart = results_of(gan=[(90.0, 50.0, 20.0)], vae=[(80.0, 60.0, 70.0)]).to_dict("records")
+    for row in (r for r in apart if r["model"] == "vae"):
+        functools.reduce(dict.get, path[:-1], row)[path[-1]] = value
+    apart = pd.DataFrame(apart)
+    assert "nearer" not in discussion_fragment(apart) and "GAN" in discussion_fragment(apart)
+    assert ("VAE" in discussion_fragment(apart)) == (value != 60), "the most common number of samples of each data set, size and extractor"
 
 
 # %% [markdown]
@@ -1311,7 +1856,7 @@ def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-d
         return NONE
     fig, axes = plt.subplots(1, len(done), figsize=(min(7.2, 3.6 * len(done)), 2.4), layout="constrained", squeeze=False)
     for ax, run in zip(axes[0], done, strict=True):
-        plot_history(pd.read_csv(run.folder / "history.csv").to_dict("records"), {"loss": run.config.name}, f"MSE of {run.config.target}", ax)
+        plot_history(pd.read_csv(run.folder / "history.csv").to_dict("records"), {"loss": plot_label(run.config.name)}, f"MSE of {run.config.target}", ax)
         ax.set_yscale("log")
     save_figure(fig, folder / name)
     return figure(folder, name, "Losses of the diffusion models. Faint: single batches; solid: running mean.", name)
@@ -1366,17 +1911,35 @@ def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
 # %%
 #| export
 def _sampler_sentence(after: str, compared: list[dict]) -> str:
-    fd = lambda row: row["scores"]["fd_lenet"]["value"]
     longest = max((row for row in compared if row["sampler"] == "ancestral"), key=lambda row: row["steps"], default=None)
-    short = min((row for row in compared if row["evaluations"] <= 20), key=fd, default=None)
-    if not longest or not short or longest is short:
+    short = [row for row in compared if row["evaluations"] <= 20 and longest and row["n"] == longest["n"] and row is not longest]
+    if not short:
         return ""
-    change = fd(short) / fd(longest) - 1
+    known = {i: Estimate(fd["value"], fd.get("sd") or math.nan) for i, row in enumerate([longest, *short]) for fd in [row["scores"]["fd_lenet"]]}
+    shown = lambda i: f"{short[i - 1]['sampler']} ({short[i - 1]['evaluations']} evaluations)"
+    (best, *ties), _ = compare({i: known[i] for i in known if i})
+    change, row = known[best].over(known[0]), short[best - 1]
+    percent = f"{number(100 * abs(change.value - 1), 0)} ± {number(100 * change.sd, 0)} percent {'more' if change.value > 1 else 'less'}"
+    verdict = percent if compare({0: known[0], best: known[best]})[1] else "which cannot be told apart by two standard deviations"
     return (
-        f"For {after}, the best sampler with at most 20 evaluations is {short['sampler']} ({short['evaluations']} evaluations): {number(fd(short))}, "
-        f"against {number(fd(longest))} of ancestral sampling with {longest['steps']}, {number(100 * abs(change), 0)} percent {'more' if change > 0 else 'less'} "
-        f"in {number(100 * short['seconds'] / longest['seconds'], 0)} percent of the time.\n"
+        f"For {after}, the best sampler with at most 20 evaluations is {shown(best)}{best_of(len(short))}{f' (which cannot be told from {listed([shown(i) for i in ties])})' if ties else ''}: "
+        f"{known[best]}, against {known[0]} of ancestral sampling with {longest['steps']}, {verdict}, in {number(100 * row['seconds'] / longest['seconds'], 0)} percent of the time, each measured once.\n"
     )
+
+
+# %%
+def compared_samplers(short, sd=1.0):
+    fd = lambda value: {"fd_lenet": {"value": value, "sd": sd}}
+    rows = [{"sampler": "ancestral", "steps": 250, "evaluations": 250, "seconds": 50.0, "n": 500, "scores": fd(20.0)}]
+    return rows + [{"sampler": name, "steps": 10, "evaluations": 10, "seconds": 2.0, "n": 500, "scores": fd(value)} for name, value in short.items()]
+
+
+sentence = _sampler_sentence("a", compared_samplers({"ddim": 40.0, "heun": 30.0}))
+assert "is heun (10 evaluations), the smallest of 2: 30(1), against 20(1) of ancestral sampling with 250, 50 ± 9 percent more, in 4 percent of the time" in sentence
+assert "50 ± 6 percent less" in _sampler_sentence("a", compared_samplers({"ddim": 10.0}))
+assert "which cannot be told apart by two standard deviations" in _sampler_sentence("a", compared_samplers({"ddim": 22.0}))
+assert "(which cannot be told from ddim (10 evaluations))" in _sampler_sentence("a", compared_samplers({"ddim": 31.0, "heun": 30.0}))
+assert _sampler_sentence("a", [row | {"n": row["steps"]} for row in compared_samplers({"ddim": 10.0})]) == "", "another number of samples"
 
 
 # %% [markdown]
@@ -1401,28 +1964,32 @@ def missing_fragment(runs: pd.DataFrame) -> str:
 def _variables(profile: str, runs: pd.DataFrame) -> dict:
     "What the report's sentences use, as text. A number that is not there is a dash."
     done = runs[runs.metrics.notna()]
-    first = done[done.dataset == runs.dataset.iloc[0]]  # distances of different data sets cannot be compared
-    scored = [(value, r) for r in first.itertuples() if (value := dig(r.metrics, "scores", "fd_lenet", "value")) is not None]
-    value, best = min(scored, key=lambda pair: pair[0], default=(None, None))
     versions = sorted({", ".join(f"{k} {v}" for k, v in (dig(m, "versions") or {}).items()) for m in done.metrics})
     return {
-        "profile": profile,
+        "profile": escape(profile),
+        "runs": verbatim(os.path.relpath(runs_root(), project_root()) if runs_root().is_relative_to(project_root()) else str(runs_root())),
         "date": datetime.date.today().isoformat(),
         "commit": git_commit() or "no git commit",
         "versions": "; ".join(versions) or "—",
         "devices": devices(runs),
-        "datasets": " and ".join(sorted(set(runs.dataset))),
+        "datasets": " and ".join(map(escape, sorted(set(runs.dataset)))),
         "jobs": {"planned": str(len(runs)), "done": str(len(done))},
-        "best": {
-            "dataset": runs.dataset.iloc[0],
-            "run": best.label if best else "—",
-            "epochs": str(best.epochs) if best else "—",
-            "fd_lenet": number(value),
-            "floor": number(dig(best.metrics, "scores", "fd_lenet", "floor")) if best else "—",
-            "times_floor": number(value / dig(best.metrics, "scores", "fd_lenet", "floor"), 1) if best else "—",
-            "n": number(best.metrics["n_samples"], 0) if best else "—",
-        },
+        "best": " ".join(map(_best_sentences, largest_groups(runs).values())) or "No evaluation has a distance yet.",
     }
+
+
+def _best_sentences(evaluations: list[Evaluation]) -> str:
+    "Of comparable evaluations that with the smallest distance, or those; for the abstract."
+    named = {f"*{e.name}* after {e.after}": e for e in evaluations}
+    (first, *ties), _ = compare({name: e.distance for name, e in named.items()})
+    r, best = named[first].rows[0], named[first]
+    text = f"On {escape(dig(r.metrics, 'scores', 'fd_lenet', 'reference') or r.dataset)} the smallest Frechet distance in classifier features ($N$ = {r.metrics['n_samples']:,})"
+    text += f" is that of the {KINDS[best.model]} {first}{best_of(len(named))}: {best.distance}."
+    if ties:
+        text += f" By two standard deviations, {listed([f'{name} ({named[name].distance})' for name in ties])} cannot be told from it."
+    if floor := best.estimate("scores", "fd_lenet", value="floor", sd="floor_sd"):
+        text += f" As many real images have {uncertain(*floor[:2])}, the floor; the model is at {uncertain(*best.times_floor[:2])} times the floor (of a squared distance)."
+    return text
 
 
 # %% [markdown]
@@ -1434,9 +2001,6 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
     gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
     gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
-    distance_figure(runs, folder / "distances")
-    precision_recall_figure(runs, folder / "precision-recall")
-    bias_figure(runs, folder / "bias")
     return {
         "glance": glance_fragment(runs, folder),
         "discussion": discussion_fragment(runs),
@@ -1446,6 +2010,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "gan-table": loss_table(gan, gan_columns, "gan-losses"),
         "ring": ring_fragment(folder),
         "collapse": collapse_fragment(gan, folder),
+        "few": _few_fragment(gan, folder),
         "gap": _gap_fragment(gan, folder),
         "ddpm-losses": ddpm_losses_fragment(ddpm, folder),
         "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
@@ -1462,7 +2027,10 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "sources": source_table(vae, "sources"),
         "claim": claim_fragment(runs),
         "interpolation": _interpolation_fragment(runs, folder),
+        "distances-figure": distance_figure(runs, folder, "distances", "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. Both axes are logarithmic."),
         "distances": distance_table(runs, "distances"),
+        "bias": bias_figure(runs, folder),
+        "precision-recall": precision_recall_figure(runs, folder),
         "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
         "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),
         "classes": class_table(runs),
@@ -1498,8 +2066,28 @@ generated = Path(home.name, "report", "_generated")
 assert "after 5 epochs" in (generated / "gan-samples.md").read_text()
 assert "**dcgan, 1 epoch** is missing: `RuntimeError: dataset: nothing there`" in (generated / "missing.md").read_text()
 variables = yaml.safe_load((generated.parent / "_variables.yml").read_text())
-assert variables["best"] | {"n": ""} == {"dataset": "digits", "run": "dcgan", "epochs": "5", "fd_lenet": "31.42", "floor": "14.20", "times_floor": "2.2", "n": ""}
+assert variables["best"].startswith("On digits the smallest Frechet distance in classifier features ($N$ = 64) is that of the GAN *dcgan* after 5 epochs: 31.4(8).")
+assert variables["best"].endswith("As many real images have 14(2), the floor; the model is at 2.2(2) times the floor (of a squared distance).")
 variables
+
+# %% [markdown]
+# Runs at two sizes, one of them also with a part of the images: nothing is compared across sizes, and each has a sheet of its own.
+
+# %%
+sizes = try_profile("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, subset: 300, epochs: [1]}\n  - {notebook: 01_gan, name: small, size: 8, epochs: [1]}")
+for job, side in zip(sizes, (16, 16, 8), strict=True):
+    job.run.training = {**jobs[1].run.training, "updates": 11}
+    values = {"reference": f"digits, {side}x{side}", "hash": f"{side}"}
+    job.run.finish(1, load_dataset("digits", "test", side).images[:40], scores={"fd_lenet": score | values | {"value": 30.0 + side}}, sample_seconds=0.5)
+    (job.run.folder / "history.csv").write_text("step,epoch,i,loss_d,loss_g,d_x,d_g_z1,d_g_z2\n0,1,0,1,1,1,1,1\n")
+sizes = collect_runs(sizes)
+fragments = general_fragments(sizes, generated)
+assert fragments["glance"].count("{#tbl-glance") == fragments["glance"].count("{#fig-glance") == 2 and "_generated/glance-1)" in fragments["glance"]
+assert list(comparable(sizes)) == [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
+assert all(f"{label}: samples from" in fragments["gan-samples"] and f"{label}: losses" in fragments["gan-losses"] for label in ("dcgan, subset none", "dcgan, subset 300", "small"))
+print(fragments["discussion"])
+without = sizes.assign(metrics=[metrics | {"scores": {}} for metrics in sizes.metrics])  # as with `metrics: []`
+assert general_fragments(without, generated)["distances-figure"] == "" and _variables("mine", without)["best"] == "No evaluation has a distance yet."
 
 
 # %% [markdown]
@@ -1516,7 +2104,7 @@ def preprocess(text: str, folder: Path, variables: dict) -> str:
         path = folder / match[1]
         if not path.is_file():
             raise ValueError(f"The report includes {match[1]}, but there is no such file.")
-        return preprocess(path.read_text(encoding="utf-8"), folder, variables).strip("\n")
+        return path.read_text(encoding="utf-8").strip("\n")  # a fragment shows what it holds, be it like a command
 
     def variable(match: re.Match) -> str:
         value = dig(variables, *match[1].split("."))
@@ -1524,18 +2112,18 @@ def preprocess(text: str, folder: Path, variables: dict) -> str:
             raise ValueError(f"The report uses the variable {match[1]}, but there is no such variable.")
         return str(value)
 
-    text = re.sub(r"^\{\{< *include +(\S+) *>\}\} *$", include, text, flags=re.M)
-    return re.sub(r"\{\{< *var +(\S+) *>\}\}", variable, text)
+    text = re.sub(r"\{\{< *var +(\S+) *>\}\}", variable, text)
+    return re.sub(r"^\{\{< *include +(\S+) *>\}\} *$", include, text, flags=re.M)
 
 
 # %%
 place = generated.parent
-assert preprocess("a {{< var best.epochs >}} b", place, variables) == "a 5 b"
+assert preprocess("a {{< var jobs.done >}} b", place, variables) == "a 1 b"
 assert "| dcgan | 5 |" in preprocess("x\n\n{{< include _generated/times.md >}}\n\ny", place, variables)
 with pytest.raises(ValueError, match="includes _generated/nothing.md, but"):
     preprocess("{{< include _generated/nothing.md >}}", place, variables)
-with pytest.raises(ValueError, match="variable best.age, but"):
-    preprocess("{{< var best.age >}}", place, variables)
+with pytest.raises(ValueError, match="variable jobs.age, but"):
+    preprocess("{{< var jobs.age >}}", place, variables)
 
 # %% [markdown]
 # The two engines need different settings for the same look. Pandoc's warnings (an unknown citation, mathematics that Typst cannot take) are made errors: a report with a question mark in place of a number is worse than none.
@@ -1661,7 +2249,7 @@ def main() -> None:
     "The command `genlab_report`: the report of a profile, from what its runs have left on disk."
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("profile", nargs="?", default="quick", help="a file in report/profiles, without .yaml (default: quick)")
-    parser.add_argument("--scale", type=float, default=1.0, help="the share of epochs, images and samples that the runs had (default: 1)")
+    parser.add_argument("--scale", default="1", help="the share of epochs, images and samples that the runs had (default: 1)")
     parser.add_argument("--publish", nargs="+", type=Path, metavar="RUN", help="copy what a report needs of these runs' folders into report/results, and stop")
     parser.add_argument("--engine", choices=["latex", "typst"], help="default: LaTeX where it is installed, else Typst")
     options = parser.parse_args()
@@ -1692,7 +2280,7 @@ for file in ("report.qmd", "references.bib", "filter.lua", "preamble.typ"):
 assert build_pdf(place / "report.qmd", place / "report.pdf", "typst") == "typst"
 assert (place / "report.pdf").read_bytes()[:5] == b"%PDF-"
 text = (place / "_generated" / "build" / "report.md").read_text()
-assert "{{<" not in text and "31.42" in text
+assert "{{<" not in text and "2.2(2) times the floor" in text
 (place / "wrong.qmd").write_text("See @fig-nowhere.")
 with pytest.raises(ValueError, match="fig-nowhere"):
     build_pdf(place / "wrong.qmd", place / "wrong.pdf", "typst")

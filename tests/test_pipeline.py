@@ -14,17 +14,22 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, command
+from PIL import Image
 from pypdf import PdfReader
 from safetensors.torch import load_file
 
+from genlab.data import load_dataset
+from genlab.gan import GANConfig, run_gan
 from genlab.interpolation import load_paths
-from genlab.report import _interpolation_fragment, collect_runs, number, plan, publish_run, uncertain
+from genlab.report import Job, _interpolation_fragment, build_pdf, collect_runs, number, plan, publish_run, uncertain, write_fragments
+from genlab.runs import Run
 
 PROFILE = """
 labs:
   01b_mode_collapse: {seeds: 2, updates: 12, epochs: 1}
 runs:
-  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, copies, fd_lenet_infinity, class_kl]}
+  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100,
+     metrics: [fd_lenet, precision, recall, memorisation, copies, fd_lenet_infinity, class_kl]}
   - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
@@ -50,7 +55,7 @@ def project(tmp_path_factory):
 
 
 def snakemake(target, project, runs):
-    return command("snakemake", target, *FLAGS.split(), cwd=project, GENLAB_RUNS=str(runs))
+    return command("snakemake", *target.split(), *FLAGS.split(), cwd=project, GENLAB_RUNS=str(runs))
 
 
 def scores(runs):
@@ -153,6 +158,92 @@ def test_a_second_time_there_is_nothing_to_do(swept, project):
     pdf = project / "report/report.pdf"
     stamp = pdf.stat().st_mtime_ns
     assert snakemake("pdf", project, runs).returncode == 0 and pdf.stat().st_mtime_ns == stamp
+
+
+def test_what_the_pdf_is_made_from_is_a_reason_to_make_it_again(swept, project):
+    "Any module that the report imports, the classifiers' weights, and what it reads of any epoch count; and no other file."
+    runs, _ = swept
+    (project / "report/profiles/mine.yaml").write_text(PROFILE.rsplit("  -", 1)[0])
+    assert snakemake("pdf", project, runs).returncode == 0
+    again = lambda: "updated input files" in (out := snakemake("pdf --dry-run", project, runs).stdout) or "params have changed" in out.lower()
+    assert not again()
+    first = next(runs.glob("digits/gan/dcgan-*/epoch-0001/metrics.json"))
+    for path in (project / "genlab/fid.py", project / "genlab/weights/lenet-mnist-28.safetensors", first):
+        stamp = path.stat().st_mtime_ns
+        os.utime(path)
+        assert again(), path
+        os.utime(path, ns=(stamp, stamp))
+    assert not again()
+
+
+def test_a_space_and_braces_in_paths(project, tmp_path):
+    "The Makefile keeps a folder of runs with a space whole, and Snakemake finds the run of a data set whose path has braces."
+    shown = subprocess.run(["make", "-pn", "report"], cwd=project, env=os.environ | {"GENLAB_RUNS": "my runs"}, capture_output=True, text=True).stdout
+    assert f"GENLAB_RUNS := {project}/my runs\n" in shown
+    folder = tmp_path / "a {b} [c]"
+    for split, digits in (("train", load_dataset("digits").images[:40]), ("test", load_dataset("digits", "test").images[:20])):
+        (folder / split).mkdir(parents=True)
+        for i, image in enumerate(digits):
+            Image.fromarray(image[0].numpy()).save(folder / split / f"{i}.png")
+    row = {"notebook": "01_gan", "dataset": f"folder:{folder}", "size": 16, "epochs": [1], "width": 8, "latent": 4, "n_samples": 10, "metrics": []}
+    (project / "report/profiles/mine.yaml").write_text(json.dumps({"runs": [row]}))
+    done = snakemake("sweep", project, tmp_path / "my {runs}")
+    assert done.returncode == 2 and "GENLAB_RUNS: Snakemake takes the braces of" in done.stderr
+    runs = tmp_path / "my runs"
+    done = snakemake("sweep", project, runs)
+    assert done.returncode == 0 and len(list(runs.rglob("metrics.json"))) == 1, done.stdout + done.stderr
+    done = snakemake("pdf --dry-run", project, runs)
+    assert done.returncode == 0 and "updated input files" in done.stdout, done.stdout + done.stderr
+
+
+ODD = "# $a$ 100% & ~x ^2 _y_ {z} @lena <b> `c` a|b *d* -- e"  # "/" and ":" end a name
+
+
+@pytest.fixture(scope="module")
+def oddly_named(tmp_path_factory):
+    "Two small runs, with scores, on a folder whose name and classes hold what Markdown, LaTeX and Typst take for commands."
+    folder = tmp_path_factory.mktemp("images") / ODD
+    train, test = load_dataset("digits"), load_dataset("digits", "test")
+    for split, data in (("train", train), ("test", test)):
+        for label in (0, 1):
+            (folder / split / f"{label} {ODD}").mkdir(parents=True)
+            for i, image in enumerate(data.images[data.labels == label][:20]):
+                Image.fromarray(image[0].numpy()).save(folder / split / f"{label} {ODD}" / f"{i}.png")
+    runs = tmp_path_factory.mktemp("odd") / "runs"
+    small = {"dataset": f"folder:{folder}", "size": 16, "epochs": 1, "n_samples": 10, "metrics": []}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENLAB_RUNS", str(runs))
+        jobs = [Job("01_gan", {"epochs": 1}, run_gan(GANConfig(width=8, latent=4, name=name, **small)), 1) for name in ("_a_", "dcgan")]
+        jobs.append(Job("01_gan", {"epochs": 1}, Run(GANConfig(width=16, **small)), 1))
+        jobs[-1].log.parent.mkdir(parents=True)
+        jobs[-1].log.write_text(f"ValueError: {ODD}\n")
+    for path in runs.rglob("metrics.json"):
+        (path.parent / "weights.safetensors").unlink()  # as in published results: walks between latents would take a while
+        about = {"value": 3.0, "sd": 0.1, "floor": 1.0, "floor_sd": 0.1, "n_floor": 10}
+        about |= {"reference": f"folder:{folder}, 16x16", "extractor": f"LeNet-5 ({ODD})", "hash": "ab"}
+        classes = {"expected": [10, 10], "histogram": [4, 6], "classes": [{"value": 3.0}, {"value": None}], "floor_classes": [1.0, 1.0]}
+        scores = dict.fromkeys(("fd_lenet", "precision", "recall"), about) | dict.fromkeys(("class_kl", "fd_lenet_by_class"), about | classes)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"scores": scores, "device": ODD}))
+    return folder, runs, jobs
+
+
+@pytest.mark.parametrize("engine", ["typst", "latex"])
+def test_names_are_shown_as_typed(oddly_named, engine, tmp_path, monkeypatch):
+    if engine == "latex" and not shutil.which("lualatex"):
+        pytest.skip("there is no LaTeX here")
+    folder, root, jobs = oddly_named
+    monkeypatch.setenv("GENLAB_RUNS", str(root))
+    for file in ("report.qmd", "references.bib", "filter.lua", "preamble.typ", "preamble.tex"):
+        shutil.copy(ROOT / "report" / file, tmp_path / file)
+    runs = collect_runs(jobs)
+    assert runs.metrics.notna().tolist() == [True, True, False]
+    write_fragments("mine", runs, tmp_path / "_generated")
+    assert build_pdf(tmp_path / "report.qmd", tmp_path / "report.pdf", engine) == engine
+    text = "".join(page.extract_text() for page in PdfReader(tmp_path / "report.pdf").pages)
+    squeezed = re.sub(r"\s|\u200b", "", text)
+    for what in (f"folder:{folder}, 16x16", f"ValueError: {ODD}", f"LeNet-5 ({ODD})"):
+        assert re.sub(r"\s", "", what) in squeezed, what
+    assert "_a_:samplesfrom" in squeezed and not list((tmp_path / "_generated").glob("*[!a-z0-9_.-]*"))
 
 
 def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path):
