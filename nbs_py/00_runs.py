@@ -83,7 +83,7 @@ from genlab.data import show_grid, to_image, to_model
 # %% [markdown]
 # ## Parameters
 #
-# Every notebook has a cell of parameters at its top. `papermill nbs/01_gan.ipynb out.ipynb -p epochs 20` runs the notebook with other values: it puts a cell with `epochs = 20` below that cell. It does so with any name; `-p epoch 20` would train the 60 epochs that stand in the notebook. So each notebook compares the two cells before it does anything else. (Both stand in the kernel's history, and papermill's begins with the comment `# Parameters`.) In Jupyter and in tests there is no such cell, and nothing happens.
+# The notebooks of this course have a cell of parameters at their top. `papermill nbs/01_gan.ipynb out.ipynb -p epochs 20` runs the notebook with other values: it puts a cell with `epochs = 20` below that cell. It does so with any name; `-p epoch 20` would train the 60 epochs that stand in the notebook. So each notebook compares the two cells before it does anything else. (Both stand in the kernel's history, and papermill's begins with the comment `# Parameters`.) In Jupyter and in tests there is no such cell, and nothing happens.
 
 # %%
 #| export
