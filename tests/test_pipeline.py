@@ -18,7 +18,7 @@ from pypdf import PdfReader
 from safetensors.torch import load_file
 
 from genlab.interpolation import load_paths
-from genlab.report import _interpolation_fragment, collect_runs, number, plan, publish_run, uncertain
+from genlab.report import _interpolation_fragment, collect_runs, plan, publish_run, uncertain
 
 PROFILE = """
 labs:
@@ -112,7 +112,7 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
     text = _interpolation_fragment(collect_runs(plan(profile)), figures)
     for name, (own, row) in {"vae": ("vae", "vae"), "gan": ("gan", "gan (draws)"), "ddpm": ("cross-fade", "cross-fade")}.items():
         known = load_paths(folders[name])[0]["spaces"][own]
-        assert f"| {row} | {number(known['ppl']['value'], 0)} ± {number(known['ppl']['se'], 0)} | " in text
+        assert f"| {row} | {uncertain(*known['ppl'].values())} | {uncertain(*known['detour'].values())} | " in text
     assert (figures / "walks.pdf").exists() and (figures / "corners.pdf").exists()
     archive = folders["vae"] / "interpolation.npz"
     archive.write_bytes(archive.read_bytes()[:100])
@@ -126,7 +126,7 @@ def scores_in(value):
     "All scores and floors with their standard deviations in nested JSON, written as the report writes them: 0.81(2)."
     found = []
     if isinstance(value, dict):
-        found = [uncertain(value.get(number), value.get(spread)) for number, spread in (("value", "sd"), ("floor", "floor_sd")) if value.get(spread)]
+        found = [uncertain(value.get(number), value.get(spread)) for number, spread in (("value", "sd"), ("value", "se"), ("floor", "floor_sd")) if value.get(spread)]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return found + [text for v in inner for text in scores_in(v)]
 
