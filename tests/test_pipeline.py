@@ -126,7 +126,8 @@ def scores_in(value):
     "All scores and floors with their standard deviations in nested JSON, written as the report writes them: 0.81(2)."
     found = []
     if isinstance(value, dict):
-        found = [uncertain(value.get(number), value.get(spread)) for number, spread in (("value", "sd"), ("value", "se"), ("floor", "floor_sd")) if value.get(spread)]
+        pairs = (("value", "sd"), ("value", "se"), ("floor", "floor_sd"))
+        found = [uncertain(value.get(number), value.get(spread)) for number, spread in pairs if value.get(spread)]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return found + [text for v in inner for text in scores_in(v)]
 
