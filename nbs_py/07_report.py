@@ -1832,11 +1832,11 @@ def smoothness_table(kept: list[dict]) -> str:
     "What `genlab.interpolation.keep_paths` found in each space."
     columns = {"ppl": "path length", "detour": "detour", "largest_step": "largest step", "class_changes": "class changes", "to_data": "to data", "ends_to_data": "ends to data",
                "contrast": "contrast", "contrast_line": "on a line"}  # fmt: skip
-    shown = lambda measures: [plus_minus(dig(measures, key, "value"), dig(measures, key, "se"), 0 if key == "ppl" else 2) for key in columns]
+    shown = lambda measures: [uncertain(dig(measures, key, "value"), dig(measures, key, "se")) for key in columns]
     rows = [[name, *shown(measures)] for name, measures in _rows([found["spaces"] for found in kept], kept).items()]
     extractors = {f"{found['extractor']}, weights `{found['hash']}`" for found in kept if "hash" in found}
     caption = (
-        f"Paths in the features of {'; '.join(sorted(extractors)) or '—'}: means and standard errors over {kept[0]['pairs']} paths of 20 steps, between the same test images in all rows but those of draws. "
+        f"Paths in the features of {'; '.join(sorted(extractors)) or '—'}: means over {kept[0]['pairs']} paths of 20 steps with standard errors in units of the last digit, between the same test images in all rows but those of draws. "
         "Path length: mean squared speed. Detour: length over distance of the ends. Largest step: over the mean step. Class changes: along a path, as the classifier sees it. "
         "To data: distance of the middle half to the nearest training images, over that of test images; the same of the ends. Contrast: standard deviation of the pixels half-way over that at the ends, "
         "on the arc (for the cross-fade the line) and on the straight line."

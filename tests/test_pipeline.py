@@ -117,7 +117,7 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
     text = _interpolation_fragment(collect_runs(plan(profile)), figures)
     for name, (own, row) in {"vae": ("vae", "vae"), "gan": ("gan", "gan (draws)"), "ddpm": ("cross-fade", "cross-fade")}.items():
         known = load_paths(folders[name])[0]["spaces"][own]
-        assert f"| {row} | {number(known['ppl']['value'], 0)} ± {number(known['ppl']['se'], 0)} | " in text
+        assert f"| {row} | {uncertain(*known['ppl'].values())} | {uncertain(*known['detour'].values())} | " in text
     assert (figures / "walks.pdf").exists() and (figures / "corners.pdf").exists()
     archive = folders["vae"] / "interpolation.npz"
     archive.write_bytes(archive.read_bytes()[:100])
@@ -131,7 +131,8 @@ def scores_in(value):
     "All scores and floors with their standard deviations in nested JSON, written as the report writes them: 0.81(2)."
     found = []
     if isinstance(value, dict):
-        found = [uncertain(value.get(number), value.get(spread)) for number, spread in (("value", "sd"), ("floor", "floor_sd")) if value.get(spread)]
+        pairs = (("value", "sd"), ("value", "se"), ("floor", "floor_sd"))
+        found = [uncertain(value.get(number), value.get(spread)) for number, spread in pairs if value.get(spread)]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return found + [text for v in inner for text in scores_in(v)]
 
