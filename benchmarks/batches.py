@@ -1,4 +1,4 @@
-"""Batches of MNIST, in one run: epoch_batches, torchvision's MNIST in a DataLoader, and a DataLoader that is handed whole batches.
+"""Batches of MNIST, in one run: epoch_batches, torchvision's MNIST in a DataLoader, and DataLoaders that are handed whole batches.
 
 Prints images/s (median of the rounds) and how many times as fast epoch_batches is (median, and the range over the rounds).
 Needs MNIST: a download, or GENLAB_MIRROR.
@@ -10,7 +10,7 @@ import time
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 from torchvision import transforms
 
 from genlab.data import derive_seed, epoch_batches, load_dataset, to_model
@@ -31,41 +31,45 @@ class Usual(Dataset):
         return USUAL(Image.fromarray(self.images[i, 0].numpy())), int(self.labels[i])
 
 
-class Best(Usual):
-    "A batch at a time: what a DataLoader can do with a BatchSampler and batch_size=None."
+class InBatches(Usual):
+    "The images of many indices at a time."
 
     def __getitem__(self, index):
-        index = torch.tensor(index)
+        index = torch.as_tensor(index)
         return to_model(self.images.index_select(0, index)), self.labels[index]
 
 
 def images_per_second(batches):
     start = time.perf_counter()
-    n = sum(len(x) for x, _ in batches)
+    n = sum(len(x) for x, _ in batches())
     return n / (time.perf_counter() - start)
 
 
-def whole_batches(dataset, sampler, **options):
-    return DataLoader(dataset, sampler=BatchSampler(sampler, 128, drop_last=False), batch_size=None, **options)
+def loaders(images, labels):
+    "Batches of 128 in a given order, drawn in four ways."
+    usual, whole = Usual(images, labels), dict(dataset=InBatches(images, labels), batch_size=None)
+    return {
+        "DataLoader": lambda order: DataLoader(usual, batch_size=128, sampler=order.tolist()),
+        "DataLoader, 2 workers": lambda order: DataLoader(usual, batch_size=128, sampler=order.tolist(), num_workers=2),
+        "DataLoader, BatchSampler": lambda order: DataLoader(sampler=BatchSampler(order.tolist(), 128, drop_last=False), **whole),
+        "DataLoader, index tensors": lambda order: DataLoader(sampler=order.split(128), **whole),
+    }
 
 
 def check(images, labels):
-    "All three give the same pixels and labels in the same order."
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(0, 0))).tolist()
-    loaders = DataLoader(Usual(images, labels), batch_size=128, sampler=order), whole_batches(Best(images, labels), order)
-    for ours, *theirs in zip(epoch_batches((images, labels, []), 128, 0, 0), *loaders, strict=True):
-        assert all(torch.equal(a, b) for batch in theirs for a, b in zip(ours, batch, strict=True))
+    "All of them give the same pixels and labels in the same order."
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(0, 0)))
+    theirs = [loader(order) for loader in loaders(images, labels).values()]
+    for ours, *others in zip(epoch_batches((images, labels, []), 128, 0, 0), *theirs, strict=True):
+        assert all(torch.equal(a, b) for other in others for a, b in zip(ours, other, strict=True))
     print("the same pixels and labels, in the same order")
 
 
 def main(rounds):
     images, labels, _ = data = load_dataset("mnist")
-    usual, best = Usual(images, labels), Best(images, labels)
     kinds = {"epoch_batches": lambda: epoch_batches(data, 128, 0, 0)}
-    for workers in (0, 2):
-        kinds[f"DataLoader, {workers} workers"] = lambda n=workers: DataLoader(usual, 128, shuffle=True, num_workers=n)
-        kinds[f"with a BatchSampler, {workers} workers"] = lambda n=workers: whole_batches(best, RandomSampler(best), num_workers=n)
-    rates = np.array([[images_per_second(kind()) for kind in kinds.values()] for _ in range(rounds)])
+    kinds |= {name: lambda loader=loader: loader(torch.randperm(len(images))) for name, loader in loaders(images, labels).items()}
+    rates = np.array([[images_per_second(batches) for batches in kinds.values()] for _ in range(rounds)])
     times = rates[:, :1] / rates
     print(f"{'':>32} {'images/s':>12} {'epoch_batches is faster by':>28}")
     for kind, rate, ratio in zip(kinds, rates.T, times.T, strict=True):
