@@ -511,7 +511,7 @@ def dpmpp(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, ti
 # %% [markdown]
 # **Heun** ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), algorithm 1) takes a step, looks at the slope where it has arrived, goes back, and takes the step with the mean of both slopes. Second order, too, at two evaluations a step (one at the last): 10 steps are 19 evaluations. Rescaled to $\tilde x=x/\sqrt{\bar\alpha}$, so that $\tilde x=x_0+\sigma\varepsilon$, the equation has the simple slope $d\tilde x/d\sigma=(\tilde x-\hat x_0)/\sigma$.
 #
-# Put the slopes in: the first step ends at $\hat x_0+\frac{\sigma_s}{\sigma_t}(\tilde x-\hat x_0)$, and the mean of both slopes adds $w\,(\hat x_0'-\hat x_0)$ to that, with $\hat x_0'$ the image seen from there and $w=\frac12\big(\frac{\sigma_t}{\sigma_s}-1\big)$. A step that divides $\sigma$ by 3 has $w=1$ and ends where the second look points. A step from $\sigma=80$ to 0.0064, one of the two in `heun:2`, would go 6,000 times as far, which is nonsense. So where a step divides $\sigma$ by more than 7, $w$ is set to 1. With 10 of Karras's steps and more that never happens.
+# Put the slopes in: the first step ends at $\hat x_0+\frac{\sigma_s}{\sigma_t}(\tilde x-\hat x_0)$, and the mean of both slopes adds $w\,(\hat x_0'-\hat x_0)$ to that, with $\hat x_0'$ the image seen from there and $w=\frac12\big(\frac{\sigma_t}{\sigma_s}-1\big)$. A step that divides $\sigma$ by 3 has $w=1$ and ends where the second look points. A step from $\sigma=80$ to 0.0064, one of the two in `heun:2`, would go 6,000 times as far, which is nonsense. So where a step divides $\sigma$ by more than 7, $w$ is set to 1. With 1,000 noise levels and 10 of Karras's steps or more that never happens.
 
 # %%
 #| export
@@ -534,7 +534,7 @@ def heun(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, tim
 
 
 # %% [markdown]
-# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well; an SDE is a differential equation with fresh noise in it) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong. A deterministic solver carries such an error on, and fresh noise can wash it out. That is an argument, not a result: [below](#How-many-steps?) it shows on one network that is far from trained, and not on another.
+# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well; an SDE is a differential equation with fresh noise in it) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong. A deterministic solver carries such an error on, and fresh noise can wash it out. That is an argument, not a result: [below](#How-many-steps?) it shows on two small networks for MNIST, and not on the digits.
 
 # %%
 #| export
@@ -1168,7 +1168,7 @@ print(f"{(x0 == -1).double().mean():.0%} of the pixels are black")
 pd.DataFrame(rows).T.round(4)
 
 # %% [markdown]
-# Most of it is spent on black pixels, which hold no information to speak of. Their guess is right, but the decoder may not say so. Black is the lowest bin, which ends half a bin, 0.0039, above -1; the mean cannot lie below -1; and the standard deviation of $\tilde\beta_2$ is 0.0047 (cosine, 1,000 levels). So even for a perfect guess only 80% of the probability fall into the bin, and the pixel costs 0.32 bits.
+# About half of it is spent on black pixels, which hold no information to speak of. Their guess is right, but the decoder may not say so. Black is the lowest bin, which ends half a bin, 0.0039, above -1; the mean cannot lie below -1; and the standard deviation of $\tilde\beta_2$ is 0.0047 (cosine, 1,000 levels). So even for a perfect guess only 80% of the probability fall into the bin, and the pixel costs 0.32 bits.
 #
 # A small network on MNIST (`widths` 16, 32, 64, bfloat16, 5 epochs, one run; here 500 test images) has 0.72 bits/dim in $L_0$ with $\tilde\beta_t$: 0.41 of them for the 82% of the pixels that are black, 0.31 for the others. The fitted decoder has a standard deviation of 0.0006 where the network says black and 0.0037 where it says mid-grey. Now black costs 0.07, the others 0.31 as before. These 0.31 are no fault of the decoder: at $t=1$ a pixel has noise of standard deviation 0.0064, nearly a whole grey level, and what that hides is about 1.7 bits a pixel.
 #
@@ -1188,7 +1188,7 @@ columns = ["sampler", "steps", "evaluations", "n", "seconds"]
 pd.DataFrame([{k: row[k] for k in columns} | {"fd_lenet": row["scores"].get("fd_lenet", {}).get("value")} for row in compared]).round(2)
 
 # %% [markdown]
-# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this one network, which is far from done, trained once with one seed: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.) Longer training helps more than any sampler: the same network in bfloat16, asked for 10,000 samples by SDE-DPM-Solver++ with 20 evaluations, has 65.3 ± 1.0 after 1 epoch, 15.1 ± 0.5 after 5 and 7.6 ± 0.3 after 10 (one run; the floor is 0.86).
+# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this one network, which is far from done, trained once with one seed: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 ± 2.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.) A second network, of the same size in bfloat16, agrees after 5 epochs: 16.2 ± 1.2 for SDE-DPM-Solver++ with 20 evaluations, 26.1 ± 1.8 for DPM-Solver++. The digits of this notebook do not: in the table above DPM-Solver++ with 10 evaluations is as near as ancestral sampling with 250. When fresh noise helps, two networks and one seed each cannot tell. Longer training helps more than any sampler: the same network in bfloat16, asked for 10,000 samples by SDE-DPM-Solver++ with 20 evaluations, has 65.3 ± 1.0 after 1 epoch, 15.1 ± 0.5 after 5 and 7.6 ± 0.3 after 10 (one run; the floor is 0.86).
 #
 # ### By class
 #
@@ -1209,7 +1209,7 @@ if guided:
 #
 # - Training is regression: pick a noise level, add noise, predict it. No opponent, no balance, a loss that falls.
 # - What is trained and how it is sampled are separate choices. The network does not know which sampler will ask it.
-# - A better integrator gets by with some 20 evaluations. On one network that was far from trained, samplers with fresh noise came nearer to the data than those without; on the digits above they did not.
+# - A better integrator gets by with some 20 evaluations. On two small networks for MNIST, neither trained to the end, a sampler with fresh noise came nearer to the data than one without; on the digits above none did.
 # - More noise levels visited is not the same as better images: compare distances, with their floor.
 #
 # ## Exercises

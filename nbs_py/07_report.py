@@ -647,9 +647,9 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
     caption = (
         "Variational bounds on the negative log-likelihood of test images, in bits per pixel and channel of these images: the lowest one that was computed, "
         "with its standard error over the images, the variance of the steps back that it holds for, and its parts $L_0$, the terms between, and $L_T$; "
-        r"then those for two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
+        r"then the bounds with two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
     )
-    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *(f"with {s}" for s in symbols.values()), "images"]
+    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *symbols.values(), "images"]
     return markdown_table(rows, header, caption, label, "lrrlrrrrrr")
 
 
