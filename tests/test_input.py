@@ -31,7 +31,7 @@ from genlab.ddpm import DDPMConfig, make_network, run_ddpm
 from genlab.fid import EXTRACTORS, LeNet, cached_features, evaluate, load_images, load_lenet
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
-from genlab.runs import memory_to_train
+from genlab.runs import Run, memory_to_train
 from genlab.vae import VAEConfig, make_vae, plot_codes, plot_plane, plot_reconstructions, plot_sources, run_vae
 
 
@@ -921,10 +921,12 @@ def test_a_path_that_is_none(path):
     assert "\n" not in str(error.value)
 
 
-def test_a_very_long_path(tmp_path, cache):
+def test_a_very_long_path(tmp_path, cache, runs_folder):
     long = tmp_path.joinpath(*["a" * 140] * 2)
     draw(long, *spread("cat", "dog"))
     assert load_dataset(f"folder:{long}", size=16).classes == ["cat", "dog"]
+    with Run(GANConfig(dataset=f"folder:{long}", size=16, metrics=[])).lock():
+        assert next(runs_folder.glob("*/gan/*/.lock")).exists()
     with pytest.raises(FileNotFoundError, match="dataset: there is no folder .*bbb"):
         load_dataset(f"folder:{tmp_path / ('b' * 280)}")
 
