@@ -23,7 +23,8 @@ PROFILE = """
 labs:
   01b_mode_collapse: {seeds: 2, updates: 12, epochs: 1}
 runs:
-  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100, metrics: [fd_lenet, precision, recall, memorisation, copies, fd_lenet_infinity, class_kl]}
+  - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100,
+     metrics: [fd_lenet, precision, recall, memorisation, copies, fd_lenet_infinity, class_kl]}
   - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
