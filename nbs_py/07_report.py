@@ -1604,7 +1604,7 @@ def _copies_sentence(r) -> list[str]:
     farther, copies = (dig(r.metrics, "scores", metric) or {} for metric in ("memorisation", "copies"))
     if copies.get("value") is None or farther.get("value") is None:
         return []
-    shares = f"a share of {uncertain(copies['value'], copies['sd'])} of its samples is nearer to a training image than 99 % of the test images are, {uncertain(copies['single'], copies['single_sd'])} to a single one, and chance gives 0.01"
+    shares = f"a share of {uncertain(copies['value'], copies['sd'])} of its samples is nearer to a training image than 99 % of the test images are; by the ratio of the distances to the two nearest it is {uncertain(copies['single'], copies['single_sd'])}; chance gives 0.01"
     if finds_copies(copies):
         return [f"The {KINDS[r.model]} copies: {shares}."]
     if farther["value"] + 2 * farther["sd"] < 0.5:
