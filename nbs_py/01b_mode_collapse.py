@@ -372,7 +372,7 @@ pd.DataFrame([
 assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, "4 are more than a tenth of 35, 0 are not"
 
 # %% [markdown]
-# Nothing collapses here. The non-saturating GAN and the WGAN-GP draw all ten classes, if some of them too rarely (the histograms show which), and samples lie near more than half of the test images. The min-max one has failed in another way: its discriminator has won. The samples are no digits and recall is 0, and yet six classes are "seen": a classifier that knows nothing but digits sorts noise into them, too, most of it into one. So look at recall, at the distance and at the samples before you count classes. And one run each says nothing about how often.
+# Nothing collapses here. The non-saturating GAN and the WGAN-GP draw all ten classes, if some of them too rarely (the histograms show which), and samples lie near more than half of the test images. The min-max one has failed in another way: its discriminator has won (`Loss_D` is below 0.1 in nine of ten logged updates). The samples are no digits and recall is 0, and yet six classes are "seen": a classifier that knows nothing but digits sorts noise into them, too, most of it into one. So look at recall, at the distance and at the samples before you count classes. And one run each says nothing about how often.
 
 # %% [markdown]
 # ## What to remember
