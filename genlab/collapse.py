@@ -52,7 +52,7 @@ def count_modes(points: torch.Tensor, centres: torch.Tensor) -> tuple[int, float
 
 # %% ../nbs/01b_mode_collapse.ipynb #79837570
 HIDDEN = 64
-TOY = dict(latent=8, lr=6e-3, lr_d=6e-3, batch_size=128, ema=0.99)
+TOY = dict(latent=8, lr=3e-3, lr_d=3e-3, batch_size=128, ema=0.99)
 CURES = {
     "non-saturating, 5 steps of D, lr 1e-3": GANConfig(d_steps=5, **TOY | dict(lr=1e-3, lr_d=1e-3)),
     "non-saturating, 5 steps of D": GANConfig(d_steps=5, **TOY),
@@ -127,8 +127,8 @@ def plot_strips(strips: dict[str, np.ndarray], centres: torch.Tensor) -> plt.Fig
     for row, (kind, looks) in zip(axes, strips.items(), strict=True):
         row[0].set_ylabel(kind.replace(", ", ",\n"), fontsize=7)
         for ax, points in zip(row, looks, strict=True):
-            ax.hist2d(*points.T, bins=70, range=[[-half, half]] * 2, cmap="Blues", norm=PowerNorm(0.5, 0, len(points) / 20))
-            ax.plot(*centres.T, "+", color="C3", markersize=3, markeredgewidth=0.4)
+            ax.hist2d(*points.T, bins=50, range=[[-half, half]] * 2, cmap="Blues", norm=PowerNorm(0.5, 0, len(points) / 20))
+            ax.plot(*centres.T, "+", color="C3", markersize=2, markeredgewidth=0.3)
             ax.set(xticks=[], yticks=[], aspect="equal")
     for i, ax in enumerate(axes[0]):
         ax.set_title(f"{i + 1}/{watch}", fontsize=8)
