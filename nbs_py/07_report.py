@@ -1663,7 +1663,8 @@ def _ranking(known: dict[str, Estimate], what: str, largest: bool = False) -> st
     "Which model has the smallest (or largest) of something."
     shown = lambda models: listed([f"the {KINDS[model]} ({known[model]})" for model in models])
     if any(math.isnan(e.sd) for e in known.values()):
-        return f"{what}: {shown(sorted(known, key=lambda model: known[model].value))}. Not all of these have a known spread, so they are not compared."
+        plain_numbers = [f"the {KINDS[model]} ({number(e.value)})" for model, e in known.items()]
+        return f"{what} {listed(plain_numbers)}. Not all of these have a known spread, so they are not compared."
     first, others = compare(known, largest)
     if not others:
         return f"{what}: by two standard deviations, {shown(first)} cannot be told apart."

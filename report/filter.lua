@@ -104,10 +104,15 @@ local function tabular(tbl)
   for c = 1, #simple.aligns do
     if is_long(c) then least, share = least + 10, share + math.sqrt(need[c]) else room = room - need[c] - 2 end
   end
-  for c, align in ipairs(simple.aligns) do
-    local letter, ragged = table.unpack(columns[align] or {"l", "raggedright"})
+  local line = 0   -- the share of it that all columns ask for; where that is more than 1, all get less
+  for c = 1, #simple.aligns do
     if is_long(c) then given[c] = math.min(need[c] + 2, math.max(room, least) * math.sqrt(need[c]) / share) / 85
     elseif wide > 85 and head[c] > need[c] then given[c] = (need[c] + 2) / 85 end
+    if wide > 85 then line = line + (given[c] or (need[c] + 2) / 85) end
+  end
+  for c, align in ipairs(simple.aligns) do
+    local letter, ragged = table.unpack(columns[align] or {"l", "raggedright"})
+    if given[c] then given[c] = given[c] / math.max(1, line) end
     if given[c] then letter = (">{\\%s\\arraybackslash}p{\\dimexpr%.4f\\linewidth-2\\tabcolsep}"):format(ragged, given[c]) end
     specs[c] = letter
   end
@@ -118,7 +123,7 @@ local function tabular(tbl)
     lines = lines + most
   end
   if lines > 40 or not latex then
-    for c, align in ipairs(simple.aligns) do tbl.colspecs[c] = {align, given[c] or wide > 85 and (need[c] + 2) / 85 or nil} end
+    for c, align in ipairs(simple.aligns) do tbl.colspecs[c] = {align, given[c] or wide > 85 and (need[c] + 2) / 85 / math.max(1, line) or nil} end
     if latex or lines <= 40 then return tbl end
     return {pandoc.RawBlock("typst", "#[#show figure: set block(breakable: true)"), tbl, pandoc.RawBlock("typst", "]")}
   end

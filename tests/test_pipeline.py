@@ -1,6 +1,7 @@
 """The sweep and the report, end to end, in a copy of the project: failures, kills and restarts included."""
 
 import json
+import math
 import os
 import random
 import re
@@ -137,6 +138,13 @@ def scores_in(value):
     return found + [text for v in inner for text in scores_in(v)]
 
 
+def ratios_in(scores):
+    "Distances over their floors and over each other, with propagated deviations, as the report writes them."
+    ratio = lambda a, sd_a, b, sd_b: uncertain(a / b, a / b * math.hypot(sd_a / a, sd_b / b))
+    own = [(fd["value"], fd["sd"], fd["floor"], fd["floor_sd"]) for fd in scores]
+    return [ratio(*fd) for fd in own] + [ratio(*a[:2], *b[:2]) for a in own for b in own]
+
+
 def test_ten_numbers_of_the_pdf_stand_in_files_of_runs(swept, project):
     "Numbers with an uncertainty, such as 0.81(2), picked at random from the text of the PDF."
     done = command("genlab_report", "mine", "--engine", "typst", cwd=project, GENLAB_RUNS=str(swept[0]))
@@ -144,6 +152,7 @@ def test_ten_numbers_of_the_pdf_stand_in_files_of_runs(swept, project):
     text = "\n".join(page.extract_text() for page in PdfReader(project / "report/report.pdf").pages)
     shown = set(re.findall(r"(?<![\d.,])\d[\d,]*(?:\.\d+)?\(\d+\)", text))
     known = {score for path in swept[0].rglob("*.json") for score in scores_in(json.loads(path.read_text()))}
+    known |= set(ratios_in([json.loads(path.read_text())["scores"]["fd_lenet"] for path in swept[0].rglob("metrics.json")]))
     assert len(shown) >= 10
     picked = random.Random(0).sample(sorted(shown), 10)
     assert not [number for number in picked if number not in known], "they stand in the PDF and in no file of a run"
