@@ -557,7 +557,11 @@ def load_dataset(
     split: str = "train",  # train or test
     size: int | None = None,  # pixels a side; None: the data set's own (64 for celeba, hf and folder)
 ) -> ImageSet:  # images uint8 (N, C, size, size), labels int64 (N,) or None, class names
-    "A data set by name. ValueError for an unknown one; RuntimeError that says what was tried if it cannot be downloaded."
+    """A data set by name. ValueError for an unknown one; RuntimeError that says what was tried if it cannot be downloaded.
+
+    In a folder, `train` and `test` (or `val`, `dev`, ...) side by side are the splits; without them every tenth image is held out.
+    The topmost level of several folders names the classes; images in no class of the training split are left out, with a warning.
+    """
     name = check_dataset(name)
     if split not in ("train", "test"):
         raise ValueError(f"split: {split!r} is neither 'train' nor 'test'.")

@@ -393,8 +393,8 @@ def _kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 # %% ../nbs/05_fid.ipynb #38db688b
 def kernel_distance_sd(x: torch.Tensor, y: torch.Tensor, most: int = 2000) -> float:
-    "Standard deviation of the kernel distance over other samples x, (N, D), for the same y; from `most` of the samples."
-    part, total = x[:most], len(x)
+    "Standard deviation of the kernel distance over other samples x, (N, D), for the same y; estimated from `most` of them, at random."
+    part, total = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:most]], len(x)
     n, k = len(part), _kernel(part, part).fill_diagonal_(0)
     row = k.sum(1) / (n - 1)
     pairs = (k - row - row[:, None] + row.mean()).fill_diagonal_(0).square().sum().item() / (n * (n - 1))
@@ -603,7 +603,7 @@ def plot_copies(score: dict, ax: plt.Axes | None = None) -> plt.Axes:  # what `c
     ax.stairs(test, edges, fill=True, color="0.8", label="test images")
     ax.stairs(samples, edges, label="samples")
     ax.axvline(score["limit"], color="0.3", linestyle="--", linewidth=0.8, label="1 % of the test images are nearer")
-    ax.set(xlabel="distance to the nearest training image", ylabel="share", ylim=(0, 1.7 * max(test.max(), samples.max())))
+    ax.set(xlabel="distance to the nearest training image (last bar: or more)", ylabel="share", ylim=(0, 1.7 * max(test.max(), samples.max())))
     ax.legend(frameon=False, fontsize=8, loc="upper right")
     return ax
 

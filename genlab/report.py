@@ -400,9 +400,9 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
     caption = (
         "Variational bounds on the negative log-likelihood of test images, in bits per pixel and channel of these images: the lowest one that was computed, "
         "with its standard error over the images, the variance of the steps back that it holds for, and its parts $L_0$, the terms between, and $L_T$; "
-        r"then those for two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
+        r"then the bounds with two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
     )
-    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *(f"with {s}" for s in symbols.values()), "images"]
+    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *symbols.values(), "images"]
     return markdown_table(rows, header, caption, label, "lrrlrrrrrr")
 
 # %% ../nbs/07_report.ipynb #6c02985a
@@ -1068,7 +1068,7 @@ def _copies_sentence(r) -> list[str]:
     farther, copies = (dig(r.metrics, "scores", metric) or {} for metric in ("memorisation", "copies"))
     if copies.get("value") is None or farther.get("value") is None:
         return []
-    shares = f"a share of {uncertain(copies['value'], copies['sd'])} of its samples is nearer to a training image than 99 % of the test images are, {uncertain(copies['single'], copies['single_sd'])} to a single one, and chance gives 0.01"
+    shares = f"a share of {uncertain(copies['value'], copies['sd'])} of its samples is nearer to a training image than 99 % of the test images are; by the ratio of the distances to the two nearest it is {uncertain(copies['single'], copies['single_sd'])}; chance gives 0.01"
     if finds_copies(copies):
         return [f"The {KINDS[r.model]} copies: {shares}."]
     if farther["value"] + 2 * farther["sd"] < 0.5:
@@ -1107,7 +1107,8 @@ def _ranking(known: dict[str, Estimate], what: str, largest: bool = False) -> st
     "Which model has the smallest (or largest) of something."
     shown = lambda models: listed([f"the {KINDS[model]} ({known[model]})" for model in models])
     if any(math.isnan(e.sd) for e in known.values()):
-        return f"{what}: {shown(sorted(known, key=lambda model: known[model].value))}. Not all of these have a known spread, so they are not compared."
+        plain_numbers = [f"the {KINDS[model]} ({number(e.value)})" for model, e in known.items()]
+        return f"{what} {listed(plain_numbers)}. Not all of these have a known spread, so they are not compared."
     first, others = compare(known, largest)
     if not others:
         return f"{what}: by two standard deviations, {shown(first)} cannot be told apart."
@@ -1199,11 +1200,11 @@ def smoothness_table(kept: list[dict]) -> str:
     "What `genlab.interpolation.keep_paths` found in each space."
     columns = {"ppl": "path length", "detour": "detour", "largest_step": "largest step", "class_changes": "class changes", "to_data": "to data", "ends_to_data": "ends to data",
                "contrast": "contrast", "contrast_line": "on a line"}  # fmt: skip
-    shown = lambda measures: [plus_minus(dig(measures, key, "value"), dig(measures, key, "se"), 0 if key == "ppl" else 2) for key in columns]
+    shown = lambda measures: [uncertain(dig(measures, key, "value"), dig(measures, key, "se")) for key in columns]
     rows = [[name, *shown(measures)] for name, measures in _rows([found["spaces"] for found in kept], kept).items()]
     extractors = {f"{found['extractor']}, weights `{found['hash']}`" for found in kept if "hash" in found}
     caption = (
-        f"Paths in the features of {'; '.join(sorted(extractors)) or '—'}: means and standard errors over {kept[0]['pairs']} paths of 20 steps, between the same test images in all rows but those of draws. "
+        f"Paths in the features of {'; '.join(sorted(extractors)) or '—'}: means over {kept[0]['pairs']} paths of 20 steps with standard errors in units of the last digit, between the same test images in all rows but those of draws. "
         "Path length: mean squared speed. Detour: length over distance of the ends. Largest step: over the mean step. Class changes: along a path, as the classifier sees it. "
         "To data: distance of the middle half to the nearest training images, over that of test images; the same of the ends. Contrast: standard deviation of the pixels half-way over that at the ends, "
         "on the arc (for the cross-fade the line) and on the straight line."

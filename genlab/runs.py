@@ -344,6 +344,8 @@ class Run:
     def __init__(self, config: RunConfig):
         self.config = config
         dataset = config.dataset.rstrip("/").translate(str.maketrans(":/{}", "--()"))  # Snakemake takes braces for its own
+        if len(dataset.encode()) > 200:  # a file system knows names of 255 bytes
+            dataset = f"{dataset[:16]}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}-{dataset[-32:]}"
         self.folder = runs_root() / dataset / config.model / f"{config.name}-{config.hash}"
         self.history: list[dict] = []  # one row per logged update
         self.step = 0  # updates made

@@ -24,6 +24,7 @@ from genlab.report import (
     data_fragment,
     ddpm_losses_fragment,
     ddpm_pictures_fragment,
+    device_marks,
     devices,
     dig,
     distance_figure,
@@ -40,9 +41,11 @@ from genlab.report import (
     samples_fragment,
     save_figure,
     time_table,
+    timed,
     uncertain,
     vae_losses_fragment,
     vae_pictures_fragment,
+    verbatim,
 )
 
 # %% ../nbs/07b_seeds.ipynb #24dd5467
@@ -61,10 +64,10 @@ OURS = {  # what a report printed: its heading, and the same of ours
 def published_table(runs: pd.DataFrame, label: str) -> str:
     "What a report printed beside what is measured here, a row for each run and epoch count."
     kinds = [kind for kind in OURS if kind == "fid" or any(kind in job.published for job in runs.job)]
-    rows = []
+    rows, marks = [], device_marks(runs)
     for r in runs.itertuples():
         fd = dig(r.metrics, "scores", "fd_lenet") or {}
-        both = [cell for kind in kinds for cell in (_as_printed(r.job.published.get(kind)), OURS[kind][1](r))]
+        both = [cell for kind in kinds for cell in (_as_printed(r.job.published.get(kind)), timed(OURS[kind][1](r), [r], marks if kind == "minutes" else {}))]
         rows.append([r.label, r.job.planned, *both, uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd")),
                      number(dig(r.metrics, "n_samples"), 0)])  # fmt: skip
     heads = [head for kind in kinds for head in (f"{OURS[kind][0]}, report", "here")]
@@ -85,8 +88,8 @@ def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
 # %% ../nbs/07b_seeds.ipynb #5090b5a0
 def stand_ins(runs: pd.DataFrame) -> str:
     "A sentence on the data sets that could not be had."
-    missing = sorted({(wanted, r.dataset) for r in runs.itertuples() if (wanted := r.instead_of)})
-    return "".join(f"**Stand-in images.** `{wanted}` could not be had; `{used}` took its place, and numbers of such runs say nothing about `{wanted}`.\n\n" for wanted, used in missing)
+    missing = sorted({(verbatim(wanted), verbatim(r.dataset)) for r in runs.itertuples() if (wanted := r.instead_of)})
+    return "".join(f"**Stand-in images.** {wanted} could not be had; {used} took its place, and numbers of such runs say nothing about {wanted}.\n\n" for wanted, used in missing)
 
 # %% ../nbs/07b_seeds.ipynb #476adaba
 def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
@@ -111,7 +114,7 @@ def strip_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(config.seed))
     strip = torch.stack([diffusion.q_sample(x0, t, noise) for t in times], 1).flatten(0, 1)
     save_figure(show_grid(strip, ncol=len(times)).figure, folder / label)
-    return figure(folder, label, f"The noising of `{config.dataset}`, at $t$ = {', '.join(map(str, times))}.", label, "80%")
+    return figure(folder, label, f"The noising of {verbatim(config.dataset)}, at $t$ = {', '.join(map(str, times))}.", label, "80%")
 
 # %% ../nbs/07b_seeds.ipynb #fa7982f6
 def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
@@ -122,7 +125,7 @@ def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     kinds = config.augment or list(AUGMENTATIONS)
     rows = torch.cat([x, *(augment_images(x, [kind]) for kind in kinds), augment_images(x, kinds)])
     save_figure(show_grid(rows, ncol=8, rows=["real", *kinds, "all"]).figure, folder / label)
-    return figure(folder, label, f"Eight images of `{config.dataset}`, and what augmentation makes of them.", label, "60%")
+    return figure(folder, label, f"Eight images of {verbatim(config.dataset)}, and what augmentation makes of them.", label, "60%")
 
 # %% ../nbs/07b_seeds.ipynb #2cc505d2
 def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
@@ -139,9 +142,8 @@ def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
 
 
 def curve_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
-    "fd_lenet or FID against epochs."
-    distance_figure(runs, folder / label)
-    return figure(folder, label, "Distance to the test set against the number of epochs; dashed, the floor.", label, "65%")
+    "fd_lenet against epochs."
+    return distance_figure(runs, folder, label, "Distance to the test set (`fd_lenet`) against the number of epochs; dashed, the floor.") or NONE
 
 # %% ../nbs/07b_seeds.ipynb #54b95b08
 def layers_fragment() -> str:
