@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from genlab.data import load_dataset
 from genlab.gan import GANConfig, run_gan
 from genlab.interpolation import load_paths
-from genlab.report import Job, _interpolation_fragment, build_pdf, collect_runs, number, plan, publish_run, uncertain, write_fragments
+from genlab.report import Job, _interpolation_fragment, build_pdf, collect_runs, plan, publish_run, uncertain, write_fragments
 from genlab.runs import Run
 
 PROFILE = """
