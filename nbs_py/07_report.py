@@ -1121,7 +1121,8 @@ def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
             ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
     if not ax.lines:
         plt.close(fig)
-        return "No run of this profile was asked for the extrapolation (`fd_lenet_infinity`).\n"
+        why = {verbatim(found) for m in runs.metrics if (found := dig(m, "scores", "fd_lenet_infinity", "why"))} or {"not asked for in this profile"}
+        return f"No run has the extrapolation to infinitely many (`fd_lenet_infinity`): {listed(sorted(why))}.\n"
     ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
     legend_above(ax)
     save_figure(fig, folder / "bias")
@@ -1163,6 +1164,7 @@ folder = Path(home.name, "figures")
 sns.set_theme(style="ticks", context="paper")
 distance_figure(runs, folder, "distance", "")
 grid_figure(some, folder / "grid")
+assert bias_figure(runs, folder) == "No run has the extrapolation to infinitely many (`fd_lenet_infinity`): `too few samples`.\n"
 assert sorted(p.name for p in folder.iterdir()) == ["distance.pdf", "distance.png", "grid.pdf", "grid.png"]
 show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
 
@@ -1664,7 +1666,7 @@ def _ranking(known: dict[str, Estimate], what: str, largest: bool = False) -> st
     shown = lambda models: listed([f"the {KINDS[model]} ({known[model]})" for model in models])
     if any(math.isnan(e.sd) for e in known.values()):
         plain_numbers = [f"the {KINDS[model]} ({number(e.value)})" for model, e in known.items()]
-        return f"{what} {listed(plain_numbers)}. Not all of these have a known spread, so they are not compared."
+        return f"{what.rstrip(',')}: {listed(plain_numbers)}. Not all of these have a known spread, so they are not compared."
     first, others = compare(known, largest)
     if not others:
         return f"{what}: by two standard deviations, {shown(first)} cannot be told apart."
