@@ -210,6 +210,7 @@ class LeNet(nn.Module):
 NO_LABELS = "fd_lenet needs a classifier, and a data set without labels cannot train one; sort the images into class folders."
 
 
+@torch.enable_grad()  # also where the caller asks for a distance and for no gradients
 def train_lenet(
     data: ImageSet,  # with labels
     updates: int = 4000,

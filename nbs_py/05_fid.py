@@ -412,6 +412,7 @@ class LeNet(nn.Module):
 NO_LABELS = "fd_lenet needs a classifier, and a data set without labels cannot train one; sort the images into class folders."
 
 
+@torch.enable_grad()  # also where the caller asks for a distance and for no gradients
 def train_lenet(
     data: ImageSet,  # with labels
     updates: int = 4000,
@@ -538,6 +539,8 @@ assert sum(p.numel() for p in lenet.parameters()) == (25 * 6 + 6) + (6 * 25 * 16
 print(f"the shipped LeNet gets {about['accuracy']:.1%} of the {len(test.images)} test digits right; hash {weights_hash(lenet)}")
 with pytest.raises(ValueError, match="without labels"):
     train_lenet(test._replace(labels=None))
+with torch.no_grad():  # a first use inside of a measurement
+    assert train_lenet(test, updates=2, seed=0).fc3.bias.isfinite().all()
 
 # %% [markdown]
 # What does it get wrong? Above each test digit: what it is, and what LeNet says.

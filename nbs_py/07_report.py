@@ -1805,7 +1805,7 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
         return "\n".join(parts) or NONE
     walks = _rows([{name: images[name] for name in found["spaces"]} for found, images in kept.values()], [found for found, _ in kept.values()])
     save_figure(plot_walks(walks).figure, folder / "walks")
-    about = "; ".join(f"{name}: `{found['run']}`" for name, (found, _) in kept.items())
+    about = "; ".join(f"{name}: {verbatim(found['run'])}" for name, (found, _) in kept.items())
     caption = f"Two paths (arcs) through each latent space: between the same test images where a model can encode them, else between draws of its own. Cross-fade: these test images, pixel by pixel. {about}."
     parts.append(figure(folder, "walks", caption, "walks", "85%"))
     fig, axes = plt.subplots(1, len(kept), figsize=(2.5 * len(kept), 2.7), layout="constrained", squeeze=False)
@@ -1837,7 +1837,7 @@ def smoothness_table(kept: list[dict]) -> str:
                "contrast": "contrast", "contrast_line": "on a line"}  # fmt: skip
     shown = lambda measures: [uncertain(dig(measures, key, "value"), dig(measures, key, "se")) for key in columns]
     rows = [[name, *shown(measures)] for name, measures in _rows([found["spaces"] for found in kept], kept).items()]
-    extractors = {f"{found['extractor']}, weights `{found['hash']}`" for found in kept if "hash" in found}
+    extractors = {f"{escape(found['extractor'])}, weights `{found['hash']}`" for found in kept if "hash" in found}
     caption = (
         f"Paths in the features of {'; '.join(sorted(extractors)) or '—'}: means over {kept[0]['pairs']} paths of 20 steps with standard errors in units of the last digit, between the same test images in all rows but those of draws. "
         "Path length: mean squared speed. Detour: length over distance of the ends. Largest step: over the mean step. Class changes: along a path, as the classifier sees it. "
