@@ -46,8 +46,9 @@ lab: setup ## open the notebooks in JupyterLab
 tex: ## install LaTeX with apt (asks for sudo)
 	$(if $(filter 0,$(shell id -u)),,sudo )sh -c 'export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -y -q --no-install-recommends latexmk texlive-latex-recommended texlive-luatex lmodern fonts-texgyre fonts-texgyre-math'
 
-notebooks: setup ## execute the notebooks again and save their outputs
-	@runs=$$(mktemp -d); trap 'rm -rf "$$runs"' EXIT; GENLAB_RUNS=$$runs TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $(filter-out nbs/index.ipynb,$(NOTEBOOKS))
+notebooks: setup ## execute the notebooks again, each with an empty folder of runs, and save their outputs
+	@for notebook in $(filter-out nbs/index.ipynb,$(NOTEBOOKS)); do runs=$$(mktemp -d); \
+	 GENLAB_RUNS=$$runs TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $$notebook || exit 1; rm -rf "$$runs"; done
 	@$(MAKE) --no-print-directory sync
 
 docs: setup ## the course as a website, in _docs (needs Quarto)
