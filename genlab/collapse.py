@@ -128,7 +128,7 @@ def plot_strips(strips: dict[str, np.ndarray], centres: torch.Tensor) -> plt.Fig
         row[0].set_ylabel(kind.replace(", ", ",\n"), fontsize=7)
         for ax, points in zip(row, looks, strict=True):
             ax.hist2d(*points.T, bins=50, range=[[-half, half]] * 2, cmap="Blues", norm=PowerNorm(0.5, 0, len(points) / 20))
-            ax.plot(*centres.T, "+", color="C3", markersize=2, markeredgewidth=0.3)
+            ax.plot(*centres.T, "+", color="C3", markersize=6, markeredgewidth=0.6)
             ax.set(xticks=[], yticks=[], aspect="equal")
     for i, ax in enumerate(axes[0]):
         ax.set_title(f"{i + 1}/{watch}", fontsize=8)

@@ -6,8 +6,8 @@
 __all__ = ['SAMPLERS', 'LEVELS', 'SCALES', 'DDPMConfig', 'make_diffusion', 'loss_weight', 'make_network', 'train_ddpm',
            'Denoiser', 'Noise', 'even_times', 'karras_times', 'check_times', 'ancestral', 'ddim', 'x0_on_the_way',
            'dpmpp', 'heun', 'sde_dpmpp', 'sample_ddpm', 'fit_decoder', 'reverse_variances', 'bits_per_dim',
-           'look_inside', 'plot_denoising', 'plot_noise', 'plot_level_losses', 'plot_guidance', 'plot_samplers',
-           'measure_likelihood', 'run_ddpm', 'read_likelihood', 'renew_likelihood', 'scored_samplers',
+           'look_inside', 'plot_denoising', 'plot_noise', 'log_ticks', 'plot_level_losses', 'plot_guidance',
+           'plot_samplers', 'measure_likelihood', 'run_ddpm', 'read_likelihood', 'renew_likelihood', 'scored_samplers',
            'compare_samplers']
 
 # %% ../nbs/02_ddpm.ipynb #82ce576c
@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
@@ -500,12 +500,20 @@ def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
     return fig
 
 # %% ../nbs/02_ddpm.ipynb #f587c3c2
+def log_ticks(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
+    "Plain numbers at these multiples of the powers of ten on a logarithmic axis, such as `ax.yaxis`."
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | None = None) -> plt.Axes:
     "Mean squared error on test images at each noise level, before and after training."
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
     for name in ("before", "after"):
         ax.plot([round(s * T) for s in LEVELS], pictures[f"loss_{name}"], marker="o", label=f"{name} training")
     ax.set(xlabel="noise level $t$", ylabel="mean squared error", yscale="log")
+    log_ticks(ax.yaxis)
     ax.legend(frameon=False)
     return ax
 
@@ -531,10 +539,8 @@ def plot_samplers(
             ax.axhline(fd(rows[-1]), color="0.5", linewidth=0.8, linestyle=":")
     ax.axhline(compared[0]["scores"]["fd_lenet"]["floor"], color="0.5", linewidth=0.8, linestyle="--")
     ax.set(xlabel="evaluations of the network", ylabel="fd_lenet", xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
+    log_ticks(ax.xaxis)
+    log_ticks(ax.yaxis, (1, 1.5, 2, 3, 5))
     ax.legend(frameon=False)
     return ax
 

@@ -604,7 +604,7 @@ def plot_copies(score: dict, ax: plt.Axes | None = None) -> plt.Axes:  # what `c
     ax.stairs(test, edges, fill=True, color="0.8", label="test images")
     ax.stairs(samples, edges, label="samples")
     ax.axvline(score["limit"], color="0.3", linestyle="--", linewidth=0.8, label="1 % of the test images are nearer")
-    ax.set(xlabel="distance to the nearest training image (last bar: or more)", ylabel="share", ylim=(0, 1.7 * max(test.max(), samples.max())))
+    ax.set(xlabel="distance to the nearest training image\n(last bar: or more)", ylabel="share", ylim=(0, 1.7 * max(test.max(), samples.max())))
     ax.legend(frameon=False, fontsize=8, loc="upper right")
     return ax
 

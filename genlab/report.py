@@ -639,7 +639,7 @@ def compare(known: dict[str, Estimate], largest: bool = False) -> tuple[list[str
 
 def best_of(n: int) -> str:
     "What is to be said of the smallest of several distances: it was chosen for being small."
-    return f", the smallest of {n}" if n > 1 else ""
+    return f" (the smallest of {n})" if n > 1 else ""
 
 
 def listed(names: list[str]) -> str:
@@ -993,7 +993,7 @@ def claim_fragment(runs: pd.DataFrame) -> str:
 
 def _claim_sentence(vaes: list[Evaluation], gans: list[Evaluation]) -> str:
     "Of the nearest of each; the lists are sorted."
-    vae, gan = (f"the {'best ' * (len(e) > 1)}{kind} ({e[0].name}, {e[0].after}, {e[0].distance}{best_of(len(e))})" for kind, e in (("VAE", vaes), ("GAN", gans)))
+    vae, gan = (f"the {f'best of {len(e)} {kind}s' if len(e) > 1 else kind} ({e[0].name}, {e[0].after}, {e[0].distance})" for kind, e in (("VAE", vaes), ("GAN", gans)))
     first, _ = compare({"vae": vaes[0].distance, "gan": gans[0].distance})
     if len(first) == 2:
         return f"{vae} cannot, by two standard deviations, be told from {gan}."
@@ -1084,8 +1084,8 @@ def _distance_sentence(near: Evaluation, far: Evaluation) -> str:
     first, _ = compare({"near": near.distance, "far": far.distance})
     if len(first) == 2:
         return f"By two standard deviations of their distances, {names[0]} and {names[1]} cannot be told apart."
-    factor = far.distance.over(near.distance)
-    return f"T{names[0][1:]} comes nearer to the test images than {names[1]}: by a factor of {uncertain(factor.value, factor.sd)}."
+    factor, single = far.distance.over(near.distance), len(near.rows) == len(far.rows) == 1
+    return f"T{names[0][1:]} comes nearer to the test images than {names[1]}: by a factor of {uncertain(factor.value, factor.sd)}{' (one run each)' * single}."
 
 
 def _training_sentence(evaluations: list[Evaluation], best: Evaluation) -> str:
@@ -1101,7 +1101,8 @@ def _training_sentence(evaluations: list[Evaluation], best: Evaluation) -> str:
     smallest = f"the smallest, at {best.epochs} ({best.distance}), "
     if best is last:
         return f"{course}; {'from its last but one it cannot be told apart' if cannot_tell(own[-2], last) else 'it has not been seen to stop falling'}."
-    return f"{course}; {smallest}{'cannot be told from the last' if cannot_tell(best, last) else 'was not reached again: more training did not help'}."
+    no_help = f"was not reached again: {'in this run ' * (len(best.rows) == 1)}more training did not help"
+    return f"{course}; {smallest}{'cannot be told from the last' if cannot_tell(best, last) else no_help}."
 
 # %% ../nbs/07_report.ipynb #2cf0c871
 def _ranking(known: dict[str, Estimate], what: str, largest: bool = False) -> str:
@@ -1112,9 +1113,9 @@ def _ranking(known: dict[str, Estimate], what: str, largest: bool = False) -> st
         return f"{what.rstrip(',')}: {listed(plain_numbers)}. Not all of these have a known spread, so they are not compared."
     first, others = compare(known, largest)
     if not others:
-        return f"{what}: by two standard deviations, {shown(first)} cannot be told apart."
-    together = ", which cannot be told apart" * (len(first) > 1)
-    return f"{what} is {'largest' if largest else 'smallest'} for {shown(first)}{together}; then {'comes' if len(others) == 1 else 'come'} {shown(others)}."
+        return f"{what.rstrip(',')}: by two standard deviations, {shown(first)} cannot be told apart."
+    as_good = f" By two standard deviations, {shown(first[1:])} cannot be told from the first." if first[1:] else ""
+    return f"{what} is {'largest' if largest else 'smallest'} for {shown(first[:1])}; then {'comes' if len(others) == 1 else 'come'} {shown(others)}.{as_good}"
 
 
 def _cost_sentences(evaluations: list[Evaluation], best: dict[str, tuple[Evaluation, int]]) -> list[str]:
@@ -1188,7 +1189,7 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     for ax, (name, (_, images)) in zip(axes[0], kept.items(), strict=True):
         show_grid(images["corners"], ncol=7, ax=ax, title=name)
     save_figure(fig, folder / "corners")
-    parts.append(figure(folder, "corners", "Between four draws in the corners: left and right column are arcs, and each row is an arc between these.", "corners"))
+    parts.append(figure(folder, "corners", "Between four draws in the corners: left and right column are arcs, and each row is an arc between these.", "corners", f"{33 * len(kept)}%"))
     return "\n".join([*parts, smoothness_table([found for found, _ in kept.values()])])
 
 # %% ../nbs/07_report.ipynb #2342c34f
@@ -1271,7 +1272,7 @@ def _sampler_sentence(after: str, compared: list[dict]) -> str:
     percent = f"{number(100 * abs(change.value - 1), 0)} ± {number(100 * change.sd, 0)} percent {'more' if change.value > 1 else 'less'}"
     verdict = percent if compare({0: known[0], best: known[best]})[1] else "which cannot be told apart by two standard deviations"
     return (
-        f"For {after}, the best sampler with at most 20 evaluations is {shown(best)}{best_of(len(short))}{f' (which cannot be told from {listed([shown(i) for i in ties])})' if ties else ''}: "
+        f"For {after}, the {f'best of {len(short)} samplers' if short[1:] else 'only sampler'} with at most 20 evaluations is {shown(best)}{f', which cannot be told from {listed([shown(i) for i in ties])}' if ties else ''}: "
         f"{known[best]}, against {known[0]} of ancestral sampling with {longest['steps']}, {verdict}, in {number(100 * row['seconds'] / longest['seconds'], 0)} percent of the time, each measured once.\n"
     )
 

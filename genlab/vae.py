@@ -374,6 +374,7 @@ def plot_codes(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> p
         codes = centred @ np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
     dots = ax.scatter(*codes.T, c=labels, cmap=None if labels is None else "tab10", s=4)
     if labels is not None:
+        dots.set_clim(-0.5, max(9, labels.max()) + 0.5)
         ax.figure.colorbar(dots, ax=ax, label="class", ticks=range(int(labels.max()) + 1))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if pictures["codes"].shape[1] > 1:

@@ -947,7 +947,7 @@ assert np.array_equal(image_grid(data.images[:3]), image_grid(to_model(data.imag
 show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images")
 
 # %% [markdown]
-# What does the *average* image of each class look like? A model that has learned no more than these would draw blurry blobs. A generator must do better than that.
+# What does the *average* image of each class look like? A model that has learned no more than these would draw ten soft digits, always the same. A generator must do better than that.
 
 # %%
 groups = [data.images] if data.labels is None else [data.images[data.labels == k] for k in range(len(data.classes))]
@@ -1100,7 +1100,7 @@ if comparable:
         print(f"{name:>26}: {np.median(rate):>10,.0f} images/s; {told}")
 
 # %% [markdown]
-# One image at a time is slower by a factor of more than a hundred: each becomes a Python object or two, and small operations are done a hundred times where one large one would do. A `DataLoader` that is handed whole batches comes near. With a `BatchSampler` it still takes every index through Python, with index tensors it does not. On MNIST, on one core of a busy machine, `epoch_batches` was 169 times as fast as the usual way (156 to 195 in four rounds), 1.6 times as fast as with a `BatchSampler` (1.3 to 2.1) and 1.3 times as with index tensors (1.1 to 1.5). So the speed is that of batches, and any loader can have most of it. `epoch_batches` is here because it is ten lines long, and because its order depends on `(seed, epoch)` only.
+# One image at a time is slower by a factor of more than a hundred: each becomes a Python object or two, and small operations are done a hundred times where one large one would do. A `DataLoader` that is handed whole batches comes within a factor of about two. With a `BatchSampler` it still takes every index through Python, with index tensors it does not. On MNIST, on one core of a busy machine, `epoch_batches` was 169 times as fast as the usual way (156 to 195 in four rounds), 1.6 times as fast as with a `BatchSampler` (1.3 to 2.1) and 1.3 times as with index tensors (1.1 to 1.5). So the speed is that of batches, and any loader can have most of it. `epoch_batches` is here because it is ten lines long, and because its order depends on `(seed, epoch)` only.
 
 # %% [markdown]
 # ## What to remember

@@ -942,7 +942,7 @@ def pictures(self: Run, epochs: int) -> dict[str, np.ndarray]:
 
 
 # %% [markdown]
-# **Curves.** Losses of single batches jump about; a running mean, here over a fortieth of the training, shows where they go. We draw both, the raw values faintly.
+# **Curves.** Losses of single batches jump about; a running mean, here over a fortieth of the training, shows where they go. We draw both, the raw values faintly (in the figure below there are so few updates that they coincide).
 
 # %%
 #| export

@@ -566,7 +566,7 @@ assert abs(big.std() - 0.02) < 3e-4 and abs(big.mean()) < 3e-4
 # | 3 | 0 | 1601 | 2.16 | 0.00 | 87 | 0.17 | 0.71 |
 # | 3 | 0.4 | 2467 | 2.23 | 0.00 | 134 | 0.17 | 0.62 |
 #
-# After 5 epochs the deeper networks look collapsed: nearly all samples are of one class, and with dropout the discriminator has won ($D(x)=1.00$, `Loss_D` 0.00). After 25 it is over, and they are *better* than the shallow ones. So with this seed the collapse is a matter of when one looks; exercise 5 of [01b_mode_collapse](01b_mode_collapse.ipynb) asks for more seeds.
+# After 5 epochs none of them draws digits yet (recall is 0 in all rows), and the deeper ones are further off: nearly all samples are of one class, and with dropout the discriminator has won ($D(x)=1.00$, `Loss_D` 0.00). After 25 this is over, and the deeper ones are *better* than the shallow ones. So with this seed it is a matter of when one looks; exercise 5 of [01b_mode_collapse](01b_mode_collapse.ipynb) asks for more seeds.
 
 # %%
 #| export
@@ -898,14 +898,14 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 # %% [markdown]
 # ### A better GAN
 #
-# What do the options buy? On MNIST, after 5 epochs with 10,000 samples and one seed, the plain DCGAN has an `fd_lenet` of 109.0 ± 1.1 (the spread is over samples, not seeds; the floor is 0.86). Told the class, with a hinge loss, layer normalisation in $D$, a learning rate of 4e-4 and averaged weights (`-p conditional true -p loss hinge -p norm layer -p lr 4e-4 -p ema 0.99`), it has 16.0 ± 0.8, in the same time: 1,370 and 1,305 seconds on one core of an AMD EPYC. Patience helps less: a plain one whose networks compute in bfloat16 (`-p precision bf16`) has 108.5 ± 1.3 after 5 epochs, which is the same, and 54.0 ± 0.9 after 20. All three runs are among the results in `report/results`. The plain one also draws some classes too rarely: the Kullback-Leibler divergence of its class histogram from the data's is 0.14 nats, that of the other, which is told what to draw, 0.004.
+# What do the options buy? On MNIST, after 5 epochs with 10,000 samples and one seed, the plain DCGAN has an `fd_lenet` of 109.0 ± 1.1 (the spread is over samples, not seeds; the floor is 0.86). Told the class, with a hinge loss, layer normalisation in $D$, a learning rate of 4e-4 and averaged weights (`-p conditional true -p loss hinge -p norm layer -p lr 4e-4 -p ema 0.99`), it has 16.0 ± 0.8 (all five at once; which of them helps this does not tell), in the same time: 1,370 and 1,305 seconds on one core of an AMD EPYC. Patience helps less: a plain one whose networks compute in bfloat16 (`-p precision bf16`) has 108.5 ± 1.3 after 5 epochs, which is the same, and 54.0 ± 0.9 after 20. All three runs are among the results in `report/results`. The plain one also draws some classes too rarely: the Kullback-Leibler divergence of its class histogram from the data's is 0.14 nats, that of the other, which is told what to draw, 0.004.
 
 # %% [markdown]
 # ## What to watch for
 #
 # - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.
-# - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it.
-# - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) shows when that harms, and when augmentation helps.
+# - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it on a toy.
+# - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) shows one setting in which augmentation seems to help and one in which it does not.
 # - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
 # - **Seeds.** A GAN's result varies from seed to seed ([Lucic et al. 2018](https://arxiv.org/abs/1711.10337)). Two runs are not a comparison.
 #

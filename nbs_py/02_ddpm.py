@@ -55,7 +55,7 @@ steps = 20  # of the sampler
 guidance = 1.0  # scale of classifier-free guidance; needs conditional
 n_samples = None  # images to draw and score; None: as many as there are test images
 metrics = ["fd_lenet"]  # fd_lenet, precision, recall, memorisation and more: see 05_fid
-compare = ["ancestral:250", "ancestral:20", "ddim:10", "ddim:20", "dpmpp:10", "dpmpp:20", "heun:5", "heun:10"]  # sampler:steps to score
+compare = ["ancestral:250", "ancestral:20", "ddim:10", "ddim:20", "dpmpp:10", "dpmpp:20", "heun:5", "heun:10", "sde_dpmpp:10", "sde_dpmpp:20"]  # sampler:steps to score
 guided_epochs = 10  # train a class-conditional model this long to show guidance; 0: do not
 
 # %%
@@ -75,7 +75,7 @@ from typing import ClassVar, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
@@ -371,7 +371,7 @@ assert torch.equal(rest(), first[3:]) and torch.equal(rest(), second[3:])
 # %% [markdown]
 # ### Which noise levels to visit
 #
-# A sampler visits some of the levels, from $T$ down, and ends at 0. Evenly spaced ones are the obvious choice. The other that is in use packs them densely where there is little noise and details are made: evenly in $\sigma^{1/7}$, with $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$ the noise relative to the signal ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), eq. 5). These levels lie between the trained ones, which is no problem for a network that takes $t$ as a number. They begin at $\sigma=80$ at most, where the noise has 6,400 times the variance of the image; the cosine schedule goes on to $\sigma=20{,}000$, and steps spent there are lost.
+# A sampler visits some of the levels, from $T$ down, and ends at 0. Evenly spaced ones are the obvious choice. The other that is in use packs them densely in $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$, the noise relative to the signal, where there is little of it and details are made: evenly in $\sigma^{1/7}$ ([Karras et al. 2022](https://arxiv.org/abs/2206.00364), eq. 5). (On the axis $t$ below they crowd at both ends, because the cosine runs through the large $\sigma$ in its last few steps.) These levels lie between the trained ones, which is no problem for a network that takes $t$ as a number. They begin at $\sigma=80$ at most, where the noise has 6,400 times the variance of the image; the cosine schedule goes on to $\sigma=20{,}000$, and steps spent there are lost.
 
 # %%
 #| export
@@ -534,7 +534,7 @@ def heun(model, shape, steps, seed, callback=lambda s, x, x0: None, start=0, tim
 
 
 # %% [markdown]
-# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well; an SDE is a differential equation with fresh noise in it) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong. A deterministic solver carries such an error on, and fresh noise can wash it out. That is an argument, not a result: [below](#How-many-steps?) it shows on two small networks for MNIST, and not on the digits.
+# **SDE-DPM-Solver++(2M)** (Lu et al. 2022 as well; an SDE is a differential equation with fresh noise in it) is to ancestral sampling what DPM-Solver++ is to DDIM. Ancestral sampling takes $\hat x_0$ as constant over a step; this one puts the same line through the last two values into the same posterior. So it draws fresh noise at every step, and needs few of them. A network's errors leave an image at a place where its noise level does not belong. A deterministic solver carries such an error on, and fresh noise can wash it out. That is an argument, not a result: [below](#How-many-steps?) it shows on two small networks for MNIST; on the digits the bars are too wide to tell.
 
 # %%
 #| export
@@ -604,7 +604,7 @@ assert (by_steps.heun < by_steps.ddim).all() and (by_steps.dpmpp < by_steps.ddim
 by_steps.round(3)
 
 # %% [markdown]
-# With 20 steps DDIM is off by 0.09 on average, DPM-Solver++ by 0.03, Heun by 0.02, and four times as many steps make the first error four times smaller, the others more than sixteen times. But Heun pays twice for a step: with 10 steps, 19 evaluations, its error of 0.13 is larger than that of DDIM with 20 (0.09) and of DPM-Solver++ with 20 (0.03). Order is a promise for small steps only. (On even levels, which DDIM visits unless told otherwise, its errors are less than half of these: for this mixture most of Karras's levels are in the wrong places. Exercise 4 asks why.)
+# With 20 steps DDIM is off by 0.09 on average, DPM-Solver++ by 0.03, Heun by 0.02, and four times as many steps make the first error four times smaller, the others more than sixteen times. But Heun pays twice for a step: with 10 steps, 19 evaluations, its error of 0.13 is larger than that of DDIM with 20 (0.09) and of DPM-Solver++ with 20 (0.03). Order is a promise for small steps only. (On even levels, which DDIM visits unless told otherwise, its errors are less than half of these: for this mixture half of Karras's levels are in the wrong places. Exercise 4 asks why.)
 #
 # And with very few steps? None may do worse than a single step of Euler's method, which jumps straight to the image that the denoiser sees in pure noise, and none may draw numbers that spread twice as wide as the data.
 
@@ -921,16 +921,24 @@ def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
 
 
 # %% [markdown]
-# The error at each level, on a logarithmic axis:
+# The error at each level, on a logarithmic axis (with numbers to read off, as the axes of `fd_lenet` below):
 
 # %%
 #| export
+def log_ticks(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
+    "Plain numbers at these multiples of the powers of ten on a logarithmic axis, such as `ax.yaxis`."
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | None = None) -> plt.Axes:
     "Mean squared error on test images at each noise level, before and after training."
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
     for name in ("before", "after"):
         ax.plot([round(s * T) for s in LEVELS], pictures[f"loss_{name}"], marker="o", label=f"{name} training")
     ax.set(xlabel="noise level $t$", ylabel="mean squared error", yscale="log")
+    log_ticks(ax.yaxis)
     ax.legend(frameon=False)
     return ax
 
@@ -963,10 +971,8 @@ def plot_samplers(
             ax.axhline(fd(rows[-1]), color="0.5", linewidth=0.8, linestyle=":")
     ax.axhline(compared[0]["scores"]["fd_lenet"]["floor"], color="0.5", linewidth=0.8, linestyle="--")
     ax.set(xlabel="evaluations of the network", ylabel="fd_lenet", xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
+    log_ticks(ax.xaxis)
+    log_ticks(ax.yaxis, (1, 1.5, 2, 3, 5))
     ax.legend(frameon=False)
     return ax
 
@@ -1084,12 +1090,13 @@ print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
 # %% [markdown]
 # ### The loss
 #
-# It goes down, at last a loss one can read. But most of its fall comes in the first epochs, while samples go on getting better for long: a tiny improvement of the error, made at every step of the way, shows.
+# It goes down, at last a loss one can read. But most of its fall comes in the first epochs, while samples go on getting better for long: from epoch 5 to epoch 30 the loss falls by a third and `fd_lenet`, a distance from real images, to a seventh (the table is [below](#The-numbers)).
 
 # %%
 history = run.history or pd.read_csv(run.folder / "history.csv").to_dict("records")
 ax = plot_history(history, {"loss": f"MSE of {target}"}, "loss")
 ax.set_yscale("log")
+log_ticks(ax.yaxis, (1, 1.5, 2, 3, 5, 7))
 
 # %% [markdown]
 # ### The samples
@@ -1150,7 +1157,7 @@ known = read_likelihood(run.metrics(epochs))
 pd.DataFrame(known.get("bounds", {})).T.round(3)
 
 # %% [markdown]
-# Why is $L_0$ so large a part with the fixed variances? It is one step of a thousand, and the network hardly errs in it. Take it apart: how many of its bits go to black pixels, and how many to the others? (The bits of both add up to $L_0$.)
+# Why is $L_0$ so large a part with the fixed variances? It is one step of a thousand, and the network errs by less than a grey level. Take it apart: how many of its bits go to black pixels, and how many to the others? (The bits of both add up to $L_0$.)
 
 # %%
 net, some = train_ddpm(run, epochs), test.pick(slice(200))
@@ -1168,7 +1175,7 @@ print(f"{(x0 == -1).double().mean():.0%} of the pixels are black")
 pd.DataFrame(rows).T.round(4)
 
 # %% [markdown]
-# About half of it is spent on black pixels, which hold no information to speak of. Their guess is right, but the decoder may not say so. Black is the lowest bin, which ends half a bin, 0.0039, above -1; the mean cannot lie below -1; and the standard deviation of $\tilde\beta_2$ is 0.0047 (cosine, 1,000 levels). So even for a perfect guess only 80% of the probability fall into the bin, and the pixel costs 0.32 bits.
+# About two fifths of it are spent on black pixels, which hold little information. Their guess is nearly right, but the decoder may not say so. Black is the lowest bin, which ends half a bin, 0.0039, above -1; the mean cannot lie below -1; and the standard deviation of $\tilde\beta_2$ is 0.0047 (cosine, 1,000 levels). So even for a perfect guess only 80% of the probability fall into the bin, and the pixel costs 0.32 bits, that is 0.21 of the 0.44 bits/dim in the table. The rest is the network's own small error, which is about the size of half a bin.
 #
 # A small network on MNIST (`widths` 16, 32, 64, bfloat16, 5 epochs, one run; here 500 test images) has 0.72 bits/dim in $L_0$ with $\tilde\beta_t$: 0.41 of them for the 82% of the pixels that are black, 0.31 for the others. The fitted decoder has a standard deviation of 0.0006 where the network says black and 0.0037 where it says mid-grey. Now black costs 0.07, the others 0.31 as before. These 0.31 are no fault of the decoder: at $t=1$ a pixel has noise of standard deviation 0.0064, nearly a whole grey level, and what that hides is about 1.7 bits a pixel.
 #
@@ -1188,11 +1195,11 @@ columns = ["sampler", "steps", "evaluations", "n", "seconds"]
 pd.DataFrame([{k: row[k] for k in columns} | {"fd_lenet": row["scores"].get("fd_lenet", {}).get("value")} for row in compared]).round(2)
 
 # %% [markdown]
-# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this one network, which is far from done, trained once with one seed: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 ± 2.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.) A second network, of the same size in bfloat16, agrees after 5 epochs: 16.2 ± 1.2 for SDE-DPM-Solver++ with 20 evaluations, 26.1 ± 1.8 for DPM-Solver++. The digits of this notebook do not: in the table above DPM-Solver++ with 10 evaluations is as near as ancestral sampling with 250. When fresh noise helps, two networks and one seed each cannot tell. Longer training helps more than any sampler: the same network in bfloat16, asked for 10,000 samples by SDE-DPM-Solver++ with 20 evaluations, has 65.3 ± 1.0 after 1 epoch, 15.1 ± 0.5 after 5 and 7.6 ± 0.3 after 10 (one run; the floor is 0.86).
+# A small network on MNIST (`widths` 16, 32, 64, two epochs; in `report/results`), asked for 2,000 samples from the same latents by each sampler: ancestral sampling with 250 evaluations comes to an `fd_lenet` of 38.0 ± 1.8, SDE-DPM-Solver++ with 20 to 36.7 ± 1.9 and with 10 to 36.7 ± 2.0. The deterministic samplers stay behind on this one network, which is far from done, trained once with one seed: 48.7 ± 2.2 for Heun with 19 evaluations, 54.8 ± 2.3 for DPM-Solver++ with 20, 59.8 ± 2.8 for DDIM with 50. (The floor at 2,000 samples is 1.65.) A second network, of the same size in bfloat16, agrees after 5 epochs: 16.2 ± 1.2 for SDE-DPM-Solver++ with 20 evaluations, 26.1 ± 1.8 for DPM-Solver++. The digits of this notebook cannot tell: SDE-DPM-Solver++ and DPM-Solver++ with 10 or 20 evaluations, Heun with 19 and ancestral sampling with 250 all lie between 21.7 and 29.5 in the table above, and their bars overlap. When fresh noise helps, two networks and one seed each cannot tell. Longer training helps more than any sampler: the same network in bfloat16, asked for 10,000 samples by SDE-DPM-Solver++ with 20 evaluations, has 68.5 ± 0.9 after 1 epoch, 14.6 ± 0.6 after 5 and 7.8 ± 0.4 after 10 (one run; the floor is 0.86).
 #
 # ### By class
 #
-# A class-conditional model draws what it is told. Below, each column has one class and one latent; from row to row the guidance scale grows. At $s=0$ the label is ignored.
+# A class-conditional model is asked for a class and, after ten epochs, mostly draws it; at $s=2$ that is easier to see than at $s=1$. Below, each column has one class and one latent; from row to row the guidance scale grows. At $s=0$ the label is ignored.
 
 # %%
 guided = None
@@ -1209,7 +1216,7 @@ if guided:
 #
 # - Training is regression: pick a noise level, add noise, predict it. No opponent, no balance, a loss that falls.
 # - What is trained and how it is sampled are separate choices. The network does not know which sampler will ask it.
-# - A better integrator gets by with some 20 evaluations. On two small networks for MNIST, neither trained to the end, a sampler with fresh noise came nearer to the data than one without; on the digits above none did.
+# - On the digits a better integrator gets by with 10 to 20 evaluations, with fresh noise or without. On two small networks for MNIST, neither trained to the end, the deterministic ones with 20 stayed behind SDE-DPM-Solver++ with 20, which on one of them was as near as ancestral sampling with 250.
 # - More noise levels visited is not the same as better images: compare distances, with their floor.
 #
 # ## Exercises

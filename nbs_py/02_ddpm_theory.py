@@ -503,7 +503,7 @@ axes[0].set_ylabel(f"density given $x_{{{t}}}$ = {xt}")
 axes[2].legend(frameon=False, fontsize=7, loc="upper left", handlelength=1);
 
 # %% [markdown]
-# In one step of a thousand the two curves cannot be told apart; over 95 two of the three bumps come through, and a normal density would put samples where there are none. This is why DDPM takes many steps. (The x axes differ: the last panel is the narrowest.)
+# In one step of a thousand the two curves cannot be told apart; over 95 two of the three bumps come through clearly, the third faintly, and a normal density would put samples where there are none. This is why DDPM takes many steps. (The x axes differ: the last panel is the narrowest.)
 
 # %%
 assert distances[95] > distances[60] > distances[30] > distances[1] and distances[95] > 0.1 and distances[1] < 1e-3
@@ -837,7 +837,7 @@ for t in (round(f * T) for f in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9)):
     print(f"t = {t:4}: mean squared error {a:.4f} on training images, {b:.4f} on test images")
 
 # %% [markdown]
-# With much noise the two errors agree. With little noise the one on training images vanishes, and the one on test images does not: an image that is not among the training images is taken for one that is. Above, a test image at growing noise and what this denoiser sees in it; below, eight samples drawn with it, step by step from pure noise as in (11), and under each the training image that is nearest to it.
+# With much noise the two errors are about equal (within 10%; these are two different sets of images). With little noise the one on training images vanishes, and the one on test images does not: an image that is not among the training images is taken for one that is. Above, a test image at growing noise and what this denoiser sees in it; below, eight samples drawn with it, step by step from pure noise as in (11), and under each the training image that is nearest to it.
 
 # %%
 levels = [round(f * T) for f in (0.01, 0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 1)]
@@ -920,7 +920,7 @@ axes[1].legend(frameon=False, fontsize=8);
 
 
 # %% [markdown]
-# Left, three bumps flow together into one. Right, with little noise the denoiser knows which bump it is in: in the bump at 0.65, narrower than the noise, it says 0.65 whatever it sees; in the wide one in the middle it believes $x_t$; in between it changes over quickly. With much noise it can hardly tell and stays near the mean of all data.
+# Left, three bumps flow together into one. Right, with little noise the denoiser knows which bump it is in: in the bump at 0.65, which is narrower than the noise, it stays near 0.65 ($t=60$; at $t=20$ it gives way a little); in the wide one in the middle it mostly believes $x_t$ ($t=20$); in between it changes over quickly. With much noise it can hardly tell and stays near the mean of all data.
 #
 # ## How good is a model? A bound on the likelihood
 #
@@ -1193,7 +1193,7 @@ axes[1].legend(frameon=False, fontsize=7);
 # %% [markdown]
 # It is a bound, for each of the 256 values, and more steps bring it down. With $\beta_t$ the bound is 0.74 bits above the entropy at $T=10$ and 0.05 at $T=300$, and between 100 and 300 steps it falls about as $1/T$. With $\tilde\beta_t$ it gets stuck: 0.76 bits too many at $T=300$, and from 100 steps to 300 it gained only 0.07.
 #
-# **A finding that surprised us.** Look at the squares in the right panel. The *true* likelihoods of the two models are almost equal, 7.124 and 7.122 bits. It is the bound that is loose with $\tilde\beta_t$, not the model that is bad. And the left panel says where: the two curves differ in the first few steps only.
+# **A finding that surprised us.** Look at the squares in the right panel. At $T=300$ the *true* likelihoods of the two models differ by 0.002 bits (7.124 and 7.122; on the logarithmic axis tiny excesses look far apart), at $T=30$ by 0.07. The bounds differ by 0.71 and 0.67 bits. It is the bound that is loose with $\tilde\beta_t$, not the model that is bad. And the left panel says where: the two curves differ in the first few steps only.
 #
 # Why there? By the law of total variance the exact $q(x_{t-1}\mid x_t)$ has the variance of (11) plus that of its mean (10) under $q(x_0\mid x_t)$,
 #

@@ -103,7 +103,7 @@ axes[0].axvline(d**0.5, color="C1")
 axes[0].set(xlabel=f"length of $z$, $d$ = {d}; the line: $\\sqrt{{d}}$", ylabel="density", xlim=(0, 14))
 axes[1].plot(along, lengths[:, :50], color="C0", alpha=0.15)
 axes[1].plot(along, expected, color="C0", label="straight line")
-axes[1].axhline(d**0.5, color="C1", label="arc")
+axes[1].axhline(d**0.5, color="C1", label="arc (on average)")
 axes[1].set(xlabel="$t$", ylabel="length on the way", ylim=(0, 14))
 axes[1].legend(frameon=False);
 
@@ -444,7 +444,7 @@ print(f"the noise has the mean {z.mean():.3f} and the standard deviation {z.std(
 # %% [markdown]
 # ## A walk in each space
 #
-# The VAE and the diffusion model walk between the same test images, encoded, and beside them is what *no* model does: a **cross-fade** of the two images, pixel by pixel. In the middle of a cross-fade both images show through; in the middle of a good path there is one image. The GAN cannot encode. It walks between draws of its own, so its rows cannot be compared with the others one by one.
+# The VAE and the diffusion model walk between the same test images, encoded, and beside them is what *no* model does: a **cross-fade** of the two images, pixel by pixel. In the middle of a cross-fade both images show through; in the middle of a good path there is one image. (The VAE's ends are its reconstructions; that of the 2 in the second path looks like a 1.) The GAN cannot encode. It walks between draws of its own, so its rows cannot be compared with the others one by one.
 
 # %%
 #| export
@@ -578,7 +578,7 @@ half |= {(name, "arc - line"): half[name, "arc"] - half[name, "line"] for name i
 pd.Series({key: f"{v.mean():.3f} ± {v.std() / pairs**0.5:.3f}" for key, v in half.items()}, name="contrast half-way").unstack()
 
 # %% [markdown]
-# So that is why one takes the arc. The ± are standard errors over pairs; each model is one run. With the small models that this notebook trains on `digits`, the GAN's images have half-way on the line 0.84 ± 0.01 of the contrast of the ends, and on the arc all of it. The VAE and the diffusion model lose less, and walk between codes of test images, which are shorter than draws (the mean of $q$ is shorter than a draw from it; for the flow, see exercise 3): 0.95 and 0.96 on the line, 0.99 and 0.98 on the arc. On the same pairs the differences of 0.039 ± 0.004 and 0.024 ± 0.003 are certain, but the eye hardly sees them. Between the same images the cross-fade loses more, down to 0.91 ± 0.01: that is the grey of its double exposures. None comes near $1/\sqrt2$, for the networks are not linear.
+# So that is why one takes the arc. The ± are standard errors over pairs; each model is one run. With the small models that this notebook trains on `digits`, the GAN's images have half-way on the line 0.84 ± 0.01 of the contrast of the ends, and on the arc all of it. The VAE and the diffusion model lose less, and walk between codes of test images, which are shorter than draws (the mean of $q$ is shorter than a draw from it; for the flow, see exercise 3): 0.95 and 0.96 on the line, 0.99 and 0.98 on the arc. On the same pairs the differences of 0.039 ± 0.004 and 0.024 ± 0.003 are many standard errors, for these two models. On average they are small, but on single paths one sees them: in the first of the VAE, below, the middle of the line is a grey double exposure, and that of the arc is not. Between the same images the cross-fade loses more, down to 0.91 ± 0.01: that is the grey of its double exposures. None comes near $1/\sqrt2$, nor does the cross-fade, which is linear: half the sum of two images of equal contrast would lose so much if they were uncorrelated, and two images of digits have much in common.
 #
 # And the pictures themselves, the first path of each:
 
@@ -661,7 +661,7 @@ pd.DataFrame({f"{name} minus cross-fade": shown(numbers[name] - numbers["cross-f
 
 
 # %% [markdown]
-# By path length, detour and largest step the smoothest paths are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that, and there the models win. Between the same test images, the middle of the VAE's paths is nearer to real images than that of the cross-fade by 0.33 ± 0.07. (The ends of its paths are reconstructions of these images, and hardly nearer than they: 0.03 ± 0.06.) For the diffusion model it is 0.11 ± 0.05, little more than two standard errors (small models on `digits`, one run each, 30 pairs). At 1.3 and 1.5 neither is as near as real images are.
+# Between the same ends, the smoothest paths by path length, detour and largest step are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that, and there the VAE wins clearly and the diffusion model just. Between the same test images, the middle of the VAE's paths is nearer to real images than that of the cross-fade by 0.33 ± 0.07. (The ends of its paths are reconstructions of these images, and hardly nearer than they: 0.03 ± 0.06.) For the diffusion model it is 0.11 ± 0.05, little more than two standard errors (small models on `digits`, one run each, 30 pairs). At 1.3 and 1.5 neither is as near as real images are.
 #
 # The GAN's row is not to be compared with the others. Its paths are at 1.87 ± 0.09, but their ends, draws of its own, are at 1.68 ± 0.08 already, where test images are near 1.
 
@@ -770,8 +770,8 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 # %% [markdown]
 # ## What to take away
 #
-# - Between two latents of a good model there are images, not double exposures. That is weak evidence against memorisation, as abrupt jumps would be evidence for it; the nearest neighbours of [05_fid](05_fid.ipynb) test it directly. (A blurry model is smooth, too.)
-# - Walk on arcs where the latents are normally distributed noise of many dimensions: half-way on the line the GAN's images are paler by a sixth. For codes of test images, in the VAE and in the diffusion model, it was a matter of a few percent.
+# - Between two latents one hopes for images and not double exposures. Here the middle of the VAE's paths was clearly nearer to real images than that of a cross-fade, the diffusion model's hardly, and neither as near as real images are (small models, one run each). Images all the way are weak evidence against memorisation, as abrupt jumps would be evidence for it; the nearest neighbours of [05_fid](05_fid.ipynb) test it directly. (A blurry model is smooth, too.)
+# - Walk on arcs where the latents are normally distributed noise of many dimensions: half-way on the line the GAN's images are paler by a sixth. For codes of test images, in the VAE and in the diffusion model, it was a matter of a few percent on average.
 # - Smoothness alone is no virtue: a cross-fade is smooth, and a collapsed model has a perfect path length. Ask what lies on the way, and compare paths between the same ends.
 #
 # ## Exercises

@@ -17,7 +17,7 @@
 #
 # > From a list of runs to a PDF: plan a sweep, collect what the runs left on disk, write tables and figures, typeset
 #
-# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake, which makes only what is missing, has papermill execute the notebooks with these values (`report/Snakefile`). Then this module reads what they left on disk and writes **fragments**: files with tables and figures, which `report/report.qmd` includes. Every result in the PDF comes from a run's `metrics.json` or `history.csv`; none is typed.
+# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake, which makes only what is missing, has papermill execute the notebooks with these values (`report/Snakefile`). Then this module reads what they left on disk and writes **fragments**: files with tables and figures, which `report/report.qmd` includes. Every result of ours in the PDF comes from a file that a run or a lab has left (`metrics.json`, `history.csv`, `samplers.json`, `interpolation.json`, the ring's); typed is only what other people's reports printed.
 #
 # A run that failed or was never made is a dash in the tables, with a note that says why. It does not stop the report.
 
@@ -971,7 +971,7 @@ def compare(known: dict[str, Estimate], largest: bool = False) -> tuple[list[str
 
 def best_of(n: int) -> str:
     "What is to be said of the smallest of several distances: it was chosen for being small."
-    return f", the smallest of {n}" if n > 1 else ""
+    return f" (the smallest of {n})" if n > 1 else ""
 
 
 def listed(names: list[str]) -> str:
@@ -1476,7 +1476,7 @@ def claim_fragment(runs: pd.DataFrame) -> str:
 
 def _claim_sentence(vaes: list[Evaluation], gans: list[Evaluation]) -> str:
     "Of the nearest of each; the lists are sorted."
-    vae, gan = (f"the {'best ' * (len(e) > 1)}{kind} ({e[0].name}, {e[0].after}, {e[0].distance}{best_of(len(e))})" for kind, e in (("VAE", vaes), ("GAN", gans)))
+    vae, gan = (f"the {f'best of {len(e)} {kind}s' if len(e) > 1 else kind} ({e[0].name}, {e[0].after}, {e[0].distance})" for kind, e in (("VAE", vaes), ("GAN", gans)))
     first, _ = compare({"vae": vaes[0].distance, "gan": gans[0].distance})
     if len(first) == 2:
         return f"{vae} cannot, by two standard deviations, be told from {gan}."
@@ -1501,7 +1501,7 @@ assert "On `digits` ($N$ = 500), the VAE (vae, 5 epochs, 30(3)) is nearer to the
 assert "the VAE (vae, 5 epochs, 30(3)) is not as near to the data as the GAN (gan, 50 epochs, 20(3))." in claim_fragment(made_up(30.0, 20.0))
 assert "cannot, by two standard deviations, be told from the GAN (gan, 50 epochs, 34(3))." in claim_fragment(made_up(30.0, 34.0))
 more = pd.concat([made_up(30.0, 60.0), made_up(20.0, 60.0)[:1].assign(setting="other", label="other")])
-assert "the best VAE (other, 5 epochs, 20(3), the smallest of 2) is nearer" in claim_fragment(more)
+assert "the best of 2 VAEs (other, 5 epochs, 20(3)) is nearer to the data than the GAN (gan" in claim_fragment(more)
 assert claim_fragment(made_up(30.0, 24.0)[:3]).startswith("No VAE and GAN"), "no GAN after about 50 epochs"
 few = made_up(30.0, 24.0)
 few.loc[few.model == "gan", "subset"] = 1000.0
@@ -1513,7 +1513,7 @@ assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up
 # %% [markdown]
 # ## At a glance, and what to make of it
 #
-# The first page shows the best evaluation of each model; the discussion compares them. Its sentences are chosen by the numbers. What two standard deviations cannot tell apart is said to be the same.
+# The first page shows the best evaluation of each model; the discussion compares them. Its sentences are chosen by the numbers. What two standard deviations cannot tell apart is said to be just that, and not to be equal.
 
 # %%
 #| export
@@ -1636,8 +1636,8 @@ def _distance_sentence(near: Evaluation, far: Evaluation) -> str:
     first, _ = compare({"near": near.distance, "far": far.distance})
     if len(first) == 2:
         return f"By two standard deviations of their distances, {names[0]} and {names[1]} cannot be told apart."
-    factor = far.distance.over(near.distance)
-    return f"T{names[0][1:]} comes nearer to the test images than {names[1]}: by a factor of {uncertain(factor.value, factor.sd)}."
+    factor, single = far.distance.over(near.distance), len(near.rows) == len(far.rows) == 1
+    return f"T{names[0][1:]} comes nearer to the test images than {names[1]}: by a factor of {uncertain(factor.value, factor.sd)}{' (one run each)' * single}."
 
 
 def _training_sentence(evaluations: list[Evaluation], best: Evaluation) -> str:
@@ -1653,7 +1653,8 @@ def _training_sentence(evaluations: list[Evaluation], best: Evaluation) -> str:
     smallest = f"the smallest, at {best.epochs} ({best.distance}), "
     if best is last:
         return f"{course}; {'from its last but one it cannot be told apart' if cannot_tell(own[-2], last) else 'it has not been seen to stop falling'}."
-    return f"{course}; {smallest}{'cannot be told from the last' if cannot_tell(best, last) else 'was not reached again: more training did not help'}."
+    no_help = f"was not reached again: {'in this run ' * (len(best.rows) == 1)}more training did not help"
+    return f"{course}; {smallest}{'cannot be told from the last' if cannot_tell(best, last) else no_help}."
 
 
 # %% [markdown]
@@ -1669,9 +1670,9 @@ def _ranking(known: dict[str, Estimate], what: str, largest: bool = False) -> st
         return f"{what.rstrip(',')}: {listed(plain_numbers)}. Not all of these have a known spread, so they are not compared."
     first, others = compare(known, largest)
     if not others:
-        return f"{what}: by two standard deviations, {shown(first)} cannot be told apart."
-    together = ", which cannot be told apart" * (len(first) > 1)
-    return f"{what} is {'largest' if largest else 'smallest'} for {shown(first)}{together}; then {'comes' if len(others) == 1 else 'come'} {shown(others)}."
+        return f"{what.rstrip(',')}: by two standard deviations, {shown(first)} cannot be told apart."
+    as_good = f" By two standard deviations, {shown(first[1:])} cannot be told from the first." if first[1:] else ""
+    return f"{what} is {'largest' if largest else 'smallest'} for {shown(first[:1])}; then {'comes' if len(others) == 1 else 'come'} {shown(others)}.{as_good}"
 
 
 def _cost_sentences(evaluations: list[Evaluation], best: dict[str, tuple[Evaluation, int]]) -> list[str]:
@@ -1742,19 +1743,25 @@ one = discussion_fragment(results_of(gan=[(90.0, 50.0, 20.0)], vae=[(80.0, 60.0,
 other = discussion_fragment(results_of(gan=[(90.0, 62.0, 70.0)], vae=[(80.0, 40.0, 12.0)]))
 same = discussion_fragment(results_of(gan=[(90.0, 21.5, 21.0)], vae=[(80.5, 81.0, 20.0)]))
 print(one, other, same, sep="\n")
-assert "the GAN by *our-gan, seed 0* after 20 epochs, the smallest of 3 and the VAE" in one
-assert "The GAN (20(1)) comes nearer to the test images than the VAE (60(1)): by a factor of 3.0(2)." in one
-assert "The VAE (12(1)) comes nearer to the test images than the GAN (62(1)): by a factor of 5.2(4)." in other
+assert "the GAN by *our-gan, seed 0* after 20 epochs (the smallest of 3) and the VAE by *our-vae, seed 0* after 5 epochs (the smallest of 3)." in one
+assert "The GAN (20(1)) comes nearer to the test images than the VAE (60(1)): by a factor of 3.0(2) (one run each)." in one
+assert "The VAE (12(1)) comes nearer to the test images than the GAN (62(1)): by a factor of 5.2(4) (one run each)." in other
 assert "the VAE (20(1)) and the GAN (21(1)) cannot be told apart." in same
 assert "the distance of the GAN goes from 90(1) to 20(1); it has not been seen to stop falling" in one
-assert "at 5 (62(1)), was not reached again: more training did not help" in other and "from its last but one it cannot be told apart" in same
+assert "at 5 (62(1)), was not reached again: in this run more training did not help" in other and "from its last but one it cannot be told apart" in same
 assert "(recall) is largest for the GAN (0.050(1)); then comes the VAE" in one and "(recall) is largest for the VAE (0.083(1)); then comes the GAN" in other
 assert "in minutes, is smallest for the VAE (2.50); then comes the GAN (20.00)" in one and "in minutes, is smallest for the GAN (5.00)" in other
+nearly = _ranking({"gan": Estimate(1.0, 0.1), "vae": Estimate(1.1, 0.1)}, "Time, in seconds,")
+assert nearly == "Time, in seconds: by two standard deviations, the GAN (1.0(1)) and the VAE (1.1(1)) cannot be told apart."
+unsure = _ranking({"gan": Estimate(1.0, 0.1), "vae": Estimate(3.0, 0.1), "ddpm": Estimate(9.0, 5.0)}, "Time, in seconds,")
+assert unsure.endswith("for the GAN (1.0(1)); then comes the VAE (3.0(1)). By two standard deviations, the diffusion model (9(5)) cannot be told from the first.")
 
 # %%
 # Three seeds each. With other seeds the GAN might be better, or worse; the samples alone would promise a difference of five deviations:
 gans, vaes = [(90.0, 50.0, fd) for fd in (10.0, 20.0, 30.0)], [(90.0, 50.0, fd) for fd in (17.0, 27.0, 37.0)]
 assert "the GAN (20(6), mean of 3 seeds) and the VAE (27(6), mean of 3 seeds) cannot be told apart" in discussion_fragment(results_of(gan=gans, vae=vaes))
+rising = discussion_fragment(results_of(gan=[(90.0, 50.0, fd) for fd in (70.0, 72.0, 74.0)], vae=vaes))
+assert "was not reached again: more training did not help" in rising and rising.count("one run") == 0
 assert "The GAN (20(1)) comes nearer to the test images than the VAE (27(1))" in discussion_fragment(results_of(gan=gans[1:2], vae=vaes[1:2]))
 assert "cannot be told apart" not in discussion_fragment(results_of(gan=gans, vae=[(90.0, 70.0, fd) for fd in (60.0, 70.0, 80.0)])).split("\n\n")[1]
 
@@ -1812,7 +1819,7 @@ def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     for ax, (name, (_, images)) in zip(axes[0], kept.items(), strict=True):
         show_grid(images["corners"], ncol=7, ax=ax, title=name)
     save_figure(fig, folder / "corners")
-    parts.append(figure(folder, "corners", "Between four draws in the corners: left and right column are arcs, and each row is an arc between these.", "corners"))
+    parts.append(figure(folder, "corners", "Between four draws in the corners: left and right column are arcs, and each row is an arc between these.", "corners", f"{33 * len(kept)}%"))
     return "\n".join([*parts, smoothness_table([found for found, _ in kept.values()])])
 
 
@@ -1925,7 +1932,7 @@ def _sampler_sentence(after: str, compared: list[dict]) -> str:
     percent = f"{number(100 * abs(change.value - 1), 0)} ± {number(100 * change.sd, 0)} percent {'more' if change.value > 1 else 'less'}"
     verdict = percent if compare({0: known[0], best: known[best]})[1] else "which cannot be told apart by two standard deviations"
     return (
-        f"For {after}, the best sampler with at most 20 evaluations is {shown(best)}{best_of(len(short))}{f' (which cannot be told from {listed([shown(i) for i in ties])})' if ties else ''}: "
+        f"For {after}, the {f'best of {len(short)} samplers' if short[1:] else 'only sampler'} with at most 20 evaluations is {shown(best)}{f', which cannot be told from {listed([shown(i) for i in ties])}' if ties else ''}: "
         f"{known[best]}, against {known[0]} of ancestral sampling with {longest['steps']}, {verdict}, in {number(100 * row['seconds'] / longest['seconds'], 0)} percent of the time, each measured once.\n"
     )
 
@@ -1938,10 +1945,11 @@ def compared_samplers(short, sd=1.0):
 
 
 sentence = _sampler_sentence("a", compared_samplers({"ddim": 40.0, "heun": 30.0}))
-assert "is heun (10 evaluations), the smallest of 2: 30(1), against 20(1) of ancestral sampling with 250, 50 ± 9 percent more, in 4 percent of the time" in sentence
+assert "the best of 2 samplers with at most 20 evaluations is heun (10 evaluations): 30(1), against 20(1) of ancestral sampling with 250, 50 ± 9 percent more, in 4 percent of the time" in sentence
+assert "the only sampler with at most 20 evaluations is ddim" in _sampler_sentence("a", compared_samplers({"ddim": 10.0}))
 assert "50 ± 6 percent less" in _sampler_sentence("a", compared_samplers({"ddim": 10.0}))
 assert "which cannot be told apart by two standard deviations" in _sampler_sentence("a", compared_samplers({"ddim": 22.0}))
-assert "(which cannot be told from ddim (10 evaluations))" in _sampler_sentence("a", compared_samplers({"ddim": 31.0, "heun": 30.0}))
+assert "is heun (10 evaluations), which cannot be told from ddim (10 evaluations): 30(1)" in _sampler_sentence("a", compared_samplers({"ddim": 31.0, "heun": 30.0}))
 assert _sampler_sentence("a", [row | {"n": row["steps"]} for row in compared_samplers({"ddim": 10.0})]) == "", "another number of samples"
 
 
@@ -2070,6 +2078,7 @@ assert "after 5 epochs" in (generated / "gan-samples.md").read_text()
 assert "**dcgan, 1 epoch** is missing: `RuntimeError: dataset: nothing there`" in (generated / "missing.md").read_text()
 variables = yaml.safe_load((generated.parent / "_variables.yml").read_text())
 assert variables["best"].startswith("On digits the smallest Frechet distance in classifier features ($N$ = 64) is that of the GAN *dcgan* after 5 epochs: 31.4(8).")
+assert home.name in variables.pop("runs")
 assert variables["best"].endswith("As many real images have 14(2), the floor; the model is at 2.2(2) times the floor (of a squared distance).")
 variables
 
@@ -2311,7 +2320,7 @@ del os.environ["GENLAB_RUNS"]
 # ## What to remember
 #
 # - A profile is checked as a whole before anything is trained.
-# - Numbers flow one way: run, `metrics.json`, fragment, PDF.
+# - Numbers flow one way: from a run or a lab to a file, to a fragment, to the PDF. Typed is only what other people's reports printed.
 # - What is missing is shown as missing.
 #
 # ## Exercises

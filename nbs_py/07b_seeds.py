@@ -328,7 +328,7 @@ def seed_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
 
 
 # %% [markdown]
-# To see it work, a tiny GAN in the place of report 000's and one in the place of report 001's:
+# To see it work, a tiny GAN in the place of report 000's and one in the place of report 001's. The table of single images is that of a digit that LeNet finds among the samples:
 
 # %%
 home = tempfile.TemporaryDirectory()
@@ -342,11 +342,14 @@ assert "| report-000 | 50 | 175 | — |" in fragments["report-000-published"]
 assert fragments["report-000-one-image-ddpm"].startswith("This profile has no such runs")
 for name in ("report-001-augment", "report-001-corners", "report-001-curve"):
     assert "_generated/" in fragments[name], fragments[name]
-print(fragments["report-000-one-image-gan"])
-pairs = tiny.metrics[0]["scores"]["one_image"]["pairs"][6]
-assert f"| a test image and other test image 3 | {pairs['test'][2]:,.1f} |" in fragments["report-000-one-image-gan"]
+pairs = tiny.metrics[0]["scores"]["one_image"]["pairs"]
+assert f"| a test image and other test image 3 | {pairs[6]['test'][2]:,.1f} |" in fragments["report-000-one-image-gan"]
+digit = max(range(10), key=lambda i: len(pairs[i]["samples"]))
+shown = one_image_table(tiny[:1], digit, "one-image")
+assert f"| a test image and generated image 1 | {pairs[digit]['samples'][0]:,.1f} |" in shown
 without = tiny.assign(metrics=[{"scores": {}}] * 2)
 assert one_image_table(without, 6, "a").count("| — |") == 6, "runs that were not asked for it"
+print(shown)
 
 # %%
 augmented = GANConfig(augment=["translate", "tilt", "cutout"])
@@ -364,7 +367,7 @@ del os.environ["GENLAB_RUNS"]
 # %% [markdown]
 # ## What to remember
 #
-# - A number from elsewhere stands beside ours only if it measures the same thing.
+# - Beside a number from elsewhere stands ours of the same name; whether both measure the same thing has to be asked each time, and of report 002's ELBOs nobody can tell.
 # - A run on stand-in images proves that a row of a profile runs, and nothing else.
 #
 # ## Exercises

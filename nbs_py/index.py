@@ -50,21 +50,21 @@
 #
 # | notebook | module | what it is about | seconds |
 # |---|---|---|--:|
-# | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order | 12 |
-# | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 9 |
-# | [01_gan](01_gan.ipynb) | `genlab.gan` | two networks and a game: four losses, the DCGAN and report 004's networks, the loop | 89 |
-# | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 101 |
-# | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 97 |
-# | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute | 11 |
-# | [03_unet](03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys | 60 |
-# | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, five samplers, guidance, bits per pixel | 225 |
-# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, where codes come from, a VAE that learns from a discriminator | 132 |
-# | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars | 13 |
-# | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number | 75 |
-# | [07_report](07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF | 10 |
-# | [07b_seeds](07b_seeds.ipynb) | `genlab.seeds` | the five reports again, with what they printed beside what is measured here | 18 |
+# | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order | 23 |
+# | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 21 |
+# | [01_gan](01_gan.ipynb) | `genlab.gan` | two networks and a game: four losses, the DCGAN and report 004's networks, the loop | 111 |
+# | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 181 |
+# | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 132 |
+# | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute | 42 |
+# | [03_unet](03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys | 446 |
+# | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, five samplers, guidance, bits per pixel | 309 |
+# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, where codes come from, a VAE that learns from a discriminator | 188 |
+# | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars | 448 |
+# | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number | 147 |
+# | [07_report](07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF | 33 |
+# | [07b_seeds](07b_seeds.ipynb) | `genlab.seeds` | the five reports again, with what they printed beside what is measured here | 34 |
 #
-# The seconds are those that `nbdev_test` takes on one core of an Intel Xeon, two notebooks side by side (a few cells of 03_unet and 05_fid, which train more than the rest, are left out there). Each notebook can also be read on its own and ends with exercises and their solutions (folded). `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+# The seconds are those that `make notebooks` took on one core of an AMD EPYC with other work beside it (a few cells of 03_unet and 05_fid train more than the rest; the tests leave them out). Each notebook can also be read on its own and ends with exercises and their solutions (folded). `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
 # ## Running a notebook with other parameters
 #
