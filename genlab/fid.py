@@ -39,11 +39,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.hub import load_state_dict_from_url
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from genlab.data import (
     BROKEN,
     CONVERTERS,
+    ENDINGS,
     LOADERS,
     ImageSet,
     cache_dir,
@@ -52,6 +52,7 @@ from genlab.data import (
     derive_seed,
     epoch_batches,
     find_modes,
+    image_files,
     load_dataset,
     progress,
     show_grid,
@@ -956,8 +957,7 @@ def plot_nearest(
 # %% ../nbs/05_fid.ipynb #4f6b6655
 def _read_folder(folder: Path) -> torch.Tensor:
     "The images of a folder in the order of their names, uint8 (N, C, H, W); grey if all are. ValueError for several sizes or none."
-    hidden = lambda path: any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and not hidden(path))
+    paths = [Path(path) for path, *_ in image_files(str(folder))]
     images, skipped = {}, 0
     modes = find_modes(lambda path=path: Image.open(path) for path in paths)
     for path in progress(paths, f"reading {folder.name}", "image"):
@@ -974,7 +974,7 @@ def _read_folder(folder: Path) -> torch.Tensor:
     if skipped:
         warnings.warn(f"{folder}: {skipped} of {len(paths)} files are not readable images and were skipped.", stacklevel=3)
     if not images:
-        raise ValueError(f"{folder}: there are no images ({', '.join(IMG_EXTENSIONS)}) in it.")
+        raise ValueError(f"{folder}: there are no images ({', '.join(ENDINGS)}) in it.")
     return _grey_if_grey(torch.from_numpy(np.stack(list(images.values()))))
 
 # %% ../nbs/05_fid.ipynb #d9194b60
