@@ -86,7 +86,7 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     text = (project / "report/_generated/build/report.md").read_text()
     assert "**broken, folder:/nowhere, 1 epoch** is missing: `FileNotFoundError: dataset: there is no folder /nowhere.`" in text
     assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
-    assert "the best sampler with at most 20 evaluations is ddim (5 evaluations)" in text and "| ancestral | 40 | 40 | 60 |" in text
+    assert "the only sampler with at most 20 evaluations is ddim (5 evaluations)" in text and "| ancestral | 40 | 40 | 60 |" in text
     figures = ["denoising-unet-digits", "noise-unet-digits", "levels-unet-digits", "guidance-unet-digits", "samplers-unet-digits-1", "losses-ddpm"]
     for figure in [*figures, "losses-vae-vae-digits", "plane-vae-digits", "sources-vae-digits", "walks", "corners"]:
         assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
