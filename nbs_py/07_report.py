@@ -1264,13 +1264,13 @@ def gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
 # %%
 #| export
 def ring_sentences(table: pd.DataFrame) -> str:
-    "Which kinds of `compare_cures` collapsed, which found all modes, and which never settled (fewer than half of their points good)."
+    "Which kinds of `compare_cures` found all modes, which collapsed, and which never settled (of their points fewer than half are good)."
     settled = table.good >= 0.5
     whole = pd.Series([sum(m == r.of for m in r.modes) > len(r.modes) / 2 for r in table.itertuples()], table.index)
     groups = [
-        ("Good points, but with most seeds of some modes only, which is mode collapse", settled & ~whole),
-        ("Good points, with most seeds of all modes", settled & whole),
-        ("Less than half of the points near any mode, so that one cannot speak of collapse", ~settled),
+        ("Most seeds miss some modes, though at least half of the points are near one, which is mode collapse", settled & ~whole),
+        ("Most seeds find all modes", whole),
+        ("Most seeds miss some modes, and less than half of the points are near any, so that one cannot speak of collapse", ~settled & ~whole),
     ]
     return " ".join(f"{what}: {'; '.join(table.kind[which])}." for what, which in groups if which.any())
 
@@ -1289,9 +1289,9 @@ def ring_fragment(folder: Path) -> str:
 
 # %%
 one, few, all_, none = [2, 1, 2], [8, 7, 6], [8, 8, 7], [0, 1, 8]
-made_up = pd.DataFrame({"kind": ["a", "b", "c", "d"], "modes": [one, few, all_, none], "of": 8, "good": [0.9, 0.6, 0.7, 0.2]})
+made_up = pd.DataFrame({"kind": [*"abcde"], "modes": [one, few, all_, none, all_], "of": 8, "good": [0.9, 0.6, 0.7, 0.2, 0.45]})
 said = ring_sentences(made_up)
-assert "mode collapse: a; b." in said and "of all modes: c." in said and "cannot speak of collapse: d." in said
+assert "mode collapse: a; b." in said and "find all modes: c; e." in said and "cannot speak of collapse: d." in said
 assert "collapse" not in ring_sentences(made_up[2:3])
 
 
