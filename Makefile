@@ -48,7 +48,7 @@ tex: ## install LaTeX with apt (asks for sudo)
 
 notebooks: setup ## execute the notebooks again, each with an empty folder of runs, and save their outputs
 	@for notebook in $(filter-out nbs/index.ipynb,$(NOTEBOOKS)); do runs=$$(mktemp -d); \
-	 GENLAB_RUNS=$$runs TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $$notebook || exit 1; rm -rf "$$runs"; done
+	 GENLAB_RUNS=$$runs TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 $$notebook; failed=$$?; rm -rf "$$runs"; test $$failed = 0 || exit 1; done
 	@$(MAKE) --no-print-directory sync
 
 docs: setup ## the course as a website, in _docs (needs Quarto)
