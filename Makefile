@@ -15,7 +15,7 @@ RUNS := $(or $(GENLAB_RUNS),$(if $(filter published,$(PROFILE)),report/results,r
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "PROFILE=quick|course|seeds|published chooses what 'make report' runs; SCALE=0.01 runs a hundredth of it; CORES limits it."
+	@echo; echo "PROFILE=quick|course|reports|published chooses what 'make report' runs; SCALE=0.01 runs a hundredth of it; CORES limits it."
 
 setup: .venv/installed ## .venv with the locked packages and genlab itself
 

@@ -46,6 +46,8 @@ from torchvision.transforms.v2.functional import resize
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
+from .plug import LOADERS, look_up
+
 # %% ../nbs/00_data.ipynb #edcfc5f8
 def to_model(
     images: torch.Tensor,  # uint8, any shape
@@ -525,7 +527,7 @@ def _load_celeba(split: str, size: int) -> ImageSet:
 # %% ../nbs/00_data.ipynb #82993888
 DIGIT_NAMES = [str(d) for d in range(10)]
 FASHION_NAMES = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot".split()
-LOADERS = {  # a split to images at their own size
+LOADERS |= {  # a split to images at their own size
     "digits": _load_digits,
     "mnist": lambda split: _load_idx("mnist", split, DIGIT_NAMES),
     "fashion_mnist": lambda split: _load_idx("fashion_mnist", split, FASHION_NAMES),
@@ -547,8 +549,8 @@ def check_dataset(name: str) -> str:
             return f"{kind}:{Path(place).expanduser().resolve()}"
         except (RuntimeError, ValueError, OSError) as problem:  # ~nobody, a zero byte, a link to itself
             raise ValueError(f"dataset: {name!r} is no path of a folder: {problem}.") from None
-    if name not in LOADERS and name != "celeba" and not (kind == "hf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place)):
-        raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)}, celeba, hf:REPO or folder:PATH.")
+    if name != "celeba" and not (kind == "hf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place)):
+        look_up("dataset", name, LOADERS)
     return name
 
 # %% ../nbs/00_data.ipynb #4884fe6b

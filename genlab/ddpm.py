@@ -28,7 +28,7 @@ from .data import ImageSet, derive_seed, load_dataset, progress, show_grid, take
 from .diffusion import Diffusion, cosine_betas, discretised_nll, linear_betas
 from .fid import check_metrics, evaluate
 from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
-from .unet import SeedUNet, UNet
+from .unet import Report003UNet, UNet
 
 # %% ../nbs/02_ddpm.ipynb #944a1ae4
 class DDPMConfig(RunConfig):
@@ -41,7 +41,7 @@ class DDPMConfig(RunConfig):
     name: str = Field("unet", pattern=r"^[\w.-]+$")
     batch_size: PositiveInt = 64
     ema: float = Field(0.999, ge=0, lt=1)
-    network: Literal["unet", "seed"] = "unet"  # ours, or report 003's
+    network: Literal["unet", "report003"] = "unet"  # ours, or report 003's
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_network
     blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
@@ -73,7 +73,7 @@ class DDPMConfig(RunConfig):
             raise ValueError(f"steps: {self.steps} are more than the T = {self.T} noise levels there are.")
         if self.guidance != 1 and not self.conditional:
             raise ValueError(f"guidance: {self.guidance} needs a model that knows classes; train one with conditional=True.")
-        if self.conditional and self.network == "seed":
+        if self.conditional and self.network == "report003":
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
         for text in self.compare:
             self.with_sampler(text)
@@ -110,8 +110,8 @@ def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
     channels, size = config.channels or data.images.shape[1], data.images.shape[-1]
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
-    if config.network == "seed":
-        net = SeedUNet(channels, (config.widths or [64])[0], size=size)
+    if config.network == "report003":
+        net = Report003UNet(channels, (config.widths or [64])[0], size=size)
     else:
         widths = config.widths or ([32, 64, 128] if size >= 24 else [16, 32, 64])
         net = UNet(channels, widths, config.blocks, config.heads, len(data.classes) if config.conditional else 0, size=size)

@@ -40,6 +40,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.hub import load_state_dict_from_url
 
+import genlab.plug
 from genlab.data import (
     BROKEN,
     CONVERTERS,
@@ -732,6 +733,7 @@ MEASURES = [
     Measure(("kid",), "inception", _kernel_distance, 4),
     Measure(("inception_score",), "inception", _score, 100, reference=False),
 ]
+genlab.plug.MEASURES |= {metric: measure for measure in MEASURES for metric in measure.metrics}
 EXTRACTORS: dict[str, Callable[[str, int], Extractor]] = {
     "lenet": lenet_extractor,
     "inception": lambda dataset, size: inception_extractor(),

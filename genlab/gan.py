@@ -36,10 +36,10 @@ class GANConfig(RunConfig):
 
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
-    network: Literal["dcgan", "report-004"] = "dcgan"
+    network: Literal["dcgan", "report004"] = "dcgan"
     latent: PositiveInt = 100  # dimension of z
-    width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving; report-004: of D's first layer
-    extra_layers: int = Field(0, ge=0, le=100)  # report-004: more convolutions in each network
+    width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving; report004: of D's first layer
+    extra_layers: int = Field(0, ge=0, le=100)  # report004: more convolutions in each network
     dropout: float = Field(0.0, ge=0, lt=1)  # share of D's features that is dropped before its last layer
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
     conditional: bool = False  # both networks are told the class
@@ -57,12 +57,12 @@ class GANConfig(RunConfig):
     def _fits_together(self):
         if self.loss == "wgan-gp" and self.unroll:
             raise ValueError("unroll: looking ahead does not know the gradient penalty; use another loss than wgan-gp.")
-        if self.loss == "wgan-gp" and self.norm == "batch" and self.network != "report-004":
+        if self.loss == "wgan-gp" and self.norm == "batch" and self.network != "report004":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'.")
-        if self.network == "report-004" and (self.norm != "batch" or self.conditional):
-            raise ValueError("network: report-004 knows no classes and no other normalisation than none; leave norm and conditional as they are.")
-        if self.network != "report-004" and self.extra_layers:
-            raise ValueError("extra_layers: only the networks of report-004 take more layers; a DCGAN's follow from the image size.")
+        if self.network == "report004" and (self.norm != "batch" or self.conditional):
+            raise ValueError("network: report004 knows no classes and no other normalisation than none; leave norm and conditional as they are.")
+        if self.network != "report004" and self.extra_layers:
+            raise ValueError("extra_layers: only the networks of report004 take more layers; a DCGAN's follow from the image size.")
         return self
 
 # %% ../nbs/01_gan.ipynb #1894988e
@@ -306,7 +306,7 @@ def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Modu
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
     seed_everything(config.seed, 0)
-    if config.network == "report-004":
+    if config.network == "report004":
         G = report004_generator(config.latent, channels, size, config.extra_layers)
         return G.apply(init_glorot), report004_discriminator(channels, size, config.width, config.dropout, config.extra_layers).apply(init_glorot)
     classes = len(data.classes) if config.conditional else 0

@@ -54,7 +54,8 @@ from .ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, 
 from .fid import finds_copies, plot_copies, plot_nearest
 from .gan import GANConfig
 from .interpolation import MODELS, load_paths, plot_walks
-from .runs import Run, RunConfig, atomic, did_you_mean, git_commit, plot_history, project_root, read_config, runs_root
+from .plug import did_you_mean
+from .runs import Run, RunConfig, atomic, git_commit, plot_history, project_root, read_config, runs_root
 from .vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %% ../nbs/07_report.ipynb #ac5cb22a
@@ -1484,10 +1485,10 @@ def main() -> None:
     parser.add_argument("--engine", choices=["latex", "typst"], help="default: LaTeX where it is installed, else Typst")
     options = parser.parse_args()
     folder, source, make = project_root() / "report", "report.qmd", general_fragments
-    if options.profile == "seeds":  # has a text of its own
-        from genlab.seeds import seed_fragments as make  # here because genlab.seeds itself imports this module
+    if options.profile == "reports":  # has a text of its own
+        from genlab.reports import reports_fragments as make  # here because genlab.reports itself imports this module
 
-        source = "seeds.qmd"
+        source = "reports.qmd"
     try:
         if options.publish:
             print(*(publish_run(run, folder / "results") for run in options.publish), sep="\n")

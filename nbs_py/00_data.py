@@ -71,6 +71,8 @@ from torchvision.transforms.v2.functional import resize
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
+from genlab.plug import LOADERS, look_up
+
 # %%
 #| hide
 import tempfile
@@ -758,7 +760,7 @@ def _load_celeba(split: str, size: int) -> ImageSet:
 #| export
 DIGIT_NAMES = [str(d) for d in range(10)]
 FASHION_NAMES = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot".split()
-LOADERS = {  # a split to images at their own size
+LOADERS |= {  # a split to images at their own size
     "digits": _load_digits,
     "mnist": lambda split: _load_idx("mnist", split, DIGIT_NAMES),
     "fashion_mnist": lambda split: _load_idx("fashion_mnist", split, FASHION_NAMES),
@@ -780,8 +782,8 @@ def check_dataset(name: str) -> str:
             return f"{kind}:{Path(place).expanduser().resolve()}"
         except (RuntimeError, ValueError, OSError) as problem:  # ~nobody, a zero byte, a link to itself
             raise ValueError(f"dataset: {name!r} is no path of a folder: {problem}.") from None
-    if name not in LOADERS and name != "celeba" and not (kind == "hf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place)):
-        raise ValueError(f"dataset: {name!r} is unknown; choose {', '.join(LOADERS)}, celeba, hf:REPO or folder:PATH.")
+    if name != "celeba" and not (kind == "hf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place)):
+        look_up("dataset", name, LOADERS)
     return name
 
 
@@ -815,7 +817,7 @@ def load_dataset(
 
 
 # %%
-with pytest.raises(ValueError, match="dataset: 'minst' is unknown; choose digits, mnist"):
+with pytest.raises(ValueError, match="dataset: 'minst' is unknown; did you mean mnist"):
     load_dataset("minst")
 with pytest.raises(ValueError, match="dataset: 'hf:a/b/c' is unknown"):
     load_dataset("hf:a/b/c")

@@ -31,7 +31,6 @@ epochs = 3  # how long the small example at the end trains
 #| export
 import ast
 import copy
-import difflib
 import functools
 import hashlib
 import json
@@ -49,7 +48,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,6 +69,7 @@ from tqdm import tqdm
 
 import genlab
 from genlab.data import ImageSet, check_dataset, derive_seed, epoch_batches, fingerprint, image_grid, load_dataset, take
+from genlab.plug import MEASURES, did_you_mean, key_of
 
 # %%
 #| hide
@@ -87,13 +87,6 @@ from genlab.data import show_grid, to_image, to_model
 
 # %%
 #| export
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    "The end of a sentence about a name that is not known: the nearest one that is, else all of them."
-    known = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return f"did you mean {known[near[0]]}?" if near else f"choose from {', '.join(known.values())}"
-
-
 def check_parameters() -> None:
     "ValueError, one sentence, if papermill has set a name in this notebook that its parameters lack."
     shell = ipython_shell()
@@ -110,8 +103,7 @@ def check_parameters() -> None:
 
 # %%
 check_parameters()
-assert did_you_mean("Epoch", ["lr", "epochs"]) == "did you mean epochs?"
-assert did_you_mean("pace", ["lr", "epochs"]) == "choose from lr, epochs"
+
 
 # %% [markdown]
 # ## What defines a run
@@ -122,12 +114,6 @@ assert did_you_mean("pace", ["lr", "epochs"]) == "choose from lr, epochs"
 
 # %%
 #| export
-Metric = Literal[
-    "fd_lenet", "fd_lenet_infinity", "kd_lenet", "lenet_score", "precision", "recall", "density", "coverage",
-    "fd_lenet_by_class", "class_kl", "intra_class", "memorisation", "copies", "one_image", "fid", "fid_infinity", "kid", "inception_score",
-]  # fmt: skip
-
-
 class RunConfig(BaseModel):
     "What every run has. A wrong value raises a ValueError of one sentence that names the field."
 
@@ -148,13 +134,18 @@ class RunConfig(BaseModel):
     epochs: PositiveInt = Field(1, exclude=True)  # passes over the training set
     snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
     n_samples: int | None = Field(None, ge=2, exclude=True)  # None: as many as there are test images
-    metrics: list[Metric] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
+    metrics: list[key_of(MEASURES)] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
 
     def __init__(self, **values):
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise ValueError("; ".join(_sentence(e, type(self).model_fields) for e in error.errors())) from None
+
+    @classmethod
+    def of(cls, names: Mapping) -> Self:
+        "The configuration that a notebook's parameters describe: `config = GANConfig.of(globals())`."
+        return cls(**{key: names[key] for key in cls.model_fields if key in names})
 
     @field_validator("dataset")
     @classmethod
@@ -237,6 +228,14 @@ for wrong, sentence in [
     with pytest.raises(ValueError, match=sentence) as error:
         RunConfig(model="toy", **wrong)
     print(error.value)
+
+# %% [markdown]
+# A notebook that trains has these fields as its parameters, and `of` collects them:
+
+# %%
+seed, epochs = 3, 7  # as the cell of parameters has them
+config = RunConfig.of(globals() | {"model": "toy"})
+assert (config.seed, config.epochs, config.batch_size) == (3, 7, 128)
 
 # %% [markdown]
 # A `subset` is a count if it is a whole number from 1 on, however it is written: `100` and `100.0` are the same run. A float up to 1 is a share, so `0.1` is a tenth and `1.0` is the whole set, as if it had been left out. One image is `1`.

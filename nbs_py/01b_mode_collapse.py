@@ -393,7 +393,7 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 # 2. How many unrolled steps are needed? Try 1, 2, 5, 10, and plot modes found against the time a training takes.
 # 3. Set `penalty` of the WGAN-GP to 0.001. What happens to the losses, and why?
 # 4. Start the plain GAN, with one step of $D$, from the unrolled GAN's final weights. Do the modes stay?
-# 5. Report 004 says that its GAN collapsed when layers were added. Try `papermill nbs/01_gan.ipynb out.ipynb -p network report-004 -p extra_layers 3`, with `-p dropout 0.4` and without, from three seeds each.
+# 5. Report 004 says that its GAN collapsed when layers were added. Try `papermill nbs/01_gan.ipynb out.ipynb -p network report004 -p extra_layers 3`, with `-p dropout 0.4` and without, from three seeds each.
 
 # %% [markdown]
 # ## Solutions
@@ -482,7 +482,7 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 # Six trainings, and three with `extra_layers` 0 to compare with. Ask for metrics that can tell what happens, and look at the grids.
 #
 #     for seed in 0 1 2; do for rate in 0.0 0.4; do
-#         papermill nbs/01_gan.ipynb deep-$seed-$rate.ipynb -p network report-004 -p extra_layers 3 -p dropout $rate -p seed $seed \
+#         papermill nbs/01_gan.ipynb deep-$seed-$rate.ipynb -p network report004 -p extra_layers 3 -p dropout $rate -p seed $seed \
 #             -y "metrics: [fd_lenet, class_kl, recall, intra_class]"
 #     done; done
 #

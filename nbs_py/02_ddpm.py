@@ -33,7 +33,7 @@ snapshots = [1, 5]  # look at the model after these epoch counts, too
 name = "unet"  # a word for the run's folder
 size = None  # pixels a side; None: the data set's own
 subset = None  # train on so many images, or on this share of them; None: all
-network = "unet"  # unet, or seed: the U-Net of report 003
+network = "unet"  # unet, or report003: that of report 003
 channels = None  # 3: show gray images to the network as three equal channels, as report 003 did; None: as they are
 widths = None  # channels at each resolution of the U-Net, e.g. [32, 64, 128]; None: these, half of them for images below 24 pixels
 blocks = 1  # residual blocks at each resolution, down and up
@@ -83,7 +83,7 @@ from genlab.data import ImageSet, derive_seed, load_dataset, progress, show_grid
 from genlab.diffusion import Diffusion, cosine_betas, discretised_nll, linear_betas
 from genlab.fid import check_metrics, evaluate
 from genlab.runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
-from genlab.unet import SeedUNet, UNet
+from genlab.unet import Report003UNet, UNet
 
 # %%
 #| hide
@@ -114,7 +114,7 @@ class DDPMConfig(RunConfig):
     name: str = Field("unet", pattern=r"^[\w.-]+$")
     batch_size: PositiveInt = 64
     ema: float = Field(0.999, ge=0, lt=1)
-    network: Literal["unet", "seed"] = "unet"  # ours, or report 003's
+    network: Literal["unet", "report003"] = "unet"  # ours, or report 003's
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_network
     blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
@@ -146,7 +146,7 @@ class DDPMConfig(RunConfig):
             raise ValueError(f"steps: {self.steps} are more than the T = {self.T} noise levels there are.")
         if self.guidance != 1 and not self.conditional:
             raise ValueError(f"guidance: {self.guidance} needs a model that knows classes; train one with conditional=True.")
-        if self.conditional and self.network == "seed":
+        if self.conditional and self.network == "report003":
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
         for text in self.compare:
             self.with_sampler(text)
@@ -252,8 +252,8 @@ def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
     channels, size = config.channels or data.images.shape[1], data.images.shape[-1]
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
-    if config.network == "seed":
-        net = SeedUNet(channels, (config.widths or [64])[0], size=size)
+    if config.network == "report003":
+        net = Report003UNet(channels, (config.widths or [64])[0], size=size)
     else:
         widths = config.widths or ([32, 64, 128] if size >= 24 else [16, 32, 64])
         net = UNet(channels, widths, config.blocks, config.heads, len(data.classes) if config.conditional else 0, size=size)
@@ -1205,7 +1205,7 @@ pd.DataFrame([{k: row[k] for k in columns} | {"fd_lenet": row["scores"].get("fd_
 guided = None
 if conditional:
     guided = run
-elif guided_epochs and data.classes and network != "seed":
+elif guided_epochs and data.classes and network != "report003":
     changes = {"conditional": True, "name": "by-class", "epochs": guided_epochs, "snapshots": [], "compare": []}
     guided = run_ddpm(config.model_copy(update=changes))
 if guided:

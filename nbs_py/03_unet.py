@@ -19,7 +19,7 @@
 #
 # A denoiser gets an image and returns an image of the same size. To tell noise from digit it must see the whole digit, hence low resolution, where a few convolutions reach from edge to edge. To say what the noise is *at each pixel* it needs full resolution. A **U-Net** ([Ronneberger et al. 2015](https://arxiv.org/abs/1505.04597)) has both: it goes down, works on a small version, comes up again, and on the way up every stage gets a copy of what the stage of its size saw on the way down (a **skip connection**).
 #
-# There are two of them here. `SeedUNet` is what report 003 describes, one of the student reports that [this course](index.ipynb) grew out of, so that its results can be repeated. `UNet` is what a few years of practice have made of it. [02_ddpm](02_ddpm.ipynb) trains either.
+# There are two of them here. `Report003UNet` is what report 003 describes, one of the student reports that [this course](index.ipynb) grew out of, so that its results can be repeated. `UNet` is what a few years of practice have made of it. [02_ddpm](02_ddpm.ipynb) trains either.
 
 # %%
 #| default_exp unet
@@ -112,7 +112,7 @@ class SeedBlock(nn.Module):
 
 # %%
 #| export
-class SeedUNet(nn.Module):
+class Report003UNet(nn.Module):
     "Report 003's U-Net: (B, channels, H, W) and times (B,) to (B, channels, H, W). ValueError for images below 8 pixels."
 
     def __init__(self, channels: int = 3, width: int = 64, emb: int = 256, size: int = 28):
@@ -160,21 +160,21 @@ def steps_of(net, x):
     return table[table.layer.isin(["Conv2d", "ConvTranspose2d"])]
 
 
-steps_of(SeedUNet(3), torch.zeros(2, 3, 28, 28))
+steps_of(Report003UNet(3), torch.zeros(2, 3, 28, 28))
 
 # %%
 count = lambda net: sum(p.numel() for p in net.parameters())
 x, t = torch.randn(2, 3, 28, 28), torch.tensor([1, 1000])
-net = SeedUNet(3)
+net = Report003UNet(3)
 assert net(x, t).shape == x.shape and not torch.equal(net(x, t), net(x, t.flip(0)))
 block = lambda c_in: c_in * 64 * 9 + 64 + 64 * 64 * 9 + 64 + 2 * 128 + 256 * 64 + 64  # two convolutions, two norms, the time
 assert count(net) == (256 * 256 + 256) + block(3) + 3 * block(64) + 3 * (64 * 64 * 4 + 64) + 3 * block(128) + 64 * 3 + 3
 for pixels in (8, 16, 28, 30, 32):
     for c in (1, 3):
         x = torch.randn(2, c, pixels, pixels)
-        assert SeedUNet(c, 16, size=pixels)(x, t).shape == x.shape
+        assert Report003UNet(c, 16, size=pixels)(x, t).shape == x.shape
 with pytest.raises(ValueError, match="halves images three times, and 6 pixels cannot be"):
-    SeedUNet(1, size=6)
+    Report003UNet(1, size=6)
 
 
 # %% [markdown]
@@ -358,11 +358,11 @@ for size, widths, c in [(16, (8, 16), 1), (28, (8, 16, 24), 3), (30, (8, 16, 24)
     assert awake(UNet(c, widths, size=size))(x, t).shape == x.shape
 with pytest.raises(ValueError, match="size: this U-Net makes images 16 times smaller, and 16 pixels cannot be"):
     UNet(1, (8, 8, 8, 8, 8), size=16)
-print(f"parameters: SeedUNet {count(SeedUNet(3)):,}, UNet {count(UNet()):,}")
+print(f"parameters: Report003UNet {count(Report003UNet(3)):,}, UNet {count(UNet()):,}")
 
 
 # %% [markdown]
-# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet`, a distance from real images ([05_fid](05_fid.ipynb)), is 285.6 ± 4.7 for `SeedUNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); that of real images, the floor, is 1.6 ± 0.3. With one seed each this says that the recipes differ, not by how much, and the difference is that of the whole recipe, not of the network alone.
+# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet`, a distance from real images ([05_fid](05_fid.ipynb)), is 285.6 ± 4.7 for `Report003UNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); that of real images, the floor, is 1.6 ± 0.3. With one seed each this says that the recipes differ, not by how much, and the difference is that of the whole recipe, not of the network alone.
 
 # %% [markdown]
 # ## What each part buys
@@ -410,7 +410,7 @@ VARIANTS = {
     "no zero initialisation": lambda: without_zero_init(UNet(**small)),
     "no residuals, no zeros": lambda: without_residuals(UNet(**small)),
     "no skips": lambda: without_skips(UNet(**small)),
-    "SeedUNet, width 32": lambda: SeedUNet(1, 32, size=16),
+    "Report003UNet, width 32": lambda: Report003UNet(1, 32, size=16),
 }
 
 # %%
@@ -517,8 +517,8 @@ speeds.round(2)
 # 1. Compute by hand how many multiplications the first and the last convolution of `UNet()` need for one image of 28x28. Where in the network do most of them happen?
 # 2. Put attention at the second lowest resolution, too (14x14 for MNIST). What does it cost, what does it buy?
 # 3. Replace the modulation by an addition, as in `SeedBlock`. Compare as above, with three seeds each.
-# 4. Train `SeedUNet` on gray images and on three equal channels, for 4 epochs and for 16. Why can the loss become lower in the second case, though the images are the same?
-# 5. Max-pooling, as in `SeedUNet`, or a strided convolution? Design the comparison before you run it.
+# 4. Train `Report003UNet` on gray images and on three equal channels, for 4 epochs and for 16. Why can the loss become lower in the second case, though the images are the same?
+# 5. Max-pooling, as in `Report003UNet`, or a strided convolution? Design the comparison before you run it.
 
 # %% [markdown]
 # ## Solutions
@@ -600,12 +600,12 @@ speeds.round(2)
 #         if one_noise:
 #             error = lambda net, x0, t, eps: kept[2](net, x0, t, eps[:, :1].expand_as(eps))
 #         seed_everything(seed)
-#         value = train_variant(SeedUNet(3, 32, size=16).to(device), ablation_epochs)[0]
+#         value = train_variant(Report003UNet(3, 32, size=16).to(device), ablation_epochs)[0]
 #         train, test, error = kept
 #         return value
 #
 #     seed_everything(seed)
-#     print(train_variant(SeedUNet(1, 32, size=16).to(device), ablation_epochs)[0], three_channels(), three_channels(one_noise=True))
+#     print(train_variant(Report003UNet(1, 32, size=16).to(device), ablation_epochs)[0], three_channels(), three_channels(one_noise=True))
 #
 # The network must first learn to do so. On `digits` at width 32 (one run each, seed 0) the test errors after 4 epochs were 0.164 for gray, 0.168 for three channels and 0.173 for three channels with one common noise, so no gain yet. After 16 epochs (`ablation_epochs = 16`) they were 0.129 for gray and 0.099 for three channels. Compare losses only between equal tasks; and note that a schedule made for gray images is too gentle for three equal channels, by $\log3$ in the log-SNR.
 #

@@ -72,7 +72,8 @@ from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_lo
 from genlab.fid import finds_copies, plot_copies, plot_nearest
 from genlab.gan import GANConfig
 from genlab.interpolation import MODELS, load_paths, plot_walks
-from genlab.runs import Run, RunConfig, atomic, did_you_mean, git_commit, plot_history, project_root, read_config, runs_root
+from genlab.plug import did_you_mean
+from genlab.runs import Run, RunConfig, atomic, git_commit, plot_history, project_root, read_config, runs_root
 from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
@@ -2266,10 +2267,10 @@ def main() -> None:
     parser.add_argument("--engine", choices=["latex", "typst"], help="default: LaTeX where it is installed, else Typst")
     options = parser.parse_args()
     folder, source, make = project_root() / "report", "report.qmd", general_fragments
-    if options.profile == "seeds":  # has a text of its own
-        from genlab.seeds import seed_fragments as make  # here because genlab.seeds itself imports this module
+    if options.profile == "reports":  # has a text of its own
+        from genlab.reports import reports_fragments as make  # here because genlab.reports itself imports this module
 
-        source = "seeds.qmd"
+        source = "reports.qmd"
     try:
         if options.publish:
             print(*(publish_run(run, folder / "results") for run in options.publish), sep="\n")
@@ -2341,7 +2342,7 @@ del os.environ["GENLAB_RUNS"]
 #       - {notebook: 01_gan, dataset: digits, width: 32, seed: 1, epochs: [1, 5, 20, 50]}
 #       - {notebook: 01_gan, dataset: digits, width: 32, seed: 2, epochs: [1, 5, 20, 50]}
 #
-# Then `make report PROFILE=seeds3`. The runs need no names: what tells namesakes apart, here the seed, goes into their labels. Whether a profile is right can be seen without training:
+# Then `make report PROFILE=reports3`. The runs need no names: what tells namesakes apart, here the seed, goes into their labels. Whether a profile is right can be seen without training:
 #
 #     text = "\n  - ".join(f"{{notebook: 01_gan, dataset: digits, width: 32, seed: {s}, epochs: [1, 5, 20, 50]}}" for s in range(3))
 #     print(collect_runs(try_profile(text))[["label", "epochs", "why"]])

@@ -52,6 +52,7 @@
 # |---|---|---|--:|
 # | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order | 23 |
 # | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 21 |
+# | [00c_plug](00c_plug.ipynb) | `genlab.plug` | names of data sets, networks, samplers, measures and models, and how to add one | 5 |
 # | [01_gan](01_gan.ipynb) | `genlab.gan` | two networks and a game: four losses, the DCGAN and report 004's networks, the loop | 111 |
 # | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 181 |
 # | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 132 |
@@ -62,7 +63,7 @@
 # | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars | 448 |
 # | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number | 147 |
 # | [07_report](07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF | 33 |
-# | [07b_seeds](07b_seeds.ipynb) | `genlab.seeds` | the five reports again, with what they printed beside what is measured here | 34 |
+# | [07b_reports](07b_reports.ipynb) | `genlab.reports` | the five reports again, with what they printed beside what is measured here | 34 |
 #
 # The seconds are those that `make notebooks` took on one core of an AMD EPYC with other work beside it (a few cells of 03_unet and 05_fid train more than the rest; the tests leave them out). Each notebook can also be read on its own and ends with exercises and their solutions (folded). `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
 #
@@ -83,7 +84,7 @@
 #
 # ## Sweeps and the report
 #
-# A profile (`report/profiles/*.yaml`) lists runs and epoch counts. `quick` is for a CPU, `course` for MNIST on a GPU, `seeds` repeats the student reports, a section each, `published` needs no training. `make report PROFILE=seeds SCALE=0.01` executes a hundredth of a profile, to see that every row runs; where a data set cannot be had, stand-ins take its place and the report says so. Behind `make report` are
+# A profile (`report/profiles/*.yaml`) lists runs and epoch counts. `quick` is for a CPU, `course` for MNIST on a GPU, `reports` repeats the student reports, a section each, `published` needs no training. `make report PROFILE=reports SCALE=0.01` executes a hundredth of a profile, to see that every row runs; where a data set cannot be had, stand-ins take its place and the report says so. Behind `make report` are
 #
 #     snakemake sweep -s report/Snakefile --cores 2 --config profile=quick    # executes the notebooks
 #     snakemake pdf -s report/Snakefile --cores 2 --config profile=quick      # tables, figures, PDF

@@ -50,8 +50,8 @@ from genlab.vae import VAEConfig, make_vae, plot_codes, plot_plane, plot_reconst
         (dict(loss="wgan-gp"), "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'"),
         (dict(loss="wgan-gp", norm="layer", unroll=2), "unroll: looking ahead does not know the gradient penalty"),
         (dict(extra_layers=10**9), "extra_layers: 1000000000 should be less than or equal to 100"),
-        (dict(extra_layers=2), "extra_layers: only the networks of report-004 take more layers"),
-        (dict(network="report-004", conditional=True), "network: report-004 knows no classes"),
+        (dict(extra_layers=2), "extra_layers: only the networks of report004 take more layers"),
+        (dict(network="report004", conditional=True), "network: report004 knows no classes"),
         (dict(augment=["mirror"]), "augment.0: 'mirror' should be 'flip', 'colour'"),
         (dict(unroll=-1), "unroll: -1 should be greater than or equal to 0"),
         (dict(subset=1.5), "subset: 1.5 is neither a count of images from 1 on nor a share between 0 and 1"),
@@ -82,7 +82,7 @@ def test_a_wrong_parameter_is_named(values, sentence):
         (dict(compare=["ddim:0"]), "steps: '0' should be greater than 0"),
         (dict(compare=["ddim:-5"]), "steps: '-5' should be greater than 0"),
         (dict(compare=["ddim:10:20"]), "steps: '10:20' should be a valid integer"),
-        (dict(network="seed", conditional=True), "conditional: report 003's network knows no classes"),
+        (dict(network="report003", conditional=True), "conditional: report 003's network knows no classes"),
         (dict(widths=[]), "widths: [] list should have at least 1 item"),
         (dict(widths=[12]), "widths: [12] are not all multiples of 8"),
         (dict(target="mu"), "target: 'mu' should be 'eps', 'x0' or 'v'"),
@@ -161,7 +161,7 @@ def test_a_subset_has_one_meaning():
 @pytest.mark.parametrize("go, config, key", [
     (run_gan, GANConfig(width=10**12), "width"),
     (run_gan, GANConfig(latent=10**12), "latent"),
-    (run_gan, GANConfig(network="report-004", width=10**12), "width"),
+    (run_gan, GANConfig(network="report004", width=10**12), "width"),
     (run_gan, GANConfig(n_samples=10**14), "n_samples"),
     (run_ddpm, DDPMConfig(widths=[8 * 10**12]), "widths"),
     (run_ddpm, DDPMConfig(n_samples=10**14), "n_samples"),
@@ -244,7 +244,7 @@ def test_images_that_a_u_net_cannot_halve(runs_folder):
     with pytest.raises(ValueError, match="size: this U-Net makes images 16 times smaller, and 16 pixels cannot be"):
         run_ddpm(DDPMConfig(widths=[8, 8, 8, 8, 8]))
     with pytest.raises(ValueError, match="size: report 003's U-Net halves images three times, and 4 pixels cannot be"):
-        run_ddpm(DDPMConfig(network="seed", widths=[8], size=4, metrics=[]))
+        run_ddpm(DDPMConfig(network="report003", widths=[8], size=4, metrics=[]))
     with pytest.raises(ValueError, match="heads: 8 channels cannot be shared among 3 heads"):
         run_ddpm(DDPMConfig(widths=[8], heads=3))
     assert not list(runs_folder.rglob("*.safetensors"))

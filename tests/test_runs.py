@@ -34,9 +34,9 @@ MODELS = {
     "gan, hinge": (GANConfig(**GAN, loss="hinge", norm="spectral", lr_d=4e-4, conditional=True, augment=["colour", "tilt", "cutout"], ema=0.9), run_gan),
     "gan, wgan-gp": (GANConfig(**GAN, loss="wgan-gp", norm="layer", d_steps=3, dropout=0.2), run_gan),
     "gan, min-max, unrolled": (GANConfig(**GAN, loss="minmax", unroll=2, subset=200), run_gan),
-    "gan, report 004": (GANConfig(**GAN | {"width": 4}, network="report-004", size=8, dropout=0.4, extra_layers=1, subset=200), run_gan),
+    "gan, report 004": (GANConfig(**GAN | {"width": 4}, network="report004", size=8, dropout=0.4, extra_layers=1, subset=200), run_gan),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
-    "ddpm, seed": (DDPMConfig(**TINY | {"widths": [8]}, network="seed", channels=3, target="eps", schedule="linear"), run_ddpm),
+    "ddpm, report 003": (DDPMConfig(**TINY | {"widths": [8]}, network="report003", channels=3, target="eps", schedule="linear"), run_ddpm),
     "vae": (VAEConfig(size=8, width=8, latent=4, likelihood="logistic", scale=None, batch_size=64, ema=0.9, n_samples=50, metrics=[]), run_vae),
     "vae-gan": (VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]), run_vae),
     "ddpm, by class": (DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True), run_ddpm),
@@ -131,7 +131,7 @@ SEEING = {  # configurations in which a network that is used changes, or draws r
     "dropout": dict(dropout=0.3, conditional=True),
     "augmented": dict(augment=["translate", "colour"], norm="spectral", ema=0.9),
     "unrolled": dict(unroll=1),
-    "report 004": dict(network="report-004", size=8, width=4, dropout=0.4),
+    "report 004": dict(network="report004", size=8, width=4, dropout=0.4),
 }
 
 

@@ -17,10 +17,10 @@
 #
 # > What five student reports found, and what the same models find here: tables with both numbers side by side, and the figures that the reports had
 #
-# The profile `seeds` has a row for each run of the five reports that this course began with; a row's `published` holds what the report says it found. `make report PROFILE=seeds` executes them and makes a PDF with a section a report (`report/seeds.qmd`). Most of its tables and figures are those of every report of ours ([07_report](07_report.ipynb)), made from the runs of one report only. This notebook adds the few that are special.
+# The profile `reports` has a row for each run of the five reports that this course began with; a row's `published` holds what the report says it found. `make report PROFILE=reports` executes them and makes a PDF with a section a report (`report/reports.qmd`). Most of its tables and figures are those of every report of ours ([07_report](07_report.ipynb)), made from the runs of one report only. This notebook adds the few that are special.
 
 # %%
-#| default_exp seeds
+#| default_exp reports
 
 # %% tags=["parameters"]
 epochs = 20  # of the tiny GANs that show what is made of the reports' runs
@@ -302,8 +302,8 @@ def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str,
 
 # %%
 #| export
-def seed_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
-    "The fragments of report/seeds.qmd, by name: those of each report, and the special ones."
+def reports_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
+    "The fragments of report/reports.qmd, by name: those of each report, and the special ones."
     fragments, of = {"data": data_fragment(runs, folder), "missing": missing_fragment(runs), "provenance": provenance_table(runs, "provenance")}, {}
     for report, group in runs.groupby(runs.name.str[:10], sort=False):  # report-000 and so on
         of[report] = {model: group[group.model == model] for model in ("gan", "ddpm", "vae")}
@@ -337,7 +337,7 @@ configs = [GANConfig(name=name, width=8, epochs=epochs, n_samples=100, metrics=[
 tiny = collect_runs([Job("01_gan", {}, run_gan(config), 50, {"fid": 175.0}) for config in configs])
 folder = Path(home.name, "_generated")
 folder.mkdir()
-fragments = seed_fragments(tiny, folder)
+fragments = reports_fragments(tiny, folder)
 assert "| report-000 | 50 | 175 | — |" in fragments["report-000-published"]
 assert fragments["report-000-one-image-ddpm"].startswith("This profile has no such runs")
 for name in ("report-001-augment", "report-001-corners", "report-001-curve"):
@@ -372,7 +372,7 @@ del os.environ["GENLAB_RUNS"]
 #
 # ## Exercises
 #
-# 1. Add a row for a report of your own, `report-005`, to `report/profiles/seeds.yaml`, with what it printed under `published`, and a section to `report/seeds.qmd`. Make the PDF with `make report PROFILE=seeds SCALE=0.01`. (A profile of another name gets the general report, which has no column for what was published.)
+# 1. Add a row for a report of your own, `report-005`, to `report/profiles/reports.yaml`, with what it printed under `published`, and a section to `report/reports.qmd`. Make the PDF with `make report PROFILE=reports SCALE=0.01`. (A profile of another name gets the general report, which has no column for what was published.)
 # 2. Which of the five reports' numbers could one check without training anything? Which could not be checked at all, because something is not said?
 
 # %% [markdown]
@@ -380,13 +380,13 @@ del os.environ["GENLAB_RUNS"]
 #
 # <details><summary>1. A report of your own</summary>
 #
-# The row, at the end of `report/profiles/seeds.yaml` (here for a made-up report):
+# The row, at the end of `report/profiles/reports.yaml` (here for a made-up report):
 #
 #     - {notebook: 01_gan, name: report-005, dataset: fashion_mnist, epochs: [5, 20], metrics: *metrics, published: {fid: {20: 48.2}, minutes: {20: 9}}}
 #
-# Runs are sorted by the first ten characters of their names, so all names of one report begin with the same `report-NNN`. What can be published is in `OURS` above: `fid`, `elbo`, `loss` and `minutes`, each with the epoch count at which the report has it; a count that is not among the row's `epochs` is left out of the table. Then a section of `report/seeds.qmd`: copy the heading and a few `include` lines of another section and put 005 in their names. `report-005-stand-ins.md`, `report-005-published.md` and `report-005-gan-samples.md` are a good start; all the names there are stand in `report_fragments`. (An `include` of a file that is not there is an error that names it.)
+# Runs are sorted by the first ten characters of their names, so all names of one report begin with the same `report-NNN`. What can be published is in `OURS` above: `fid`, `elbo`, `loss` and `minutes`, each with the epoch count at which the report has it; a count that is not among the row's `epochs` is left out of the table. Then a section of `report/reports.qmd`: copy the heading and a few `include` lines of another section and put 005 in their names. `report-005-stand-ins.md`, `report-005-published.md` and `report-005-gan-samples.md` are a good start; all the names there are stand in `report_fragments`. (An `include` of a file that is not there is an error that names it.)
 #
-# `make report PROFILE=seeds SCALE=0.01` shows that the row runs and where its table will stand. The column of the report is in it already; ours is worth nothing before the run has its full size, and the caption says so. Read the printed numbers once more while you type them: what is N, which reference set, which features? If the report does not say, write so beside the table.
+# `make report PROFILE=reports SCALE=0.01` shows that the row runs and where its table will stand. The column of the report is in it already; ours is worth nothing before the run has its full size, and the caption says so. Read the printed numbers once more while you type them: what is N, which reference set, which features? If the report does not say, write so beside the table.
 #
 # </details>
 #
@@ -398,6 +398,6 @@ del os.environ["GENLAB_RUNS"]
 #
 # *By training only, and then only roughly.* The FIDs of 175, 120.23, 74 and 5.77, the losses and the times. They depend on the seed, and the times on the machine. That a second training gives another number refutes nothing, unless one knows the spread over seeds.
 #
-# *Not at all, as long as something is not said.* Report 000 names no batch size for its diffusion model, so its 1,000 updates may be two passes over the images or ten. Report 004 gives neither the learning rate nor the dropout of its GAN, and neither report 002 nor report 004 the widths of their VAEs. For its ELBOs report 002 does not say which likelihood, which unit of pixels, and whether pixels were summed or averaged. What we have in these places is our choice (the comments in `report/profiles/seeds.yaml` say which), and a difference from the printed number may be due to that.
+# *Not at all, as long as something is not said.* Report 000 names no batch size for its diffusion model, so its 1,000 updates may be two passes over the images or ten. Report 004 gives neither the learning rate nor the dropout of its GAN, and neither report 002 nor report 004 the widths of their VAEs. For its ELBOs report 002 does not say which likelihood, which unit of pixels, and whether pixels were summed or averaged. What we have in these places is our choice (the comments in `report/profiles/reports.yaml` say which), and a difference from the printed number may be due to that.
 #
 # </details>

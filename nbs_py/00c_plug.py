@@ -1,0 +1,188 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Names, and how to add one
+#
+# > Data sets, networks, losses, samplers, measures and kinds of models have names; the dictionaries behind these names, and how to add to them from outside
+#
+# What has a name in genlab stands in a dictionary. `LOADERS["digits"]` is a function that returns images, `SAMPLERS["ddim"]` one that draws samples. Each notebook adds what it defines. Whoever adds one more entry, in a notebook or in a module of their own, can use its name everywhere: in a configuration, with `papermill -p`, in a profile, in the report. There is no second list to keep.
+
+# %%
+#| default_exp plug
+
+# %%
+#| export
+import difflib
+import importlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import AfterValidator, PlainSerializer
+
+# %%
+#| hide
+import pytest
+from pydantic import BaseModel
+
+
+# %% [markdown]
+# ## The dictionaries
+#
+# A notebook that is open in Jupyter or executed by papermill defines its functions a second time, beside those of the library. What the reader has in front of them should count, so an entry made in a notebook is not replaced by one that the library makes later.
+
+# %%
+#| export
+class Names(dict):
+    "Functions, or tuples with functions in them, by name; those that a running notebook defines are not replaced by the library's."
+
+    def __setitem__(self, name: str, value) -> None:
+        if _home(self.get(name)) != "__main__" or _home(value) == "__main__":
+            super().__setitem__(name, value)
+
+    def __ior__(self, others: Mapping) -> Self:
+        for name, value in others.items():
+            self[name] = value
+        return self
+
+
+def _home(value) -> str:
+    "The module of a function, or of the first one in a tuple."
+    functions = filter(callable, value if isinstance(value, tuple) else [value])
+    return next((function.__module__ for function in functions), "")
+
+
+LOADERS = Names()  # data sets: split -> ImageSet
+NETWORKS = defaultdict(Names)  # by kind of model and name: (config, data) -> network, or networks
+SCHEDULES = Names()  # of the noise of a diffusion: T -> betas
+SAMPLERS = Names()  # of diffusion models: (model, shape, steps, seed, ...) -> images
+LOSSES = Names()  # of GANs: a pair, the discriminator's and the generator's
+EXTRACTORS = Names()  # of features: (data set, size) -> Extractor
+MEASURES = Names()  # of samples: see genlab.fid
+SECTIONS = Names()  # of the report: (runs, folder) -> Section
+KINDS: dict[str, "Kind"] = {}  # kinds of models, by the field `model` of their configuration
+
+
+# %% [markdown]
+# A **kind** of model is declared once, at the end of its notebook. From then on sweeps, the report and the walks through latent spaces know it.
+
+# %%
+#| export
+class Kind(NamedTuple):
+    "All that genlab needs to know of a kind of model."
+
+    title: str  # what people call it, as in "the GAN"
+    notebook: str  # what papermill executes, such as 01_gan
+    config: type  # the RunConfig of its runs
+    run: Callable  # config -> Run: trains, samples and scores
+    section: Callable | None = None  # its part of the report: (its runs, folder) -> Section
+    space: Callable | None = None  # its latent space: (run, epochs) -> LatentSpace
+
+
+class Section(NamedTuple):
+    "A part of the report, in Markdown."
+
+    text: str  # with its heading; empty: it is left out
+    appendix: str = ""  # long tables and figures, for the end of the report
+
+
+# %% [markdown]
+# ## Looking up
+#
+# A name that is not there may belong to a module that nobody has imported yet: one of genlab's own, or one of `GENLAB_PLUGINS`, an environment variable with names of modules and commas between them. These are imported before a name is called unknown.
+
+# %%
+#| export
+PLUGINS = ["genlab.fid", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
+
+
+def import_plugins() -> None:
+    "Import `PLUGINS` and the modules that GENLAB_PLUGINS names. ValueError if one is not there."
+    for name in [*PLUGINS, *filter(None, os.environ.get("GENLAB_PLUGINS", "").split(","))]:
+        try:
+            importlib.import_module(name.strip())
+        except ModuleNotFoundError as problem:
+            raise ValueError(f"GENLAB_PLUGINS: {name}: {problem}; is its folder in PYTHONPATH?") from None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    "The end of a sentence about a name that is not known: the nearest one that is, else all of them."
+    known = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f"did you mean {known[near[0]]}?" if near else f"choose from {', '.join(known.values())}"
+
+
+def look_up(what: str, name: str, known: dict):
+    "`known[name]`, after all plugins have had their chance. ValueError, one sentence that begins with `what`, if nobody knows it."
+    if name not in known:
+        import_plugins()
+    if name not in known:
+        raise ValueError(f"{what}: {name!r} is unknown; {did_you_mean(name, known)}")
+    return known[name]
+
+
+# %%
+assert did_you_mean("Epoch", ["lr", "epochs"]) == "did you mean epochs?"
+assert did_you_mean("pace", ["lr", "epochs"]) == "choose from lr, epochs"
+assert look_up("colour", "red", {"red": 1}) == 1
+with pytest.raises(ValueError, match=r"colour: 'rod' is unknown; did you mean red\?"):
+    look_up("colour", "rod", {"red": 1})
+
+# %% [markdown]
+# An entry of a notebook stays, and a later one of the same notebook takes its place:
+
+# %%
+names = Names()
+names["f"] = lambda: 1
+names["f"] = lambda: 2
+names |= {"f": difflib.get_close_matches, "g": (difflib.get_close_matches, 3)}  # of a library
+assert names["f"]() == 2 and names["g"][1] == 3
+
+
+# %% [markdown]
+# ## Names in configurations
+#
+# A field of a configuration that holds such a name is checked against the dictionary. Some networks have another name now than they had when the first runs were trained. A run is known by the hash of its configuration, so these are written, and hashed, as they were called then.
+
+# %%
+#| export
+def key_of(known: dict, once: Mapping[str, str] | None = None) -> type:
+    "The type of a field whose values are keys of `known`; `once` has keys that old runs have by another name, and that name."
+    once = once or {}
+    now = {before: key for key, before in once.items()}
+
+    def check(value: str, info) -> str:
+        value = now.get(value, value)
+        look_up(info.field_name, value, known)
+        return value
+
+    return Annotated[str, AfterValidator(check), PlainSerializer(lambda key: once.get(key, key), when_used="json")]
+
+
+# %%
+class Toy(BaseModel):
+    network: key_of({"small": None, "large": None}, once={"large": "big"}) = "small"
+
+
+assert Toy(network="big").network == "large" and Toy(network="large").model_dump_json() == '{"network":"big"}'
+with pytest.raises(ValueError, match=r"network: 'lagre' is unknown; did you mean large\?"):
+    Toy(network="lagre")
+
+# %% [markdown]
+# ## What to remember
+#
+# - What has a name stands in one dictionary; adding an entry is all there is to do.
+# - `GENLAB_PLUGINS` brings in modules of your own where a notebook runs by itself, as under papermill.
