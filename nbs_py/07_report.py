@@ -36,51 +36,56 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 # %%
 #| export
 import argparse
-import ast
-import contextlib
 import datetime
-import functools
-import hashlib
-import io
 import json
 import math
 import os
 import re
 import shutil
 import subprocess
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable
-from itertools import groupby, pairwise
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pypandoc
 import seaborn as sns
-import torch
 import typst
 import yaml
-from papermill import inspect_notebook
 
 from genlab.augment import plot_distance_bands, plot_gap
-from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring, ring_file
+from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
 from genlab.data import load_dataset, show_grid
-from genlab.ddpm import DDPMConfig, plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
-from genlab.fid import finds_copies, plot_copies, plot_nearest
-from genlab.gan import GANConfig
-from genlab.interpolation import MODELS, load_paths, plot_walks
-from genlab.plug import did_you_mean
-from genlab.runs import Run, RunConfig, atomic, git_commit, plot_history, project_root, read_config, runs_root
-from genlab.vae import VAEConfig, plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
+from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
+from genlab.fid import plot_copies, plot_nearest
+from genlab.interpolation import load_paths, plot_walks
+from genlab.plug import KINDS
+from genlab.runs import Run, atomic, git_commit, plot_history, project_root, read_config, runs_root
+from genlab.sentences import (
+    Estimate, Evaluation, best_of, claim_fragment, comparable, compare, discussion_fragment, glance_fragment, largest_groups, listed)
+from genlab.sweep import Job, collect_runs, last_error, plan, walked
+from genlab.tables import (
+    NONE, bias_figure, class_table, devices, device_marks, distance_figure, distance_table, escape, figure, grid_figure, legend_above, loss_table,
+    markdown_table, measure_table, number, plot_label, plus_minus, precision_recall_figure, provenance_table, sample_sheets, save_figure, slug,
+    time_table, timed, uncertain, value_at, verbatim, MEASURES, MEASURES_CAPTION, DIVERSITY)
+from genlab.vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
 #| hide
 import tempfile
 
 import pytest
+
+from genlab.gan import GANConfig
+from genlab.sweep import made_up_runs
+
+home = tempfile.TemporaryDirectory()
+os.environ["GENLAB_RUNS"] = home.name
+runs = made_up_runs()  # of the first epoch count nothing is there
+jobs = list(runs.job)
+score = runs.metrics[1]["scores"]["fd_lenet"]
+
 
 # %% [markdown]
 # ## Fragments
@@ -103,6 +108,107 @@ def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
         caption = f"Real images: the first 64 of the {len(test):,} test images of {verbatim(dataset)}. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
         parts.append(figure(folder, stem, caption, stem, "36%"))
     return "\n".join(parts)
+
+
+# %% [markdown]
+# How likely does a diffusion model find test images ([02_ddpm](02_ddpm.ipynb))?
+
+# %%
+#| export
+def likelihood_table(runs: pd.DataFrame, label: str) -> str:
+    "The variational bounds of diffusion models on test images: the lowest with its variance and its three parts, and those of the fixed variances."
+    rows, symbols = [], {"posterior": r"$\tilde\beta_t$", "beta": r"$\beta_t$"}
+    for r in runs.itertuples():
+        known = read_likelihood(r.metrics)
+        parts = [number(known.get(k), 3) for k in ("first", "middle", "last")]
+        fixed = [number(value_at(known, "bounds", name, "bits_per_dim"), 3) for name in symbols]
+        variance = symbols.get(known.get("variance"), known.get("variance") or "—")
+        rows.append([r.label, r.epochs, plus_minus(known.get("bits_per_dim"), known.get("se"), 3), variance, *parts, *fixed, number(known.get("n"), 0)])
+    caption = (
+        "Variational bounds on the negative log-likelihood of test images, in bits per pixel and channel of these images: the lowest one that was computed, "
+        "with its standard error over the images, the variance of the steps back that it holds for, and its parts $L_0$, the terms between, and $L_T$; "
+        r"then the bounds with two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
+    )
+    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *symbols.values(), "images"]
+    return markdown_table(rows, header, caption, label, "lrrlrrrrrr")
+
+
+# %%
+old = {"bits_per_dim": 1.71, "se": 0.05, "first": 0.7, "middle": 1.01, "last": 0.0, "n": 2000}
+new = old | {"bits_per_dim": 1.3, "variance": "fitted", "bounds": {"posterior": {"bits_per_dim": 1.71}, "beta": {"bits_per_dim": 1.9}}}
+rows = [{"label": "a", "epochs": i, "metrics": metrics} for i, metrics in enumerate([{"likelihood": old}, {"likelihood": new}, {}, None])]
+lines = likelihood_table(pd.DataFrame(rows), "bits").split("\n")[2:6]
+assert [lines[0].count(word) for word in (r"| $\tilde\beta_t$ |", "1.710", "—")] == [1, 2, 1], "older files have the posterior's bound only"
+assert [lines[1].count(word) for word in ("fitted", "1.300", "1.710", "1.900")] == [1, 1, 1, 1]
+assert all(line.count("—") == 8 for line in lines[2:])
+
+
+# %% [markdown]
+# How do the samplers of one diffusion model compare?
+
+# %%
+#| export
+def sampler_table(runs: pd.DataFrame, label: str) -> str:
+    "Frechet distances of all samplers that were compared."
+    rows, marks = [], device_marks(runs)
+    for r in runs.itertuples():
+        for row in scored_samplers(r.job.run):
+            fd = value_at(row, "scores", "fd_lenet") or {}
+            rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), uncertain(fd.get("value"), fd.get("sd")),
+                         uncertain(fd.get("floor"), fd.get("floor_sd")), timed(number(1000 * row["seconds"] / row["n"]), [r], marks)])  # fmt: skip
+    caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Standard deviations over samples in units of the last digit. Times on {devices(runs)}."
+    header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
+    return markdown_table(rows, header, caption, label, "lrlrrrrrr")
+
+
+# %% [markdown]
+# How likely does a VAE find them ([04_vae](04_vae.ipynb))?
+
+# %%
+#| export
+def elbo_table(runs: pd.DataFrame, label: str) -> str:
+    "Losses and bounds of VAEs with what they were trained and evaluated on, and the Frechet distance of their samples."
+    rows = []
+    for r in runs.itertuples():
+        known, fd = value_at(r.metrics, "likelihood") or {}, value_at(r.metrics, "scores", "fd_lenet") or {}
+        tested = f"test, {known['n']:,}" if known else "—"
+        rows.append([r.label, r.epochs, escape(r.dataset), tested, number(value_at(r.metrics, "losses", "loss"), 1),
+                     plus_minus(known.get("elbo"), known.get("se"), 1), number(known.get("gap"), 1), number(known.get("kl"), 1),
+                     number(known.get("bits_per_dim"), 3), uncertain(fd.get("value"), fd.get("sd"))])  # fmt: skip
+    caption = (
+        "Loss (each model's own, mean over the last epoch); on test images, in nats per image, summed over pixels: the evidence lower bound with its standard error, "
+        "what the importance-weighted bound with 50 codes adds to it (on 200 images), and the KL term; the ELBO in bits per dimension; `fd_lenet` of samples from the prior."
+    )
+    return markdown_table(rows, ["run", "epochs", "trained on", "evaluated on", "loss", "ELBO", "gap", "KL", "bits/dim", "`fd_lenet`"], caption, label, "lrllrrrrrr")
+
+
+# %% [markdown]
+# And how much does it matter where its codes come from?
+
+# %%
+#| export
+def source_table(runs: pd.DataFrame, label: str) -> str:
+    "Frechet distances of a VAE's samples, by where their codes come from."
+    rows = []
+    for r in runs.itertuples():
+        scores = [value_at(r.metrics, "scores", "fd_lenet") or {}, *(value_at(r.metrics, "sources", source) or {} for source in ("mixture", "posterior"))]
+        rows.append([r.label, r.epochs, number(value_at(r.metrics, "n_samples"), 0), *(uncertain(s.get("value"), s.get("sd")) for s in scores),
+                     uncertain(scores[0].get("floor"), scores[0].get("floor_sd"))])  # fmt: skip
+    caption = (
+        "`fd_lenet` of a VAE's samples by the source of their codes: the prior; a mixture of ten Gaussians fitted to the codes of training images; "
+        "the codes of training images themselves, with the encoder's noise (which gives reconstructions, not new images)."
+    )
+    return markdown_table(rows, ["run", "epochs", "$N$", "prior", "mixture", "posterior", "floor"], caption, label)
+
+
+# %%
+#| export
+def gan_loss_figure(history: list[dict], path: Path) -> None:
+    "Losses and verdicts of a GAN side by side."
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
+    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss", axes[0])
+    plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
+    save_figure(fig, path)
 
 
 # %% [markdown]
@@ -280,6 +386,11 @@ def _few_sentence(plain: list[Evaluation], augmented: list[Evaluation]) -> str:
 
 
 # %%
+def evaluation(*values, sd=1.0, setting="a"):
+    rows = [{"setting": setting, "label": f"{setting}, seed {i}", "epochs": 5, "metrics": {"scores": {"fd_lenet": {"value": v, "sd": sd}}}} for i, v in enumerate(values)]
+    return Evaluation(list(pd.DataFrame(rows).itertuples()))
+
+
 without, augmented = ([evaluation(*values, setting=name)] for name, values in (("few", (30.0, 32.0, 34.0)), ("more", (20.0, 22.0, 24.0))))
 assert _few_sentence(without, augmented) == "*more* (means of 3 seeds), compared with *few* (means of 3 seeds), is nearer to the test images after 5 epochs (22(1), against 32(1)).\n"
 assert "compared with *more* (means of 3 seeds), is farther from them after 5 epochs" in _few_sentence(augmented, without)
@@ -345,7 +456,7 @@ def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
 def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
     kept = {job.run.config.model: load_paths(job.folder) for job in walked(job for job in runs.job if load_paths(job.folder))}
-    parts = [f"There are no paths of {r.label}: {verbatim(_last_error(log))}\n" for r in runs[runs.metrics.notna()].itertuples()
+    parts = [f"There are no paths of {r.label}: {verbatim(last_error(log))}\n" for r in runs[runs.metrics.notna()].itertuples()
              if r.model not in kept and (log := r.job.folder / "interpolation.log").exists()]  # fmt: skip
     if not kept:
         return "\n".join(parts) or NONE
@@ -434,6 +545,21 @@ def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
             save_figure(make(), folder / f"{kind}-{stem}")
             parts.append(figure(folder, f"{kind}-{stem}", caption, f"{kind}-{stem}", width))
     return "\n".join(parts) or NONE
+
+
+# %%
+def made_up(vae_fd, gan_fd):
+    known = {"n_samples": 500, "train_seconds": 9.0, "losses": {"loss": 210.0}, "sources": {"mixture": {"value": 40.0, "sd": 3.0}}}
+    known["likelihood"] = {"elbo": -207.6, "se": 0.8, "gap": 1.8, "kl": 8.43, "bits_per_dim": 8.16, "n": 500}
+    results = [("vae", 5, vae_fd), ("vae", 20, 1.0), ("gan", 5, 2.0), ("gan", 50, gan_fd)]
+    return pd.DataFrame([
+        {"model": model, "dataset": "digits", "subset": None, "setting": model, "label": model, "epochs": e, "metrics": known | {"scores": {"fd_lenet": {"value": fd, "sd": 3.0, "floor": 13.4, "floor_sd": 7.1}}}}
+        for model, e, fd in results
+    ])  # fmt: skip
+
+
+assert "| vae | 5 | digits | test, 500 | 210.0 | −207.6 ± 0.8 | 1.8 | 8.4 | 8.160 | 30(3) |" in elbo_table(made_up(30.0, 24.0)[:1], "e")
+assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up(30.0, 24.0)[:1], "s")
 
 
 # %% [markdown]
@@ -556,7 +682,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "discussion": discussion_fragment(runs),
         "data": data_fragment(runs, folder),
         "gan-losses": gan_losses_fragment(gan, folder),
-        "gan-samples": samples_fragment(gan, folder),
+        "gan-samples": sample_sheets(gan, folder, "samples-gan"),
         "gan-table": loss_table(gan, gan_columns, "gan-losses"),
         "ring": ring_fragment(folder),
         "collapse": collapse_fragment(gan, folder),
@@ -564,14 +690,14 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "gap": _gap_fragment(gan, folder),
         "ddpm-losses": ddpm_losses_fragment(ddpm, folder),
         "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
-        "ddpm-samples": samples_fragment(ddpm, folder),
+        "ddpm-samples": sample_sheets(ddpm, folder, "samples-ddpm"),
         "ddpm-pictures": ddpm_pictures_fragment(ddpm, folder),
         "samplers": _samplers_fragment(ddpm, folder),
         "sampler-table": sampler_table(ddpm, "samplers"),
         "likelihoods": likelihood_table(ddpm, "likelihoods"),
         "vae-losses": vae_losses_fragment(vae, folder),
         "vae-table": loss_table(vae, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses"),
-        "vae-samples": samples_fragment(vae, folder),
+        "vae-samples": sample_sheets(vae, folder, "samples-vae"),
         "vae-pictures": vae_pictures_fragment(vae, folder),
         "elbo": elbo_table(vae, "elbo"),
         "sources": source_table(vae, "sources"),
@@ -609,12 +735,10 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callab
 
 
 # %%
-jobs[1].run.history = [{"step": i, "epoch": 1 + i // 11, "i": i % 11, **jobs[1].run.training["losses"]} for i in range(55)]
-pd.DataFrame(jobs[1].run.history).to_csv(jobs[1].run.folder / "history.csv")
 write_fragments("mine", runs, Path(home.name, "report", "_generated"))
 generated = Path(home.name, "report", "_generated")
-assert "after 5 epochs" in (generated / "gan-samples.md").read_text()
-assert "**dcgan, 1 epoch** is missing: `RuntimeError: dataset: nothing there`" in (generated / "missing.md").read_text()
+assert "{#fig-samples-gan" in (generated / "gan-samples.md").read_text()
+assert "**dcgan, 1 epoch** is missing: `it was not run.`" in (generated / "missing.md").read_text()
 variables = yaml.safe_load((generated.parent / "_variables.yml").read_text())
 assert variables["best"].startswith("On digits the smallest Frechet distance in classifier features ($N$ = 64) is that of the GAN *dcgan* after 5 epochs: 31.4(8).")
 assert home.name in variables.pop("runs")
@@ -625,8 +749,10 @@ variables
 # Runs at two sizes, one of them also with a part of the images: nothing is compared across sizes, and each has a sheet of its own.
 
 # %%
-sizes = try_profile("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, subset: 300, epochs: [1]}\n  - {notebook: 01_gan, name: small, size: 8, epochs: [1]}")
+configs = [GANConfig(epochs=1), GANConfig(epochs=1, subset=300), GANConfig(epochs=1, name="small", size=8)]
+sizes = [Job("01_gan", {"epochs": 1}, Run(config), 1) for config in configs]
 for job, side in zip(sizes, (16, 16, 8), strict=True):
+    job.run.folder.mkdir(parents=True)
     job.run.training = {**jobs[1].run.training, "updates": 11}
     values = {"reference": f"digits, {side}x{side}", "hash": f"{side}"}
     job.run.finish(1, load_dataset("digits", "test", side).images[:40], scores={"fd_lenet": score | values | {"value": 30.0 + side}}, sample_seconds=0.5)
@@ -635,7 +761,7 @@ sizes = collect_runs(sizes)
 fragments = general_fragments(sizes, generated)
 assert fragments["glance"].count("{#tbl-glance") == fragments["glance"].count("{#fig-glance") == 2 and "_generated/glance-1)" in fragments["glance"]
 assert list(comparable(sizes)) == [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
-assert all(f"{label}: samples from" in fragments["gan-samples"] and f"{label}: losses" in fragments["gan-losses"] for label in ("dcgan, subset none", "dcgan, subset 300", "small"))
+assert "{#fig-samples-gan" in fragments["gan-samples"]
 print(fragments["discussion"])
 without = sizes.assign(metrics=[metrics | {"scores": {}} for metrics in sizes.metrics])  # as with `metrics: []`
 assert general_fragments(without, generated)["distances-figure"] == "" and _variables("mine", without)["best"] == "No evaluation has a distance yet."
@@ -775,7 +901,7 @@ def build_pdf(
 #| export
 def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
     "Copy a run's configuration, history and results into `results`, with so many of its samples; returns the new folder. ValueError if it has no results."
-    config = read_config(run_folder, {kind.model_fields["model"].default: kind for kind in CONFIGS.values()})
+    config = read_config(run_folder, {model: kind.config for model, kind in KINDS.items()})
     folder = results / Run(config).folder.relative_to(runs_root())
     evaluated = sorted(path.parent for path in run_folder.glob("epoch-*/metrics.json"))
     if not evaluated:
@@ -841,10 +967,9 @@ with pytest.raises(ValueError, match="fig-nowhere"):
 
 # %%
 before = distance_table(runs, "d")
-(jobs[1].run.folder / "config.json").write_text(jobs[1].run.config.model_dump_json())
 copy = publish_run(jobs[1].run.folder, Path(home.name, "results"), keep=20)
 os.environ["GENLAB_RUNS"] = str(Path(home.name, "results"))
-again = collect_runs(try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}"))
+again = collect_runs([Job(job.notebook, job.parameters, Run(job.run.config), job.planned) for job in jobs])
 assert again.job[1].run.folder == copy and distance_table(again, "d") == before and len(again.job[1].run.samples(5)) == 20
 with pytest.raises(ValueError, match="no epoch count of this run has been evaluated"):
     shutil.rmtree(jobs[1].folder)

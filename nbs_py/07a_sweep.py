@@ -24,7 +24,6 @@
 # %%
 #| default_exp sweep
 
-
 # %%
 #| hide
 from genlab.runs import check_parameters
@@ -76,7 +75,6 @@ KINDS.setdefault("ddpm", Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm
 KINDS.setdefault("vae", Kind("VAE", "04_vae", VAEConfig, run_vae, space=latent_space))
 LABS["01b_mode_collapse"] = ring_file
 # ----------------------------------------------------------------------------------------------------------------
-
 
 # %% [markdown]
 # ## From a profile to jobs
@@ -433,7 +431,7 @@ def _read(job: Job) -> tuple[dict | None, str | None]:
     parts = {"metrics.json": _read_metrics, "samples.npz": _read_samples, "pictures.npz": _read_arrays, "samplers.json": json.loads}
     files = {job.folder / name: read for name, read in parts.items()} | {job.run.folder / "history.csv": _read_history}
     if not (job.folder / "metrics.json").exists():
-        return None, _last_error(job.log)
+        return None, last_error(job.log)
     found = {}
     for path, read in files.items():
         try:
@@ -474,7 +472,8 @@ def _read_history(content: bytes) -> pd.DataFrame:
     return history
 
 
-def _last_error(log: Path) -> str:
+def last_error(log: Path) -> str:
+    "The last error in what an execution printed."
     if not log.exists():
         return "it was not run."
     lines = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)\b.*)$", log.read_text(errors="replace"), flags=re.M)
@@ -521,7 +520,7 @@ jobs[0].run.folder.mkdir(parents=True)
 jobs[0].log.write_text("Traceback\nRuntimeError: dataset: nothing there\nmore\n")
 assert collect_runs(jobs).why[0] == "RuntimeError: dataset: nothing there"
 runs = made_up_runs()
-assert list(runs.why) == ["RuntimeError: dataset: nothing there", None]
+assert runs.why[0] == "RuntimeError: dataset: nothing there" and runs.why.isna()[1]
 assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
 for row, labels in [
     ("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, subset: 300, epochs: [1]}", ["dcgan, subset none", "dcgan, subset 300"]),
@@ -552,6 +551,7 @@ for path, broken in [
     path.unlink() if good is None else path.write_bytes(good)
 assert collect_runs(jobs).metrics[1] == runs.metrics[1]
 damaged.why[1]
+
 
 # %% [markdown]
 # The section on latent spaces shows what of [06_interpolation](06_interpolation.ipynb) a page has room for. Walking needs weights and time, so it is part of the sweep: of one run of each model, `keep_paths` leaves images and numbers beside the run's other results, and they are only read here.

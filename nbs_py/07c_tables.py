@@ -22,7 +22,6 @@
 # %%
 #| default_exp tables
 
-
 # %%
 #| export
 import contextlib
@@ -39,7 +38,7 @@ import torch
 from genlab.data import load_dataset, show_grid
 from genlab.runs import atomic, plot_history
 
-# %
+# %%
 #| hide
 import os
 import tempfile
@@ -340,7 +339,7 @@ def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%
 
 
 # %% [markdown]
-# Two figures are about one run: its samples, and the curves of a GAN.
+# One is about a single run, its samples:
 
 # %%
 #| export
@@ -348,14 +347,6 @@ def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
     "The first side x side images as a square without margins."
     fig, ax = plt.subplots(figsize=(3, 3), layout="constrained")
     show_grid(images[: side**2], ncol=side, ax=ax)
-    save_figure(fig, path)
-
-
-def gan_loss_figure(history: list[dict], path: Path) -> None:
-    "Losses and verdicts of a GAN side by side."
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
-    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss", axes[0])
-    plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
     save_figure(fig, path)
 
 
@@ -464,27 +455,99 @@ show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
 
 
 # %% [markdown]
+# ## All runs of a kind
+#
+# Losses and samples are shown for all runs of a kind in one figure of small multiples, with equal axes or equal latents. Where the runs are too many for a page, there is a second figure.
+
+# %%
+#| export
+def loss_curves(
+    runs: pd.DataFrame,  # of one kind, as `collect_runs` gives them
+    folder: Path,  # where the figure is saved
+    panels: dict[str, dict[str, str]],  # y label of each panel of a run -> column of the history -> its name in the legend
+    caption: str,
+    label: str,  # of the figure, such as losses-gan
+    yscale: str = "linear",
+) -> str:
+    "Loss curves, so many panels a run; `NONE` if no run is done. Faint: single batches; solid: running mean."
+    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
+    histories = [(r.label, _read_history(r)) for r in done.itertuples()]
+    parts, most = [], 20 // len(panels)
+    for i in range(0, len(histories), most):
+        name = f"{label}-{i // most}" if i else label
+        save_figure(_plot_curves(histories[i : i + most], panels, yscale), folder / name)
+        parts.append(figure(folder, name, f"{caption} Faint: single batches; solid: running mean.", name))
+    return "\n".join(parts) or NONE
+
+
+def _read_history(r) -> list[dict]:
+    "The history of the run of a row."
+    return pd.read_csv(r.job.run.folder / "history.csv").to_dict("records")
+
+
+def _plot_curves(histories: list[tuple[str, list[dict]]], panels: dict[str, dict[str, str]], yscale: str) -> plt.Figure:
+    "Four panels a row; those of one run stand side by side."
+    ncols = min(len(histories), 4 // len(panels)) * len(panels)
+    nrows = -(-len(histories) * len(panels) // ncols)
+    fig, axes = plt.subplots(nrows, ncols, figsize=(1.8 * max(ncols, 2), 0.3 + 1.4 * nrows), layout="constrained", squeeze=False)
+    slots = iter(axes.flat)
+    for label, history in histories:
+        for ylabel, columns in panels.items():
+            ax = next(slots)
+            plot_history(history, columns, ylabel, ax)
+            ax.set_title(plot_label(label), fontsize=7)
+            ax.set_yscale(yscale)
+            ax.tick_params(labelsize=6)
+            ax.xaxis.label.set_size(7)
+            ax.yaxis.label.set_size(7)
+            if legend := ax.get_legend():
+                legend.remove()
+    for ax in slots:
+        ax.set_axis_off()
+    return fig
+
+
+# %% [markdown]
 # Samples of all models are shown alike.
 
 # %%
 #| export
-def samples_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For each run a panel: samples at each epoch count, from the same latents."
-    parts = []
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        stem, panels = slug(f"samples-{group.model.iloc[0]}-{label}"), []
-        shown = np.linspace(0, len(group) - 1, min(len(group), 9)).round().astype(int)  # nine panels show a course as well as thirty
-        for r in group.iloc[shown].itertuples():
-            name = f"{stem}-{r.epochs}"
-            grid_figure(r.job.run.samples(r.epochs), folder / name, 7)
-            panels.append(f"![after {r.epochs} epoch{'s' * (r.epochs > 1)}]({folder.name}/{name})\n")
-        config = group.job.iloc[0].run.config
+def sample_sheets(runs: pd.DataFrame, folder: Path, label: str) -> str:
+    "A row a run: samples at each epoch count, from the same latents, and real images. `NONE` if no run is done."
+    groups = [list(group.itertuples()) for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
+    parts, most = [], 9
+    for i in range(0, len(groups), most):
+        name = f"{label}-{i // most}" if i else label
+        save_figure(_plot_sheets(groups[i : i + most]), folder / name)
+        caption = "Samples from the same 21 latents after so many epochs, not selected, and real images; a row a run."
+        parts.append(figure(folder, name, caption, name))
+    return "\n".join(parts) or NONE
+
+
+def _plot_sheets(groups: list[list]) -> plt.Figure:
+    ncols = min(6, 1 + max(map(len, groups)))
+    fig, axes = plt.subplots(len(groups), ncols, figsize=(1.25 * ncols, 0.72 * len(groups)), layout="constrained", squeeze=False)
+    for row, group in zip(axes, groups, strict=True):
+        shown = np.linspace(0, len(group) - 1, min(len(group), ncols - 1)).round().astype(int)
+        for ax, r in zip(row, [group[i] for i in shown], strict=False):
+            show_grid(r.job.run.samples(r.epochs)[:21], ncol=7, ax=ax)
+            ax.set_title(f"{plot_label(r.label)}, {r.epochs}" if ax is row[0] else str(r.epochs), fontsize=6)
+        config = group[0].job.run.config
         with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
-            grid_figure(load_dataset(config.dataset, "test", config.size).images, folder / f"{stem}-real", 7)
-            panels.append(f"![real]({folder.name}/{stem}-real)\n")
-        caption = f"{label}: samples from the same 49 latents after each epoch count, and real images."
-        parts.append("\n".join([f"::: {{#fig-{stem} layout-ncol={min(5, len(panels))}}}", *panels, caption, ":::\n"]))
-    return "\n".join(parts)
+            show_grid(load_dataset(config.dataset, "test", config.size).images[:21], ncol=7, ax=row[-1])
+            row[-1].set_title("real", fontsize=6)
+        for ax in row:
+            ax.set_axis_off()
+    return fig
+
+
+# %%
+panels = {"loss": {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "mean verdict": {"d_x": "$D(x)$"}}
+text = loss_curves(runs, folder, panels, "Losses.", "losses-gan") + sample_sheets(runs, folder, "samples-gan")
+assert "(figures/losses-gan){#fig-losses-gan" in text and "(figures/samples-gan){#fig-samples-gan" in text
+assert loss_curves(runs[:1], folder, panels, "", "a") == sample_sheets(runs[:1], folder, "b") == NONE, "its only evaluation is missing"
+many = pd.concat([runs.assign(label=f"run {i}") for i in range(12)])
+assert "{#fig-losses-gan-1" in loss_curves(many, folder, panels, "", "losses-gan")
 
 # %%
 #| hide

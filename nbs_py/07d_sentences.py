@@ -22,7 +22,6 @@
 # %%
 #| default_exp sentences
 
-
 # %%
 #| export
 import contextlib
@@ -48,6 +47,7 @@ import functools
 import pytest
 
 import genlab.sweep  # noqa: F401 (the kinds of models)
+
 
 # %% [markdown]
 # ## Comparing
