@@ -15,17 +15,14 @@
 # %% [markdown]
 # # The report
 #
-# > From a list of runs to a PDF: plan a sweep, collect what the runs left on disk, write tables and figures, typeset
+# > From what runs left on disk to a PDF
 #
-# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake, which makes only what is missing, has papermill execute the notebooks with these values (`report/Snakefile`). Then this module reads what they left on disk and writes **fragments**: files with tables and figures, which `report/report.qmd` includes. Every result of ours in the PDF comes from a file that a run or a lab has left (`metrics.json`, `history.csv`, `samplers.json`, `interpolation.json`, the ring's); typed is only what other people's reports printed.
+# Snakemake executes the runs of a profile ([07a_sweep](07a_sweep.ipynb)). This module then writes **fragments**, Markdown files with tables and figures, which `report/report.qmd` includes, and typesets the whole. A kind of model brings its own section along, which stands at the end of its notebook; here is what concerns all of them. Every result in the PDF comes from a file that a run or a lab has left; typed is only what other people's reports printed.
 #
 # A run that failed or was never made is a dash in the tables, with a note that says why. It does not stop the report.
 
 # %%
 #| default_exp report
-
-# %% tags=["parameters"]
-profile = "quick"  # a file in report/profiles
 
 # %%
 #| hide
@@ -54,22 +51,45 @@ import seaborn as sns
 import typst
 import yaml
 
-from genlab.augment import plot_distance_bands, plot_gap
-from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
 from genlab.data import load_dataset, show_grid
-from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
 from genlab.fid import plot_copies, plot_nearest
-from genlab.interpolation import load_paths, plot_walks
-from genlab.plug import KINDS
-from genlab.runs import Run, atomic, git_commit, plot_history, project_root, read_config, runs_root
+from genlab.plug import KINDS, SECTIONS, Section, import_plugins
+from genlab.runs import Run, atomic, git_commit, project_root, read_config, runs_root
 from genlab.sentences import (
-    Estimate, Evaluation, best_of, claim_fragment, comparable, compare, discussion_fragment, glance_fragment, largest_groups, listed)
-from genlab.sweep import Job, collect_runs, last_error, plan, walked
+    Evaluation,
+    best_of,
+    claim_fragment,
+    compare,
+    discussion_fragment,
+    glance_fragment,
+    largest_groups,
+    listed,
+)
+from genlab.sweep import collect_runs, plan
 from genlab.tables import (
-    NONE, bias_figure, class_table, devices, device_marks, distance_figure, distance_table, escape, figure, grid_figure, legend_above, loss_table,
-    markdown_table, measure_table, number, plot_label, plus_minus, precision_recall_figure, provenance_table, sample_sheets, save_figure, slug,
-    time_table, timed, uncertain, value_at, verbatim, MEASURES, MEASURES_CAPTION, DIVERSITY)
-from genlab.vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
+    NONE,
+    bias_figure,
+    class_table,
+    devices,
+    distance_figure,
+    distance_table,
+    escape,
+    figure,
+    loss_table,
+    markdown_table,
+    measure_table,
+    number,
+    plural,
+    precision_recall_figure,
+    provenance_table,
+    sample_sheets,
+    save_figure,
+    slug,
+    time_table,
+    uncertain,
+    value_at,
+    verbatim,
+)
 
 # %%
 #| hide
@@ -78,7 +98,8 @@ import tempfile
 import pytest
 
 from genlab.gan import GANConfig
-from genlab.sweep import made_up_runs
+from genlab.sentences import comparable
+from genlab.sweep import Job, made_up_runs
 
 home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
@@ -88,27 +109,88 @@ score = runs.metrics[1]["scores"]["fd_lenet"]
 
 
 # %% [markdown]
-# ## Fragments
+# ## What concerns all models
 #
-# A fragment is a Markdown file with a table, or with figures and their captions. Sections of the report include them.
+# The images that the models learned from, one figure for all data sets and sizes:
 
 # %%
 #| export
 def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    parts = []
-    for dataset, size in sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str):
-        stem = slug(f"real-{escape(dataset)}{f'-{size}' if size else ''}")
+    "Real images of each data set and size, and how many there are; or why they could not be loaded."
+    wanted = sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str)
+    lines, shown = [], {}
+    for dataset, size in wanted:
         try:
             train, test = (load_dataset(dataset, split, size).images for split in ("train", "test"))
         except (RuntimeError, OSError, ValueError) as problem:
-            parts.append(f"{verbatim(dataset)} could not be loaded: {verbatim(str(problem))}\n")
+            lines.append(f"- {verbatim(dataset)} could not be loaded: {verbatim(str(problem))}")
             continue
-        grid_figure(test, folder / stem)
         c, h, w = train.shape[1:]
-        caption = f"Real images: the first 64 of the {len(test):,} test images of {verbatim(dataset)}. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
-        parts.append(figure(folder, stem, caption, stem, "36%"))
+        shown[dataset, size] = test[:32]
+        lines.append(
+            f"- {verbatim(dataset)}: {len(train):,} training and {len(test):,} test images "
+            f"of {w}×{h} pixels and {plural(c, 'channel')}"
+        )
+    parts = ["\n".join(lines) + "\n"]
+    if shown:
+        fig, axes = plt.subplots(len(shown), figsize=(5, 0.7 * len(shown)), layout="constrained", squeeze=False)
+        for ax, images in zip(axes.flat, shown.values(), strict=True):
+            show_grid(images, ncol=16, ax=ax)
+        save_figure(fig, folder / "real")
+        names = listed([verbatim(dataset) for dataset, _ in shown])
+        parts.append(figure(folder, "real", f"Real images: the first 32 test images of {names}.", "real", "70%"))
     return "\n".join(parts)
 
+
+# %% [markdown]
+# Are samples copies of training images? One can look.
+
+# %%
+#| export
+def nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For the last epoch count of each run: samples and their nearest training images."
+    parts = []
+    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+        if value_at(r.metrics, "scores", "memorisation", "value") is not None:
+            parts += [_nearest_figure(r, folder), _copies_figure(r, folder)]
+    return "\n".join(parts) or NONE
+
+
+def _nearest_figure(r, folder: Path) -> str:
+    name, train = slug(f"nearest-{r.model}-{r.label}"), r.job.run.config.training_set().images
+    save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / name)
+    caption = (
+        f"{r.label} after {plural(r.epochs, 'epoch')}: samples (first row), "
+        "and below each the two nearest training images in LeNet's features."
+    )
+    return figure(folder, name, caption, name, "80%")
+
+
+def _copies_figure(r, folder: Path) -> str:
+    "How near samples and test images are to the training images; empty if that is not known."
+    copies, name = value_at(r.metrics, "scores", "copies") or {}, slug(f"copies-{r.model}-{r.label}")
+    if "histogram" not in copies:
+        return ""
+    save_figure(plot_copies(copies).figure, folder / name)
+    caption = (
+        f"{r.label} after {plural(r.epochs, 'epoch')}: distances to the nearest training image in LeNet's "
+        "features. Left of the dashed line are 1 % of the test images, "
+        f"and a share of {uncertain(copies['value'], copies['sd'])} of the samples."
+    )
+    return figure(folder, name, caption, name, "60%")
+
+
+# %%
+#| export
+# INTERIM BLOCK, UNTIL THE MERGE: what the notebooks of the models bring along, to its end ---------------------------
+from genlab.augment import plot_distance_bands, plot_gap
+from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
+from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
+from genlab.interpolation import load_paths, plot_walks
+from genlab.sentences import Estimate, Evaluation, comparable
+from genlab.sweep import last_error, walked
+from genlab.tables import device_marks, legend_above, loss_curves, plot_label, plus_minus, timed
+from genlab.vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %% [markdown]
 # How likely does a diffusion model find test images ([02_ddpm](02_ddpm.ipynb))?
@@ -199,58 +281,6 @@ def source_table(runs: pd.DataFrame, label: str) -> str:
         "the codes of training images themselves, with the encoder's noise (which gives reconstructions, not new images)."
     )
     return markdown_table(rows, ["run", "epochs", "$N$", "prior", "mixture", "posterior", "floor"], caption, label)
-
-
-# %%
-#| export
-def gan_loss_figure(history: list[dict], path: Path) -> None:
-    "Losses and verdicts of a GAN side by side."
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
-    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss", axes[0])
-    plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
-    save_figure(fig, path)
-
-
-# %% [markdown]
-# Are they copies? One can look.
-
-# %%
-#| export
-def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For the last epoch count of each run: samples and their nearest training images."
-    parts = []
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
-        if value_at(r.metrics, "scores", "memorisation", "value") is not None:
-            stem = slug(f"nearest-{r.model}-{r.label}")
-            train = r.job.run.config.training_set().images
-            save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / stem)
-            caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: samples (first row), and below each the two nearest training images in LeNet's features."
-            parts.append(figure(folder, stem, caption, stem, "80%"))
-            parts.append(_copies_figure(r, folder))
-    return "\n".join(parts) or NONE
-
-
-def _copies_figure(r, folder: Path) -> str:
-    "Distances to the nearest training image of an evaluation's samples and of test images; nothing if they are not known."
-    copies, stem = value_at(r.metrics, "scores", "copies") or {}, slug(f"copies-{r.model}-{r.label}")
-    if "histogram" not in copies:
-        return ""
-    save_figure(plot_copies(copies).figure, folder / stem)
-    caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: distances to the nearest training image in LeNet's features. Left of the dashed line are 1 % of the test images, and a share of {uncertain(copies['value'], copies['sd'])} of the samples."
-    return figure(folder, stem, caption, stem, "60%")
-
-
-# %%
-#| export
-def gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    parts = []
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        stem = slug(f"losses-gan-{label}")
-        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv").to_dict("records")
-        gan_loss_figure(history, folder / stem)
-        caption = f"{label}: losses (left) and mean verdicts of the discriminator (right). Faint: single batches; solid: running mean."
-        parts.append(figure(folder, stem, caption, stem))
-    return "\n".join(parts)
 
 
 # %% [markdown]
@@ -400,22 +430,6 @@ assert "not to be told apart by two standard deviations after 5 epochs" in _few_
 # %% [markdown]
 # Of VAEs and diffusion models there is more to see. What figures are drawn from lies in `pictures.npz` and `samplers.json` beside the samples, and the notebook that trains has the functions that draw them. VAEs first:
 
-# %%
-#| export
-def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "The two terms of each VAE's loss."
-    parts = []
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        stem = slug(f"losses-vae-{label}")
-        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv").to_dict("records")
-        fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.2), layout="constrained")
-        plot_history(history, {"reconstruction": "reconstruction"}, "per image", axes[0])
-        plot_history(history, {"kl": "KL"}, "nats per image", axes[1])
-        save_figure(fig, folder / stem)
-        parts.append(figure(folder, stem, f"{label}: the two terms of the loss, reconstruction (left) and KL (right). Faint: single batches; solid: running mean.", stem))
-    return "\n".join(parts) or NONE
-
-
 # %% [markdown]
 # Some of these figures need what only some VAEs have, such as a latent space of two numbers.
 
@@ -502,24 +516,6 @@ def smoothness_table(kept: list[dict]) -> str:
         "on the arc (for the cross-fade the line) and on the straight line."
     )
     return markdown_table(rows, ["space", *columns.values()], caption, "smoothness", "l" + 8 * "r")
-
-
-# %% [markdown]
-# Diffusion models: the losses of all runs side by side.
-
-# %%
-#| export
-def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-ddpm") -> str:
-    "Loss curves, one figure for all runs."
-    done = [group.job.iloc[0].run for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
-    if not done:
-        return NONE
-    fig, axes = plt.subplots(1, len(done), figsize=(min(7.2, 3.6 * len(done)), 2.4), layout="constrained", squeeze=False)
-    for ax, run in zip(axes[0], done, strict=True):
-        plot_history(pd.read_csv(run.folder / "history.csv").to_dict("records"), {"loss": plot_label(run.config.name)}, f"MSE of {run.config.target}", ax)
-        ax.set_yscale("log")
-    save_figure(fig, folder / name)
-    return figure(folder, name, "Losses of the diffusion models. Faint: single batches; solid: running mean.", name)
 
 
 # %% [markdown]
@@ -618,17 +614,215 @@ assert "is heun (10 evaluations), which cannot be told from ddim (10 evaluations
 assert _sampler_sentence("a", [row | {"n": row["steps"]} for row in compared_samplers({"ddim": 10.0})]) == "", "another number of samples"
 
 
+# %%
+#| export
+INTERIM_PARTS = {
+    "gan": r"""# Generative adversarial network {#sec-gan}
+
+## Method {#sec-gan-method}
+
+A generator $G$ turns normally distributed numbers $z$ into an image; a discriminator $D$ gives the probability that an image is real [@goodfellow2014]. They play for the value
+
+$$
+\min_G \max_D\; \mathbb{E}_{x}\left[\log D(x)\right] + \mathbb{E}_{z}\left[\log\left(1 - D(G(z))\right)\right].
+$$ {#eq-value}
+
+The generator's part of @eq-value has next to no gradient while its images are bad, so the generator minimises $-\log D(G(z))$ instead. Both networks are convolutional, with batch normalisation, and are initialised and trained as in DCGAN [@radford2016]: Adam with a learning rate of $2\cdot10^{-4}$ and $\beta_1 = 0.5$. @tbl-provenance says where a run departs from that: in its networks, its loss (hinge [@lim2017; @miyato2018], Wasserstein), or its normalisation. With these two losses $D$ is no probability, but a number without bounds. In each update the discriminator learns from a batch of real and a batch of generated images, then the generator learns from the discriminator's verdict.
+
+## Losses {#sec-gan-losses}
+
+A GAN's losses are not expected to fall: each network is measured against an opponent that improves, too. A discriminator that can only guess has the verdict $D(x) = D(G(z)) = 0.5$ and the loss $\log 4 \approx 1.39$; with a hinge loss, a verdict of 0 and a loss of 2. The two losses can swing against each other: where the generator finds a weakness, the discriminator's loss rises until it has learned to see it.
+
+<<gan-losses>>
+
+@tbl-gan-losses has the same in numbers. $D(G(z))$ is given before and after the discriminator's step.
+
+
+## Samples {#sec-gan-samples}
+
+Each panel shows the same latents after more and more epochs, with real images beside them.
+
+<<gan-samples>>
+
+""",
+    "collapse": r"""# Mode collapse {#sec-collapse}
+
+A generator can fool a discriminator with few kinds of images. Two cures were proposed: a Wasserstein critic with a gradient penalty [@arjovsky2017; @gulrajani2017], and a generator that looks ahead by differentiating through the discriminator's updates [@metz2017]. In the plane one can count what each game finds, and how good its points are.
+
+<<ring>>
+
+In images, a classifier counts what is drawn. It knows nothing but its classes, and sorts noise into them, too.
+
+<<collapse>>
+
+""",
+    "few": r"""# What the discriminator knows by heart {#sec-gap}
+
+A discriminator that remembers its training images calls them real and other real images fake, and what it then tells the generator is worth less. Changing real and generated images at random before it sees them, differentiably, is meant to keep it from that [@zhao2020].
+
+<<few>>
+
+<<gap>>
+
+""",
+    "ddpm": r"""# Denoising diffusion {#sec-ddpm}
+
+## Method {#sec-ddpm-method}
+
+An image $x_0$ is spoiled with noise in $T$ steps. With $\bar\alpha_t$ falling from 1 to nearly 0, noise level $t$ can be reached in one go,
+
+$$
+x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon, \qquad \varepsilon \sim \mathcal{N}(0, I).
+$$ {#eq-noising}
+
+A U-Net [@ronneberger2015] is shown $x_t$ and $t$ and learns, by least squares over random $t$ and $\varepsilon$, what is in @eq-noising: the noise $\varepsilon$ [@ho2020], or $v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ [@salimans2022], from which $x_0$ and $\varepsilon$ follow. The levels are spaced by the linear schedule of @ho2020 or the cosine schedule of @nichol2021. Samples are drawn from a moving average of the weights. @tbl-provenance says where a run departs from the defaults (*ema 0*: the weights as they are).
+
+To generate, one starts with noise and asks the network again and again for the image in it. Ancestral sampling draws each step from the posterior $q(x_{t-1} \mid x_t, x_0)$ [@ho2020]. DDIM [@song2021] draws nothing and follows a differential equation, for which DPM-Solver++ [@lu2022] and Heun's method [@karras2022] are integrators of second order.
+
+## Losses {#sec-ddpm-losses}
+
+<<ddpm-losses>>
+
+Unlike a GAN's, this loss should fall. Losses of different targets or channel numbers cannot be compared: each has its own scale (@tbl-ddpm-losses).
+
+
+## Samples {#sec-ddpm-samples}
+
+<<ddpm-samples>>
+
+## What the network does {#sec-ddpm-inside}
+
+The figures of this section show how noise becomes images, which noise is predicted, and at which noise levels the errors are.
+
+(See the appendix.)
+
+## How many evaluations does a sample need? {#sec-samplers}
+
+<<samplers>>
+
+@tbl-samplers has all samplers that were compared.
+
+
+## Likelihood {#sec-likelihood}
+
+A diffusion model bounds the probability of images that it has never seen. @tbl-likelihoods gives the bound in bits per pixel and channel. It belongs to a network *and* a variance of the steps from $x_t$ back to $x_{t-1}$, which the table names: the posterior's $\tilde\beta_t$, or $\beta_t$ [@ho2020], or *fitted*, the best one for the network at each noise level by its errors on training images [@bao2022], with one for each predicted grey value in the last step. A compressor that uses this network and this variance needs about so many bits; with another variance it needs others. So runs can be compared only in columns of the same variance.
+
+<<likelihoods>>
+
+""",
+    "vae": r"""# Variational autoencoder {#sec-vae}
+
+## Method {#sec-vae-method}
+
+An encoder turns an image $x$ into a normal distribution $q(z \mid x)$ over codes, a decoder turns a code into a distribution $p(x \mid z)$ over images [@kingma2014]. Both are trained to raise the evidence lower bound
+
+$$
+\log p(x) \ge \mathbb{E}_{q}\left[\log p(x \mid z)\right] - \mathrm{KL}\left(q(z \mid x) \,\Vert\, \mathcal{N}(0, I)\right).
+$$ {#eq-elbo}
+
+A factor $\beta \ne 1$ at the KL term gives a $\beta$-VAE [@higgins2017]. Both terms of @eq-elbo are summed over pixels and latent numbers and averaged over images; taking the mean over pixels instead would be a hidden $\beta$ of the number of pixels. The likelihood of a pixel is a Laplace distribution of scale 1 unless @tbl-provenance says otherwise. A VAE-GAN [@larsen2016] replaces pixels by the features of a discriminator and adds its verdict. The bound with more codes [@burda2016] shows how tight the ELBO is.
+
+## Losses {#sec-vae-losses}
+
+<<vae-losses>>
+
+
+## The bound {#sec-elbo}
+
+@tbl-elbo has bounds on images that the models have not seen. Laplace and Gaussian likelihoods, of any scale, can be compared with each other; a logistic one gives probabilities of bytes and stands apart; a Bernoulli one compares with none.
+
+<<elbo>>
+
+## Samples {#sec-vae-samples}
+
+<<vae-samples>>
+
+
+## Where codes come from {#sec-sources}
+
+The codes of all training images together need not fill the prior. @tbl-sources shows whether that costs anything: samples from the prior, against samples from a mixture fitted to the codes, against reconstructions of training images.
+
+<<sources>>
+
+""",
+    "interpolation": r"""# Interpolation {#sec-interpolation}
+
+Two latents and the arc between them [@shoemake1985; @white2016]: half-way on a straight line, normally distributed noise would be too short. For the diffusion model the latent is the noise that its deterministic flow starts from. The perceptual path length [@karras2019] is taken in the features of the classifier.
+
+<<interpolation>>
+
+""",
+}
+
+
+def _interim(name, appendix=""):
+    def section(runs, folder):
+        f = {name: lambda make=make: make(runs, folder) for name, make in INTERIM.items()}
+        fill = lambda text: re.sub("<<(.*?)>>", lambda m: f[m[1]](), text)
+        return Section(fill(INTERIM_PARTS[name]), fill(appendix))
+
+    return section
+
+
+gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
+gan_panels = {"loss": {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "mean verdict": {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}}
+vae_panels = {"reconstruction": {"reconstruction": "reconstruction"}, "KL (nats)": {"kl": "KL"}}
+INTERIM = {
+    "gan-losses": lambda gan, folder: loss_curves(gan, folder, gan_panels, "Losses of GANs and mean verdicts of their discriminators.", "losses-gan"),
+    "gan-samples": lambda gan, folder: sample_sheets(gan, folder, "samples-gan"),
+    "gan-table": lambda gan, folder: loss_table(gan, gan_columns, "gan-losses"),
+    "ring": lambda runs, folder: ring_fragment(folder),
+    "collapse": lambda runs, folder: collapse_fragment(runs[runs.model == "gan"], folder),
+    "few": lambda runs, folder: _few_fragment(runs[runs.model == "gan"], folder),
+    "gap": lambda runs, folder: _gap_fragment(runs[runs.model == "gan"], folder),
+    "ddpm-losses": lambda ddpm, folder: loss_curves(ddpm, folder, {"loss": {"loss": "mean squared error"}}, "Losses of the diffusion models.", "losses-ddpm", yscale="log"),
+    "ddpm-table": lambda ddpm, folder: loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
+    "ddpm-samples": lambda ddpm, folder: sample_sheets(ddpm, folder, "samples-ddpm"),
+    "ddpm-pictures": lambda ddpm, folder: ddpm_pictures_fragment(ddpm, folder),
+    "samplers": lambda ddpm, folder: _samplers_fragment(ddpm, folder),
+    "sampler-table": lambda ddpm, folder: sampler_table(ddpm, "samplers"),
+    "likelihoods": lambda ddpm, folder: likelihood_table(ddpm, "likelihoods"),
+    "vae-losses": lambda vae, folder: loss_curves(vae, folder, vae_panels, "The two terms of the loss.", "losses-vae"),
+    "vae-table": lambda vae, folder: loss_table(vae, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses"),
+    "vae-samples": lambda vae, folder: sample_sheets(vae, folder, "samples-vae"),
+    "vae-pictures": lambda vae, folder: vae_pictures_fragment(vae, folder),
+    "elbo": lambda vae, folder: elbo_table(vae, "elbo"),
+    "sources": lambda vae, folder: source_table(vae, "sources"),
+    "interpolation": lambda runs, folder: _interpolation_fragment(runs, folder),
+}
+for _model, _appendix in (("gan", "<<gan-table>>"), ("ddpm", "<<ddpm-table>>\n<<sampler-table>>\n<<ddpm-pictures>>"), ("vae", "<<vae-table>>\n<<vae-pictures>>")):
+    KINDS[_model] = KINDS[_model]._replace(section=_interim(_model, _appendix))
+SECTIONS |= {_name: _interim(_name) for _name in ("collapse", "few", "interpolation")}
+# END OF THE INTERIM BLOCK ---------------------------------------------------------------------------------------
+
+
+# %% [markdown]
+# A section that is not one model's is an entry of `SECTIONS`. This one is about two of them; where a profile has nothing to say to it, it is left out.
+
+# %%
+#| export
+def claim_section(runs: pd.DataFrame, folder: Path) -> Section:
+    "Report 002's claim that a VAE after 5 epochs looks like a GAN after 50."
+    text = claim_fragment(runs)
+    heading = "# A VAE after 5 epochs against a GAN after 50 {#sec-claim}"
+    return Section(f"{heading}\n\n{text}" if "{#tbl-claim}" in text else "")
+
+
+SECTIONS["claim"] = claim_section
+
+
 # %% [markdown]
 # What is missing is said once, with the reason.
 
 # %%
 #| export
 def missing_fragment(runs: pd.DataFrame) -> str:
-    missing = runs[runs.metrics.isna()]
+    "A line for each run and reason."
     lines = []
-    for (label, why), group in missing.groupby(["label", "why"], sort=False):
+    for (label, why), group in runs[runs.metrics.isna()].groupby(["label", "why"], sort=False):
         counts = ", ".join(map(str, group.epochs))
-        lines.append(f"- **{label}, {counts} epoch{'s' * (counts != '1')}** is missing: {verbatim(why)}")
+        epochs = "epoch" if counts == "1" else "epochs"
+        lines.append(f"- **{label}, {counts} {epochs}** is missing: {verbatim(why)}")
     return "\n".join(lines) or "All runs of this profile are there."
 
 
@@ -637,21 +831,26 @@ def missing_fragment(runs: pd.DataFrame) -> str:
 
 # %%
 #| export
-def _variables(profile: str, runs: pd.DataFrame) -> dict:
+def report_variables(profile: str, runs: pd.DataFrame) -> dict:
     "What the report's sentences use, as text. A number that is not there is a dash."
-    done = runs[runs.metrics.notna()]
-    versions = sorted({", ".join(f"{k} {v}" for k, v in (value_at(m, "versions") or {}).items()) for m in done.metrics})
+    done, root = runs[runs.metrics.notna()], runs_root()
+    inside = root.is_relative_to(project_root())
     return {
         "profile": escape(profile),
-        "runs": verbatim(os.path.relpath(runs_root(), project_root()) if runs_root().is_relative_to(project_root()) else str(runs_root())),
+        "runs": verbatim(os.path.relpath(root, project_root()) if inside else str(root)),
         "date": datetime.date.today().isoformat(),
         "commit": git_commit() or "no git commit",
-        "versions": "; ".join(versions) or "—",
+        "versions": "; ".join(sorted({*map(_versions, done.metrics)})) or "—",
         "devices": devices(runs),
         "datasets": " and ".join(map(escape, sorted(set(runs.dataset)))),
         "jobs": {"planned": str(len(runs)), "done": str(len(done))},
-        "best": " ".join(map(_best_sentences, largest_groups(runs).values())) or "No evaluation has a distance yet.",
+        "best": " ".join(map(_best_sentences, largest_groups(runs).values()))
+        or "No evaluation has a distance yet.",
     }
+
+
+def _versions(metrics: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in (value_at(metrics, "versions") or {}).items())
 
 
 def _best_sentences(evaluations: list[Evaluation]) -> str:
@@ -659,58 +858,77 @@ def _best_sentences(evaluations: list[Evaluation]) -> str:
     named = {f"*{e.name}* after {e.after}": e for e in evaluations}
     (first, *ties), _ = compare({name: e.distance for name, e in named.items()})
     r, best = named[first].rows[0], named[first]
-    text = f"On {escape(value_at(r.metrics, 'scores', 'fd_lenet', 'reference') or r.dataset)} the smallest Frechet distance in classifier features ($N$ = {r.metrics['n_samples']:,})"
-    text += f" is that of the {KINDS[best.model].title} {first}{best_of(len(named))}: {best.distance}."
+    images = escape(value_at(r.metrics, "scores", "fd_lenet", "reference") or r.dataset)
+    text = (
+        f"On {images} the smallest Frechet distance in classifier features ($N$ = {r.metrics['n_samples']:,}) "
+        f"is that of the {KINDS[best.model].title} {first}{best_of(len(named))}: {best.distance}."
+    )
     if ties:
-        text += f" By two standard deviations, {listed([f'{name} ({named[name].distance})' for name in ties])} cannot be told from it."
+        others = listed([f"{name} ({named[name].distance})" for name in ties])
+        text += f" By two standard deviations, {others} cannot be told from it."
     if floor := best.estimate("scores", "fd_lenet", value="floor", sd="floor_sd"):
-        text += f" As many real images have {uncertain(*floor[:2])}, the floor; the model is at {uncertain(*best.times_floor[:2])} times the floor (of a squared distance)."
+        text += (
+            f" As many real images have {uncertain(*floor[:2])}, the floor; the model is at "
+            f"{uncertain(*best.times_floor[:2])} times the floor (of a squared distance)."
+        )
     return text
 
 
 # %% [markdown]
-# All together: every fragment that `report/report.qmd` includes has a line here.
+# ## All fragments
+#
+# The report asks every kind of model, and then every entry of `SECTIONS`, what they have to say. What is long in it comes in the appendix.
+
+# %%
+#| export
+def sections_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
+    "The sections of the kinds of models that `runs` have, those of SECTIONS, and the appendices of both."
+    import_plugins()
+    kinds = {
+        kind.title: kind.section(runs[runs.model == model], folder)
+        for model, kind in KINDS.items()
+        if kind.section and (runs.model == model).any()
+    }
+    sections = {name: make(runs, folder) for name, make in SECTIONS.items()}
+    appendix = [_with_heading(title, section) for title, section in (kinds | sections).items()]
+    return {
+        "kinds": "\n".join(section.text for section in kinds.values()),
+        "sections": "\n".join(section.text for section in sections.values()),
+        "appendix": "\n".join(appendix),
+    }
+
+
+def _with_heading(title: str, section: Section) -> str:
+    "The appendix of a section, below a heading; empty if there is none."
+    text = section.appendix.strip()
+    if not text or text.startswith("#"):
+        return section.appendix
+    return f"## {title[:1].upper()}{title[1:]} {{#sec-appendix-{slug(escape(title))}}}\n\n{text}\n"
+
+
+# %% [markdown]
+# Every fragment that `report/report.qmd` includes has a line here.
 
 # %%
 #| export
 def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
-    gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
-    gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
-    return {
+    caption = (
+        "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. "
+        "Both axes are logarithmic."
+    )
+    return sections_fragments(runs, folder) | {
         "glance": glance_fragment(runs, folder),
         "discussion": discussion_fragment(runs),
         "data": data_fragment(runs, folder),
-        "gan-losses": gan_losses_fragment(gan, folder),
-        "gan-samples": sample_sheets(gan, folder, "samples-gan"),
-        "gan-table": loss_table(gan, gan_columns, "gan-losses"),
-        "ring": ring_fragment(folder),
-        "collapse": collapse_fragment(gan, folder),
-        "few": _few_fragment(gan, folder),
-        "gap": _gap_fragment(gan, folder),
-        "ddpm-losses": ddpm_losses_fragment(ddpm, folder),
-        "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
-        "ddpm-samples": sample_sheets(ddpm, folder, "samples-ddpm"),
-        "ddpm-pictures": ddpm_pictures_fragment(ddpm, folder),
-        "samplers": _samplers_fragment(ddpm, folder),
-        "sampler-table": sampler_table(ddpm, "samplers"),
-        "likelihoods": likelihood_table(ddpm, "likelihoods"),
-        "vae-losses": vae_losses_fragment(vae, folder),
-        "vae-table": loss_table(vae, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses"),
-        "vae-samples": sample_sheets(vae, folder, "samples-vae"),
-        "vae-pictures": vae_pictures_fragment(vae, folder),
-        "elbo": elbo_table(vae, "elbo"),
-        "sources": source_table(vae, "sources"),
-        "claim": claim_fragment(runs),
-        "interpolation": _interpolation_fragment(runs, folder),
-        "distances-figure": distance_figure(runs, folder, "distances", "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. Both axes are logarithmic."),
+        "distances-figure": distance_figure(runs, folder, "distances", caption),
         "distances": distance_table(runs, "distances"),
         "bias": bias_figure(runs, folder),
         "precision-recall": precision_recall_figure(runs, folder),
-        "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
-        "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),
+        "measures": measure_table(runs, "other", "Other measures.", "measures"),
+        "diversity": measure_table(runs, "diversity", "Good, or diverse?", "diversity"),
         "classes": class_table(runs),
-        "nearest": _nearest_fragment(runs, folder),
+        "nearest": nearest_fragment(runs, folder),
         "times": time_table(runs, "times"),
         "provenance": provenance_table(runs, "provenance"),
         "missing": missing_fragment(runs),
@@ -731,40 +949,69 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callab
         fragments = make(runs, folder)
     for name, text in fragments.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    (folder.parent / "_variables.yml").write_text(yaml.safe_dump(_variables(profile, runs), allow_unicode=True), encoding="utf-8")
+    (folder.parent / "_variables.yml").write_text(yaml.safe_dump(report_variables(profile, runs), allow_unicode=True), encoding="utf-8")
 
 
 # %%
-write_fragments("mine", runs, Path(home.name, "report", "_generated"))
 generated = Path(home.name, "report", "_generated")
-assert "{#fig-samples-gan" in (generated / "gan-samples.md").read_text()
-assert "**dcgan, 1 epoch** is missing: `it was not run.`" in (generated / "missing.md").read_text()
+write_fragments("mine", runs, generated)
+fragment = lambda name: (generated / f"{name}.md").read_text()
+assert "**dcgan, 1 epoch** is missing: `it was not run.`" in fragment("missing")
+assert fragment("kinds").startswith("# Generative adversarial network {#sec-gan}")
+assert "{#fig-samples-gan" in fragment("kinds") and "{#tbl-gan-losses}" in fragment("appendix")
+assert "{#sec-vae}" not in fragment("kinds"), "this profile has no such runs"
 variables = yaml.safe_load((generated.parent / "_variables.yml").read_text())
-assert variables["best"].startswith("On digits the smallest Frechet distance in classifier features ($N$ = 64) is that of the GAN *dcgan* after 5 epochs: 31.4(8).")
 assert home.name in variables.pop("runs")
-assert variables["best"].endswith("As many real images have 14(2), the floor; the model is at 2.2(2) times the floor (of a squared distance).")
+for what in (
+    "On digits the smallest Frechet distance in classifier features ($N$ = 64) is that of the GAN *dcgan*",
+    "after 5 epochs: 31.4(8). As many real images have 14(2), the floor;",
+    "the model is at 2.2(2) times the floor (of a squared distance).",
+):
+    assert what in variables["best"]
 variables
 
 # %% [markdown]
-# Runs at two sizes, one of them also with a part of the images: nothing is compared across sizes, and each has a sheet of its own.
+# A kind of model and a section from elsewhere:
 
 # %%
-configs = [GANConfig(epochs=1), GANConfig(epochs=1, subset=300), GANConfig(epochs=1, name="small", size=8)]
+def toy_section(runs, folder):
+    return Section("# Toy\n\nA kind of its own.\n", f"{len(runs)} evaluations.\n")
+
+
+KINDS["toy"] = KINDS["gan"]._replace(title="toy model", section=toy_section)
+SECTIONS["weather"] = lambda runs, folder: Section("# Weather\n\nSunny.\n")
+theirs = sections_fragments(pd.concat([runs, runs.assign(model="toy")]), generated)
+del KINDS["toy"], SECTIONS["weather"]
+assert theirs["kinds"].endswith("# Toy\n\nA kind of its own.\n") and "# Weather\n\nSunny.\n" in theirs["sections"]
+assert theirs["appendix"].strip().endswith("## Toy model {#sec-appendix-toy-model}\n\n2 evaluations.")
+assert "Sunny" not in theirs["appendix"]
+
+# %% [markdown]
+# Runs at two sizes, one of them also with a part of the images: nothing is compared across sizes.
+
+# %%
+configs = [
+    GANConfig(epochs=1), GANConfig(epochs=1, subset=300), GANConfig(epochs=1, name="small", size=8)
+]  # fmt: skip
 sizes = [Job("01_gan", {"epochs": 1}, Run(config), 1) for config in configs]
 for job, side in zip(sizes, (16, 16, 8), strict=True):
     job.run.folder.mkdir(parents=True)
     job.run.training = {**jobs[1].run.training, "updates": 11}
-    values = {"reference": f"digits, {side}x{side}", "hash": f"{side}"}
-    job.run.finish(1, load_dataset("digits", "test", side).images[:40], scores={"fd_lenet": score | values | {"value": 30.0 + side}}, sample_seconds=0.5)
-    (job.run.folder / "history.csv").write_text("step,epoch,i,loss_d,loss_g,d_x,d_g_z1,d_g_z2\n0,1,0,1,1,1,1,1\n")
+    fd = score | {"reference": f"digits, {side}x{side}", "hash": f"{side}", "value": 30.0 + side}
+    images = load_dataset("digits", "test", side).images[:40]
+    job.run.finish(1, images, scores={"fd_lenet": fd}, sample_seconds=0.5)
+    history = "step,epoch,i,loss_d,loss_g,d_x,d_g_z1,d_g_z2\n0,1,0,1,1,1,1,1\n"
+    (job.run.folder / "history.csv").write_text(history)
 sizes = collect_runs(sizes)
 fragments = general_fragments(sizes, generated)
-assert fragments["glance"].count("{#tbl-glance") == fragments["glance"].count("{#fig-glance") == 2 and "_generated/glance-1)" in fragments["glance"]
-assert list(comparable(sizes)) == [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
-assert "{#fig-samples-gan" in fragments["gan-samples"]
+assert fragments["glance"].count("{#tbl-glance") == fragments["glance"].count("{#fig-glance") == 2
+assert "_generated/glance-1)" in fragments["glance"]
+groups = [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
+assert list(comparable(sizes)) == groups
 print(fragments["discussion"])
 without = sizes.assign(metrics=[metrics | {"scores": {}} for metrics in sizes.metrics])  # as with `metrics: []`
-assert general_fragments(without, generated)["distances-figure"] == "" and _variables("mine", without)["best"] == "No evaluation has a distance yet."
+assert general_fragments(without, generated)["distances-figure"] == ""
+assert report_variables("mine", without)["best"] == "No evaluation has a distance yet."
 
 
 # %% [markdown]

@@ -81,6 +81,7 @@ LABS["01b_mode_collapse"] = ring_file
 #
 # A **job** is a run at one of its epoch counts. A row's jobs are done by a single execution of its notebook, up to the last count. A profile can also name **labs**: notebooks such as [01b_mode_collapse](01b_mode_collapse.ipynb) that find out something by themselves and keep it in a file.
 
+
 # %%
 #| export
 class Job(NamedTuple):
@@ -115,6 +116,7 @@ class Job(NamedTuple):
 # %% [markdown]
 # Everything that can be wrong with a profile is found when it is planned, before anything is trained: an unknown notebook, an unknown parameter (papermill itself would only warn, and run the defaults), a value out of range.
 
+
 # %%
 #| export
 def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
@@ -128,7 +130,9 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
         try:
             planned = {job.folder: job for job in _plan_row(_check_dict("row", row), scale)}
             if twice := planned.keys() & jobs.keys():
-                raise ValueError(f"{min(twice)} is planned in an earlier row, too; give one of the runs another name or seed")
+                raise ValueError(
+                    f"{min(twice)} is planned in an earlier row, too; give one of the runs another name or seed"
+                )
         except (ValueError, TypeError) as problem:
             raise ValueError(f"profile {profile.stem}, row {number}: {problem}") from None
         jobs |= planned
@@ -138,6 +142,7 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
 # %% [markdown]
 # The labs of a profile are checked in the same way.
 
+
 # %%
 #| export
 def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
@@ -146,7 +151,9 @@ def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
     try:
         for notebook, values in _check_dict("labs", content.get("labs", {})).items():
             if notebook not in LABS:
-                raise ValueError(f"labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
+                raise ValueError(
+                    f"labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}"
+                )
             planned[notebook] = _check_dict(f"labs: {notebook}", values)
             _check_parameters(notebook, planned[notebook])
             if "updates" in values:
@@ -158,6 +165,7 @@ def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
 
 # %% [markdown]
 # What is checked of the file, and of the names and values in it. YAML itself would take the later of two values for one key.
+
 
 # %%
 #| export
@@ -201,12 +209,15 @@ def _add_plugins(names: list[str], profile: str) -> None:
 # %% [markdown]
 # Each part has to be of the right kind:
 
+
 # %%
 #| export
 def _check_dict(name: str, value) -> dict:
     "A copy of `value` if it is a mapping with names for keys."
     if not isinstance(value, dict):
-        raise ValueError(f"{name}: {value!r} is not a mapping such as {{key: value}}; if there is nothing to say, leave it out, or write {{}}")
+        raise ValueError(
+            f"{name}: {value!r} is not a mapping such as {{key: value}}; if there is nothing to say, leave it out, or write {{}}"
+        )
     return dict(value)
 
 
@@ -223,22 +234,33 @@ def _read_scale(scale: float | str) -> float:
 def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
     "Each name is a parameter of the notebook, and each value, but for those that a configuration has checked, of the kind of its default."
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
-    kind = lambda value: "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    kind = lambda value: (
+        "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    )
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"{key}: {notebook} has no such parameter; {did_you_mean(key, known)}")
         default = ast.literal_eval(known[key]["default"])
-        if key not in checked and (kind(value) != kind(default) or kind(value) == "number" and (value < 0 or isinstance(default, int) and value % 1)):
+        if key not in checked and (
+            kind(value) != kind(default)
+            or kind(value) == "number"
+            and (value < 0 or isinstance(default, int) and value % 1)
+        ):
             raise ValueError(f"{key}: {value!r} is not of the kind of {notebook}'s own {key}, {default!r}")
 
 
 # %% [markdown]
 # A row becomes a configuration for each epoch count, so each value is checked by the class that a run is made from.
 
+
 # %%
 #| export
 def _plan_row(row: dict, scale: float) -> list[Job]:
-    notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), _check_dict("published", row.pop("published", {}))
+    notebook, counts, published = (
+        row.pop("notebook", None),
+        row.pop("epochs", None),
+        _check_dict("published", row.pop("published", {})),
+    )
     configs = {kind.notebook: kind.config for kind in KINDS.values()}
     if notebook not in configs:
         raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(configs)}")
@@ -258,7 +280,10 @@ def _plan_row(row: dict, scale: float) -> list[Job]:
         early = [config.model_copy(update={"compare": []}) for config in early]
     parameters = row | {"epochs": last.epochs, "snapshots": [config.epochs for config in early]}
     found = lambda count: {what: values[count] for what, values in published.items() if count in values}
-    return [Job(notebook, parameters, Run(config), count, found(count), instead_of) for config, count in zip((*early, last), planned, strict=True)]
+    return [
+        Job(notebook, parameters, Run(config), count, found(count), instead_of)
+        for config, count in zip((*early, last), planned, strict=True)
+    ]
 
 
 def _configure(kind: type[RunConfig], row: dict, epochs) -> RunConfig:
@@ -266,7 +291,9 @@ def _configure(kind: type[RunConfig], row: dict, epochs) -> RunConfig:
     config = kind(**{k: v for k, v in row.items() if k in kind.model_fields}, epochs=epochs)
     for key, value in row.items():
         if isinstance(value, str) and not isinstance(getattr(config, key, value), str):
-            raise ValueError(f"{key}: {value!r} is a text; write {getattr(config, key)!r} (YAML takes 1e-3 for a text, too, and 1.0e-3 for a number)")
+            raise ValueError(
+                f"{key}: {value!r} is a text; write {getattr(config, key)!r} (YAML takes 1e-3 for a text, too, and 1.0e-3 for a number)"
+            )
     return config
 
 
@@ -275,7 +302,11 @@ def _configure(kind: type[RunConfig], row: dict, epochs) -> RunConfig:
 
 # %%
 #| export
-STAND_INS = {"mnist": ("digits", 28), "fashion_mnist": ("digits", 28), "cifar10": ("tinted_digits", 32)}  # others: tinted_digits of 64 pixels
+STAND_INS = {
+    "mnist": ("digits", 28),
+    "fashion_mnist": ("digits", 28),
+    "cifar10": ("tinted_digits", 32),
+}  # others: tinted_digits of 64 pixels
 
 
 def _share(n: float, scale: float, least: int) -> int:
@@ -294,6 +325,7 @@ def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
 # %% [markdown]
 # How many are a hundredth? The images of the data set are counted; where it cannot be had, a stand-in takes its place.
 
+
 # %%
 #| export
 def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
@@ -302,10 +334,22 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     counts = _count_images(wanted, row.get("size"))
     if counts is None:
         stand_in, size = STAND_INS.get(wanted, ("tinted_digits", 64))
-        row, instead_of = row | {"dataset": stand_in, "size": row.get("size") or size, "metrics": ["fd_lenet", "class_kl", "fid"]}, wanted
+        row, instead_of = (
+            row
+            | {
+                "dataset": stand_in,
+                "size": row.get("size") or size,
+                "metrics": ["fd_lenet", "class_kl", "fid"],
+            },
+            wanted,
+        )
         counts = _count_images(stand_in, row["size"])
     n = row.get("subset") or 1.0
-    row |= {"subset": _share(n * counts["train"] if isinstance(n, float) and n <= 1 else min(n, counts["train"]), scale, 256)}
+    row |= {
+        "subset": _share(
+            n * counts["train"] if isinstance(n, float) and n <= 1 else min(n, counts["train"]), scale, 256
+        )
+    }
     row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
     if "steps" in row:
         row |= {"steps": _share(row["steps"], scale, 10)}
@@ -328,28 +372,53 @@ assert jobs[0].parameters == jobs[1].parameters == {"width": 16, "epochs": 5, "s
 row = "{notebook: 01_gan, name: faces, dataset: 'folder:/nowhere', epochs: [1, 5, 300], published: {fid: {5: 120.5}}}"
 assert [job.published for job in try_profile(row)] == [{}, {"fid": 120.5}, {}]
 scaled = try_profile(row, 0.01)
-assert [(job.epochs, job.planned) for job in scaled] == [(1, 1), (2, 5), (3, 300)] and scaled[1].published == {"fid": 120.5}
+assert [(job.epochs, job.planned) for job in scaled] == [(1, 1), (2, 5), (3, 300)] and scaled[
+    1
+].published == {"fid": 120.5}
 small = scaled[0].run.config
-assert scaled[0].instead_of == "folder:/nowhere" and (small.dataset, small.size, small.subset, small.n_samples) == ("tinted_digits", 64, 256, 50)
+assert scaled[0].instead_of == "folder:/nowhere" and (
+    small.dataset,
+    small.size,
+    small.subset,
+    small.n_samples,
+) == ("tinted_digits", 64, 256, 50)
 for text, sentence in [
-    ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan, 02_ddpm"),
+    (
+        "{notebook: 01_gam, epochs: [1]}",
+        "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan, 02_ddpm",
+    ),
     ("{notebook: 02_ddpm, epochs: [1], steps: 2000}", "row 1: steps: 2000 are more than the T = 1000"),
-    ("{notebook: 01_gan, epochs: [1], with: 16}", "profile mine, row 1: with: 01_gan has no such parameter; did you mean width"),
+    (
+        "{notebook: 01_gan, epochs: [1], with: 16}",
+        "profile mine, row 1: with: 01_gan has no such parameter; did you mean width",
+    ),
     ("{notebook: 01_gan, epochs: [0]}", "row 1: epochs: 0 should be greater than 0"),
     ("{notebook: 01_gan, epochs: [1, ten]}", "row 1: epochs: 'ten' should be a valid integer"),
     ("{notebook: 01_gan, epochs: [1, 1.5]}", "row 1: epochs: 1.5 should be a valid integer"),
-    ("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, epochs: [1]}", "row 2: .* planned in an earlier row"),
+    (
+        "{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, epochs: [1]}",
+        "row 2: .* planned in an earlier row",
+    ),
     ("{notebook: 01_gan", "mine: it is no YAML"),
     ("{notebook: 01_gan, epochs: 5}", "epochs: 5 is not a list"),
     ("{notebook: 01_gan, epochs: [1], dataset: minst}", "dataset: 'minst' is unknown"),
     ("01_gan", "row 1: row: '01_gan' is not a mapping"),
-    ("{notebook: 01_gan, epochs: [1], published: }", "row 1: published: None is not a mapping .* leave it out"),
+    (
+        "{notebook: 01_gan, epochs: [1], published: }",
+        "row 1: published: None is not a mapping .* leave it out",
+    ),
     ("{notebook: 01_gan, epochs: [1], published: {fid: 5.0}}", "row 1: published: fid: 5.0 is not a mapping"),
     ("{notebook: 01_gan, epochs: [1], size: '16'}", "row 1: size: '16' is a text; write 16"),
     ("{notebook: 01_gan, epochs: [1], lr: 1e-3}", "row 1: lr: '1e-3' is a text; write 0.001"),
     ("{notebook: 01_gan, epochs: [1], snapshots: [1]}", "row 1: snapshots: the list `epochs` has all counts"),
-    ("{notebook: 01_gan, epochs: [1], seed: 1, width: 16, seed: 2}", "profile mine: line 2: seed is given twice"),
-    ("{notebook: 04_vae, epochs: [1], side_epochs: none}", "row 1: side_epochs: 'none' is not of the kind of 04_vae's own side_epochs, 60"),
+    (
+        "{notebook: 01_gan, epochs: [1], seed: 1, width: 16, seed: 2}",
+        "profile mine: line 2: seed is given twice",
+    ),
+    (
+        "{notebook: 04_vae, epochs: [1], side_epochs: none}",
+        "row 1: side_epochs: 'none' is not of the kind of 04_vae's own side_epochs, 60",
+    ),
     ("{notebook: 04_vae, epochs: [1], side_epochs: -1}", "row 1: side_epochs: -1 is not of the kind"),
     ("{notebook: 02_ddpm, epochs: [1], guided_epochs: 1.5}", "row 1: guided_epochs: 1.5 is not of the kind"),
 ]:
@@ -359,13 +428,19 @@ for text, sentence in [
 for scale in ("0,01", "all", 0, 1.5, "nan"):
     with pytest.raises(ValueError, match=f"scale: {scale} is not a share between 0 and 1, such as 0.01"):
         try_profile(row, scale)
-assert [job.epochs for job in try_profile("&gan {notebook: 01_gan, seed: 1, epochs: [1]}\n  - {<<: *gan, seed: 2}")] == [1, 1], "a merged key may be replaced"
+assert [
+    job.epochs
+    for job in try_profile("&gan {notebook: 01_gan, seed: 1, epochs: [1]}\n  - {<<: *gan, seed: 2}")
+] == [1, 1], "a merged key may be replaced"
 with pytest.raises(ValueError, match="there is no 'nonsense'; choose one of .*quick"):
     plan(project_root() / "report" / "profiles" / "nonsense.yaml")
 for text, sentence in [
     ("{02_ddpm: {}}", "profile labs: labs: '02_ddpm' leaves nothing for a report"),
     ("{01b_mode_collapse: {seed: 1}}", "seed: 01b_mode_collapse has no such parameter"),
-    ("{01b_mode_collapse: {seeds: none}}", "profile labs: seeds: 'none' is not of the kind of 01b_mode_collapse's own seeds, 5"),
+    (
+        "{01b_mode_collapse: {seeds: none}}",
+        "profile labs: seeds: 'none' is not of the kind of 01b_mode_collapse's own seeds, 5",
+    ),
     ("{01b_mode_collapse: }", "profile labs: labs: 01b_mode_collapse: None is not a mapping"),
     ("[01b_mode_collapse]", r"profile labs: labs: \['01b_mode_collapse'\] is not a mapping"),
 ]:
@@ -374,7 +449,10 @@ for text, sentence in [
     with pytest.raises(ValueError, match=sentence):
         plan_labs(path)
 path.write_text("- {notebook: 01_gan, epochs: [1]}")
-for bad, sentence in [(path, "profile labs: .* is not a mapping"), (path.parent, "profile: .* is a folder, not a file")]:
+for bad, sentence in [
+    (path, "profile labs: .* is not a mapping"),
+    (path.parent, "profile: .* is a folder, not a file"),
+]:
     with pytest.raises(ValueError, match=sentence):
         plan(bad)
 
@@ -383,6 +461,7 @@ for bad, sentence in [(path, "profile labs: .* is not a mapping"), (path.parent,
 # ## Collecting
 #
 # One row a job, whether it succeeded or not. A job that has no `metrics.json` says why: the last error in its log, or that it was not run.
+
 
 # %%
 #| export
@@ -396,25 +475,40 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     runs = pd.DataFrame(rows)
     runs["setting"] = _settings(runs)
     several = runs.groupby("setting").seed.transform("nunique") > 1
-    runs["label"] = runs.setting + [f", seed {seed}" * more for seed, more in zip(runs.seed, several, strict=True)]
+    runs["label"] = runs.setting + [
+        f", seed {seed}" * more for seed, more in zip(runs.seed, several, strict=True)
+    ]
     return runs
 
 
 # %% [markdown]
 # A **setting** is what people call a configuration without its seed: its name, and what tells it apart from its namesakes. A **label** is one run's, with the seed where there are several.
 
+
 # %%
 #| export
 def _settings(runs: pd.DataFrame) -> pd.Series:
     "In Markdown, what tells the configuration of each row from the others, but for the seed."
     settings = runs["name"].map(escape)
-    fields = pd.DataFrame([{k: "none" if v is None else str(v) for k, v in job.run.config.model_dump().items()} for job in runs.job])
+    fields = pd.DataFrame(
+        [
+            {k: "none" if v is None else str(v) for k, v in job.run.config.model_dump().items()}
+            for job in runs.job
+        ]
+    )
     if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
         names = {*runs.dataset, *runs.instead_of}
         last = pd.Series([name.rpartition("/")[2] for name in names])
-        short = lambda name: escape(name.rpartition("/")[2] if name.startswith("hf:") and last.is_unique else name)
-        settings += [f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of) for r in runs.itertuples()]
-    for column in fields.columns.difference(["model", "name", "dataset", "seed"], sort=False):  # what else tells namesakes apart
+        short = lambda name: escape(
+            name.rpartition("/")[2] if name.startswith("hf:") and last.is_unique else name
+        )
+        settings += [
+            f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of)
+            for r in runs.itertuples()
+        ]
+    for column in fields.columns.difference(
+        ["model", "name", "dataset", "seed"], sort=False
+    ):  # what else tells namesakes apart
         varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique") > 1
         settings[varies] += f", {column} " + fields.loc[varies, column].map(escape)
     shared = runs.groupby(settings).model.transform("nunique") > 1
@@ -424,12 +518,20 @@ def _settings(runs: pd.DataFrame) -> pd.Series:
 # %% [markdown]
 # A result counts only if all its files are there.
 
+
 # %%
 #| export
 def _read(job: Job) -> tuple[dict | None, str | None]:
     "The metrics of a job whose results are complete and can be read, or None and why."
-    parts = {"metrics.json": _read_metrics, "samples.npz": _read_samples, "pictures.npz": _read_arrays, "samplers.json": json.loads}
-    files = {job.folder / name: read for name, read in parts.items()} | {job.run.folder / "history.csv": _read_history}
+    parts = {
+        "metrics.json": _read_metrics,
+        "samples.npz": _read_samples,
+        "pictures.npz": _read_arrays,
+        "samplers.json": json.loads,
+    }
+    files = {job.folder / name: read for name, read in parts.items()} | {
+        job.run.folder / "history.csv": _read_history
+    }
     if not (job.folder / "metrics.json").exists():
         return None, last_error(job.log)
     found = {}
@@ -439,7 +541,15 @@ def _read(job: Job) -> tuple[dict | None, str | None]:
         except FileNotFoundError:
             if path.name in ("samples.npz", "history.csv"):  # the others need not be there
                 return None, f"its {path.name} is not there."
-        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as problem:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            OSError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as problem:
             return None, f"its {path.name} is damaged: {' '.join(str(problem).split())}"
     return found["metrics.json"], None
 
@@ -447,10 +557,14 @@ def _read(job: Job) -> tuple[dict | None, str | None]:
 # %% [markdown]
 # Each of the files has to be read, or else a table or a figure would find the damage later.
 
+
 # %%
 #| export
 def _read_metrics(content: bytes) -> dict:
-    metrics, needed = json.loads(content), ("n_samples", "scores", "losses", "train_seconds", "sample_seconds")
+    metrics, needed = (
+        json.loads(content),
+        ("n_samples", "scores", "losses", "train_seconds", "sample_seconds"),
+    )
     if missing := [key for key in needed if value_at(metrics, key) is None]:
         raise ValueError(f"it lacks {', '.join(missing)}")
     return metrics
@@ -476,25 +590,37 @@ def last_error(log: Path) -> str:
     "The last error in what an execution printed."
     if not log.exists():
         return "it was not run."
-    lines = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)\b.*)$", log.read_text(errors="replace"), flags=re.M)
+    lines = re.findall(
+        r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)\b.*)$", log.read_text(errors="replace"), flags=re.M
+    )
     return lines[-1] if lines else f"it ended without a result; see {log.name}."
 
 
 # %% [markdown]
 # Tables and figures can be tried without training, on a run of which everything is made up.
 
+
 # %%
 #| export
 def made_up_runs() -> pd.DataFrame:
     "Two evaluations of a GAN on `digits`, kept under GENLAB_RUNS: one that was not made, and one with made-up numbers."
-    jobs = [Job("01_gan", {"width": 16, "epochs": 5}, Run(KINDS["gan"].config(width=16, epochs=n)), n) for n in (1, 5)]
+    jobs = [
+        Job("01_gan", {"width": 16, "epochs": 5}, Run(KINDS["gan"].config(width=16, epochs=n)), n)
+        for n in (1, 5)
+    ]
     run = jobs[1].run
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.json").write_text(run.config.model_dump_json())
     losses = {"loss_d": 1.0, "loss_g": 2.0, "d_x": 0.5, "d_g_z1": 0.25, "d_g_z2": 0.2}
     history = [{"step": i, "epoch": 1 + i // 11, "i": i % 11, **losses} for i in range(55)]
     pd.DataFrame(history).to_csv(run.folder / "history.csv", index=False)
-    run.training = {"updates": 55, "losses": losses, "train_seconds": 4.0, "images_per_second": 1621.25, "device": "abacus"}
+    run.training = {
+        "updates": 55,
+        "losses": losses,
+        "train_seconds": 4.0,
+        "images_per_second": 1621.25,
+        "device": "abacus",
+    }
     run.finish(5, load_dataset("digits").images[:64], scores=_made_up_scores(), sample_seconds=0.5)
     return collect_runs(jobs)
 
@@ -523,22 +649,47 @@ runs = made_up_runs()
 assert runs.why[0] == "RuntimeError: dataset: nothing there" and runs.why.isna()[1]
 assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
 for row, labels in [
-    ("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, subset: 300, epochs: [1]}", ["dcgan, subset none", "dcgan, subset 300"]),
-    ("{notebook: 01_gan, epochs: [1], lr_d: 0.001}\n  - {notebook: 01_gan, epochs: [1], seed: 1}", ["dcgan, lr_d 0.001", "dcgan, lr_d none"]),
-    ("{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}", ["dcgan, seed 2", "dcgan, seed 1"]),
-    ("{notebook: 01_gan, epochs: [1], size: 8}\n  - {notebook: 01_gan, epochs: [1], dataset: mnist}", ["dcgan, digits", "dcgan, mnist"]),
-    ("{notebook: 01_gan, epochs: [1], dataset: 'hf:a/b'}\n  - {notebook: 01_gan, epochs: [1], dataset: 'hf:c/b'}", ["dcgan, hf:a/b", "dcgan, hf:c/b"]),
+    (
+        "{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, subset: 300, epochs: [1]}",
+        ["dcgan, subset none", "dcgan, subset 300"],
+    ),
+    (
+        "{notebook: 01_gan, epochs: [1], lr_d: 0.001}\n  - {notebook: 01_gan, epochs: [1], seed: 1}",
+        ["dcgan, lr_d 0.001", "dcgan, lr_d none"],
+    ),
+    (
+        "{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}",
+        ["dcgan, seed 2", "dcgan, seed 1"],
+    ),
+    (
+        "{notebook: 01_gan, epochs: [1], size: 8}\n  - {notebook: 01_gan, epochs: [1], dataset: mnist}",
+        ["dcgan, digits", "dcgan, mnist"],
+    ),
+    (
+        "{notebook: 01_gan, epochs: [1], dataset: 'hf:a/b'}\n  - {notebook: 01_gan, epochs: [1], dataset: 'hf:c/b'}",
+        ["dcgan, hf:a/b", "dcgan, hf:c/b"],
+    ),
 ]:
     assert list(collect_runs(try_profile(row)).label) == labels
-assert list(collect_runs(try_profile("{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}")).setting) == ["dcgan", "dcgan"]
-namesakes = try_profile("{notebook: 01_gan, name: a, epochs: [1]}\n  - {notebook: 02_ddpm, name: a, epochs: [1]}")
+assert list(
+    collect_runs(
+        try_profile("{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}")
+    ).setting
+) == ["dcgan", "dcgan"]
+namesakes = try_profile(
+    "{notebook: 01_gan, name: a, epochs: [1]}\n  - {notebook: 02_ddpm, name: a, epochs: [1]}"
+)
 assert list(collect_runs(namesakes).label) == ["a, gan", "a, ddpm"]
 
 # %% [markdown]
 # A file of a run that is damaged in any way makes it a missing run that says so:
 
 # %%
-samples, history, found = jobs[1].folder / "samples.npz", jobs[1].run.folder / "history.csv", jobs[1].folder / "metrics.json"
+samples, history, found = (
+    jobs[1].folder / "samples.npz",
+    jobs[1].run.folder / "history.csv",
+    jobs[1].folder / "metrics.json",
+)
 for path, broken in [
     (history, b""), (history, b"step,epoch,i,loss_d\n"), (history, b"step,loss_d\n0,1.0\n"), (samples, samples.read_bytes()[:-40]), (samples, b""),
     (jobs[1].folder / "pictures.npz", samples.read_bytes()[:200]), (jobs[1].folder / "samplers.json", b'[{"sampler": "dd'),
@@ -556,6 +707,7 @@ damaged.why[1]
 # %% [markdown]
 # The section on latent spaces shows what of [06_interpolation](06_interpolation.ipynb) a page has room for. Walking needs weights and time, so it is part of the sweep: of one run of each model, `keep_paths` leaves images and numbers beside the run's other results, and they are only read here.
 
+
 # %%
 #| export
 def walked(jobs: Iterable[Job]) -> list[Job]:
@@ -571,7 +723,9 @@ def walked(jobs: Iterable[Job]) -> list[Job]:
 
 # %%
 four = "{notebook: 01_gan, epochs: [1, 5]}\n  - {notebook: 01_gan, seed: 1, epochs: [9]}\n  - {notebook: 04_vae, size: 8, epochs: [1]}\n  - {notebook: 04_vae, epochs: [2, 3]}"
-assert [(job.notebook, job.epochs) for job in walked(try_profile(four))] == [("01_gan", 5), ("04_vae", 3)], "one of each model, on the same images"
+assert [(job.notebook, job.epochs) for job in walked(try_profile(four))] == [("01_gan", 5), ("04_vae", 3)], (
+    "one of each model, on the same images"
+)
 assert walked([]) == []
 
 # %%
