@@ -79,6 +79,7 @@ from genlab.tables import (
     markdown_table,
     measure_table,
     number,
+    plot_label,
     plural,
     precision_recall_figure,
     provenance_table,
@@ -143,41 +144,61 @@ def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 
 # %% [markdown]
-# Are samples copies of training images? One can look.
+# Are samples copies of training images? One can look, and count.
 
 # %%
 #| export
 def nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For the last epoch count of each run: samples and their nearest training images."
-    parts = []
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
-        if value_at(r.metrics, "scores", "memorisation", "value") is not None:
-            parts += [_nearest_figure(r, folder), _copies_figure(r, folder)]
-    return "\n".join(parts) or NONE
+    "For the last epoch count of each run: samples and their nearest training images, and how near they are."
+    last = list(runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples())
+    known = [r for r in last if value_at(r.metrics, "scores", "memorisation", "value") is not None]
+    parts, most = [], 10
+    for i in range(0, len(known), most):
+        name = f"nearest-{i // most}" if i else "nearest"
+        save_figure(_plot_nearest_of(known[i : i + most]), folder / name)
+        caption = (
+            "Samples after the last epoch count of each run (first row), and below each the two nearest "
+            "training images in LeNet's features."
+        )
+        parts.append(figure(folder, name, caption, name, "85%"))
+    return "\n".join([*parts, _copies_figure(last, folder)]) if known else NONE
 
 
-def _nearest_figure(r, folder: Path) -> str:
-    name, train = slug(f"nearest-{r.model}-{r.label}"), r.job.run.config.training_set().images
-    save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / name)
-    caption = (
-        f"{r.label} after {plural(r.epochs, 'epoch')}: samples (first row), "
-        "and below each the two nearest training images in LeNet's features."
-    )
-    return figure(folder, name, caption, name, "80%")
+def _plot_nearest_of(known: list) -> plt.Figure:
+    fig, axes = plt.subplots(len(known), figsize=(6, len(known)), layout="constrained", squeeze=False)
+    for ax, r in zip(axes.flat, known, strict=True):
+        train = r.job.run.config.training_set().images
+        plot_nearest(r.job.run.samples(r.epochs)[:22], r.dataset, ax=ax, train=train)
+        ax.set_title(f"{plot_label(r.label)}, {plural(r.epochs, 'epoch')}", fontsize=7, pad=2)
+    return fig
 
 
-def _copies_figure(r, folder: Path) -> str:
-    "How near samples and test images are to the training images; empty if that is not known."
-    copies, name = value_at(r.metrics, "scores", "copies") or {}, slug(f"copies-{r.model}-{r.label}")
-    if "histogram" not in copies:
+# %% [markdown]
+# The distances to the nearest training image, as small multiples:
+
+# %%
+#| export
+def _copies_figure(last: list, folder: Path) -> str:
+    "How near samples and test images are to the training images; empty if that is not known of any run."
+    found = {plot_label(r.label): value_at(r.metrics, "scores", "copies") or {} for r in last}
+    found = {label: score for label, score in found.items() if "histogram" in score}
+    if not found:
         return ""
-    save_figure(plot_copies(copies).figure, folder / name)
+    nrows = -(-len(found) // 3)
+    fig, axes = plt.subplots(nrows, 3, figsize=(7.2, 1.6 * nrows), layout="constrained", squeeze=False)
+    for ax in axes.flat[len(found) :]:
+        ax.set_axis_off()
+    for i, (ax, (label, score)) in enumerate(zip(axes.flat, found.items(), strict=False)):
+        plot_copies(score, ax).set_title(label, fontsize=7, pad=3)
+        ax.set_xlabel("distance" if i + 3 >= len(found) else "", fontsize=7)
+        ax.tick_params(labelsize=6)
+        ax.legend(frameon=False, fontsize=5) if i == 0 else ax.get_legend().remove()
+    save_figure(fig, folder / "copies")
     caption = (
-        f"{r.label} after {plural(r.epochs, 'epoch')}: distances to the nearest training image in LeNet's "
-        "features. Left of the dashed line are 1 % of the test images, "
-        f"and a share of {uncertain(copies['value'], copies['sd'])} of the samples."
+        "Distances to the nearest training image in LeNet's features. Left of the dashed line are 1 % of the "
+        "test images; @tbl-measures has the share of the samples that are there."
     )
-    return figure(folder, name, caption, name, "60%")
+    return figure(folder, "copies", caption, "copies")
 
 
 # %%
@@ -189,7 +210,7 @@ from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_n
 from genlab.interpolation import load_paths, plot_walks
 from genlab.sentences import Estimate, Evaluation, comparable
 from genlab.sweep import last_error, walked
-from genlab.tables import device_marks, legend_above, loss_curves, plot_label, plus_minus, timed
+from genlab.tables import device_marks, legend_above, loss_curves, plus_minus, timed
 from genlab.vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %% [markdown]
@@ -1055,7 +1076,7 @@ with pytest.raises(ValueError, match="variable jobs.age, but"):
 # %%
 #| export
 LOOKS = {
-    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=11pt -V papersize=a4 -H preamble.tex",
+    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=10.5pt -V papersize=a4 -H preamble.tex",
     "typst": "-V papersize=a4 -V margin.x=26mm -V margin.y=26mm -V page-numbering=1 -V section-numbering=1.1 "
     "-M abstract-title=Abstract -H preamble.typ",
 }
@@ -1230,58 +1251,36 @@ del os.environ["GENLAB_RUNS"]
 # %% [markdown]
 # ## What to remember
 #
-# - A profile is checked as a whole before anything is trained.
 # - Numbers flow one way: from a run or a lab to a file, to a fragment, to the PDF. Typed is only what other people's reports printed.
+# - A kind of model brings its section along; the report asks all of them.
 # - What is missing is shown as missing.
 #
 # ## Exercises
 #
-# 1. Write a profile of your own with three seeds of the DCGAN on `digits` and build its report.
-# 2. Add a column with the number of parameters of each generator to the table of times. Where should the number be written first?
-# 3. Break a run on purpose (`dataset: folder:/nowhere` in a profile) and find the note in the PDF.
+# 1. Add a section to the report from a module of your own: the mean brightness of each run's samples, beside that of real images. Which profile key brings the module in?
 
 # %% [markdown]
 # ## Solutions
 #
-# <details><summary>1. Three seeds</summary>
+# <details><summary>1. A section of one's own</summary>
 #
-# `report/profiles/seeds3.yaml`, a row for each seed:
+# A module `brightness.py`, in a folder that is in PYTHONPATH:
 #
-#     runs:
-#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 0, epochs: [1, 5, 20, 50]}
-#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 1, epochs: [1, 5, 20, 50]}
-#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 2, epochs: [1, 5, 20, 50]}
+#     from genlab.data import load_dataset
+#     from genlab.plug import SECTIONS, Section
+#     from genlab.tables import markdown_table, number
 #
-# Then `make report PROFILE=reports3`. The runs need no names: what tells namesakes apart, here the seed, goes into their labels. Whether a profile is right can be seen without training:
+#     def brightness_section(runs, folder):
+#         rows = []
+#         for r in runs[runs.metrics.notna()].itertuples():
+#             config = r.job.run.config
+#             images = r.job.run.samples(r.epochs), load_dataset(config.dataset, "test", config.size).images
+#             rows.append([r.label, r.epochs, *(number(x.float().mean().item(), 1) for x in images)])
+#         table = markdown_table(rows, ["run", "epochs", "samples", "real"], "Mean grey value, 0 to 255.", "brightness")
+#         return Section("# How bright? {#sec-brightness}\n\n" + table)
 #
-#     text = "\n  - ".join(f"{{notebook: 01_gan, dataset: digits, width: 32, seed: {s}, epochs: [1, 5, 20, 50]}}" for s in range(3))
-#     print(collect_runs(try_profile(text))[["label", "epochs", "why"]])
+#     SECTIONS["brightness"] = brightness_section
 #
-# In the PDF, put two numbers side by side: the spread of `fd_lenet` over the three seeds after the same number of epochs, and the spread that the table gives for each of them, which is over samples of one model. If the first is clearly larger, a comparison of two models with one seed each says less than its error bars promise. (With a list of `metrics` as in `quick.yaml` there is more to look at; for a distribution over seeds three are few.)
-#
-# </details>
-#
-# <details><summary>2. The number of parameters</summary>
-#
-# First in the run's `metrics.json`, by the code that has the network in its hands; numbers flow from there. In `run_gan` of [01_gan](01_gan.ipynb), one more argument of `run.finish`:
-#
-#     run.finish(epochs, samples, scores=scores, sample_seconds=drawn - start, score_seconds=time.perf_counter() - drawn,
-#                parameters=sum(p.numel() for p in G.parameters()))
-#
-# In `time_table`, put `number(value_at(r.metrics, "parameters"), 0)` at the end of each row and `"parameters"` at the end of the headings, and hand `"l" + "r" * 8` to `markdown_table` as its last argument, which by default aligns eight columns and not nine.
-#
-# Then `make sync`, which exports the notebooks. Old runs and other models have no such number, and since `value_at` returns None for what is not there, they get a dash and not an error. An old run counts as done and is not trained again, so its dash stays until its folder is removed or the run gets another name. What one should not do is build the network again from `config.json` while the table is written: then the table would say what today's code makes of the configuration, not what was trained.
-#
-# </details>
-#
-# <details><summary>3. A run that breaks</summary>
-#
-# A profile with a good row and a bad one, `report/profiles/broken.yaml`:
-#
-#     runs:
-#       - {notebook: 01_gan, dataset: digits, width: 16, epochs: [1, 5]}
-#       - {notebook: 01_gan, name: broken, dataset: "folder:/nowhere", size: 64, epochs: [1, 5]}
-#
-# `make report PROFILE=broken` trains the first, says that some runs failed, makes the PDF all the same, and ends with an error status. In the PDF the note stands in the introduction, a line for the run that is missing: `FileNotFoundError: dataset: there is no folder /nowhere.` This is the last error in the log that the execution left beside the run's results (`epoch-0005.log`); a run without a log "was not run". In tables the run has dashes. Leave `SCALE` at 1 for this: a shrunk sweep takes images of ours in the place of those that cannot be had, and nothing breaks. A mistake in the profile itself, such as an unknown data set, is another matter: it stops everything before the first run, with a sentence that names the row.
+# and a line `plugins: [brightness]` in the profile. `make report` imports the module before it plans, and asks it for its section after those of the models.
 #
 # </details>
