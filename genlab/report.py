@@ -57,6 +57,7 @@ from genlab.tables import (
     markdown_table,
     measure_table,
     number,
+    plot_label,
     plural,
     precision_recall_figure,
     provenance_table,
@@ -98,38 +99,53 @@ def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 # %% ../nbs/07_report.ipynb #27ccab52
 def nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For the last epoch count of each run: samples and their nearest training images."
-    parts = []
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
-        if value_at(r.metrics, "scores", "memorisation", "value") is not None:
-            parts += [_nearest_figure(r, folder), _copies_figure(r, folder)]
-    return "\n".join(parts) or NONE
+    "For the last epoch count of each run: samples and their nearest training images, and how near they are."
+    last = list(runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples())
+    known = [r for r in last if value_at(r.metrics, "scores", "memorisation", "value") is not None]
+    parts, most = [], 10
+    for i in range(0, len(known), most):
+        name = f"nearest-{i // most}" if i else "nearest"
+        save_figure(_plot_nearest_of(known[i : i + most]), folder / name)
+        caption = (
+            "Samples after the last epoch count of each run (first row), and below each the two nearest "
+            "training images in LeNet's features."
+        )
+        parts.append(figure(folder, name, caption, name, "85%"))
+    return "\n".join([*parts, _copies_figure(last, folder)]) if known else NONE
 
 
-def _nearest_figure(r, folder: Path) -> str:
-    name, train = slug(f"nearest-{r.model}-{r.label}"), r.job.run.config.training_set().images
-    save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / name)
-    caption = (
-        f"{r.label} after {plural(r.epochs, 'epoch')}: samples (first row), "
-        "and below each the two nearest training images in LeNet's features."
-    )
-    return figure(folder, name, caption, name, "80%")
-
-
-def _copies_figure(r, folder: Path) -> str:
-    "How near samples and test images are to the training images; empty if that is not known."
-    copies, name = value_at(r.metrics, "scores", "copies") or {}, slug(f"copies-{r.model}-{r.label}")
-    if "histogram" not in copies:
-        return ""
-    save_figure(plot_copies(copies).figure, folder / name)
-    caption = (
-        f"{r.label} after {plural(r.epochs, 'epoch')}: distances to the nearest training image in LeNet's "
-        "features. Left of the dashed line are 1 % of the test images, "
-        f"and a share of {uncertain(copies['value'], copies['sd'])} of the samples."
-    )
-    return figure(folder, name, caption, name, "60%")
+def _plot_nearest_of(known: list) -> plt.Figure:
+    fig, axes = plt.subplots(len(known), figsize=(6, len(known)), layout="constrained", squeeze=False)
+    for ax, r in zip(axes.flat, known, strict=True):
+        train = r.job.run.config.training_set().images
+        plot_nearest(r.job.run.samples(r.epochs)[:22], r.dataset, ax=ax, train=train)
+        ax.set_title(f"{plot_label(r.label)}, {plural(r.epochs, 'epoch')}", fontsize=7, pad=2)
+    return fig
 
 # %% ../nbs/07_report.ipynb #b0898597
+def _copies_figure(last: list, folder: Path) -> str:
+    "How near samples and test images are to the training images; empty if that is not known of any run."
+    found = {plot_label(r.label): value_at(r.metrics, "scores", "copies") or {} for r in last}
+    found = {label: score for label, score in found.items() if "histogram" in score}
+    if not found:
+        return ""
+    nrows = -(-len(found) // 3)
+    fig, axes = plt.subplots(nrows, 3, figsize=(7.2, 1.6 * nrows), layout="constrained", squeeze=False)
+    for ax in axes.flat[len(found) :]:
+        ax.set_axis_off()
+    for i, (ax, (label, score)) in enumerate(zip(axes.flat, found.items(), strict=False)):
+        plot_copies(score, ax).set_title(label, fontsize=7, pad=3)
+        ax.set_xlabel("distance" if i + 3 >= len(found) else "", fontsize=7)
+        ax.tick_params(labelsize=6)
+        ax.legend(frameon=False, fontsize=5) if i == 0 else ax.get_legend().remove()
+    save_figure(fig, folder / "copies")
+    caption = (
+        "Distances to the nearest training image in LeNet's features. Left of the dashed line are 1 % of the "
+        "test images; @tbl-measures has the share of the samples that are there."
+    )
+    return figure(folder, "copies", caption, "copies")
+
+# %% ../nbs/07_report.ipynb #184fe74f
 # INTERIM BLOCK, UNTIL THE MERGE: what the notebooks of the models bring along, to its end ---------------------------
 from .augment import plot_distance_bands, plot_gap
 from .collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
@@ -137,7 +153,7 @@ from .ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, 
 from .interpolation import load_paths, plot_walks
 from .sentences import Estimate, Evaluation, comparable
 from .sweep import last_error, walked
-from .tables import device_marks, legend_above, loss_curves, plot_label, plus_minus, timed
+from .tables import device_marks, legend_above, loss_curves, plus_minus, timed
 from .vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %% ../nbs/07_report.ipynb #f0bde70a
@@ -743,7 +759,7 @@ def preprocess(text: str, folder: Path, variables: dict) -> str:
 
 # %% ../nbs/07_report.ipynb #14219d6d
 LOOKS = {
-    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=11pt -V papersize=a4 -H preamble.tex",
+    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=10.5pt -V papersize=a4 -H preamble.tex",
     "typst": "-V papersize=a4 -V margin.x=26mm -V margin.y=26mm -V page-numbering=1 -V section-numbering=1.1 "
     "-M abstract-title=Abstract -H preamble.typ",
 }

@@ -360,7 +360,7 @@ def _read_history(r) -> list[dict]:
 def _plot_curves(curves: list[tuple], yscale: str) -> plt.Figure:
     "Four panels a row, each (label of the run, its history, y label, columns of the history)."
     ncols, nrows = max(2, min(4, len(curves))), -(-len(curves) // 4)
-    size = (1.8 * ncols, 0.2 + 1.25 * nrows)
+    size = (1.8 * ncols, 0.2 + 1.1 * nrows)
     fig, axes = plt.subplots(nrows, ncols, figsize=size, layout="constrained", squeeze=False)
     for i, (ax, (label, history, ylabel, columns)) in enumerate(zip(axes.flat, curves, strict=False)):
         plot_history(history, columns, ylabel, ax)
@@ -382,9 +382,9 @@ def sample_sheets(runs: pd.DataFrame, folder: Path, label: str) -> str:
     by_run = runs[runs.metrics.notna()].groupby("label", sort=False)
     groups = [list(group.itertuples()) for _, group in by_run]
     caption = (
-        "Samples from the same 21 latents after so many epochs, not selected, and real images; a row a run."
+        "Samples from the same 14 latents after so many epochs, not selected, and real images; a row a run."
     )
-    parts, most = [], 10
+    parts, most = [], 12
     for i in range(0, len(groups), most):
         name = f"{label}-{i // most}" if i else label
         save_figure(_plot_sheets(groups[i : i + most]), folder / name)
@@ -395,7 +395,7 @@ def sample_sheets(runs: pd.DataFrame, folder: Path, label: str) -> str:
 def _plot_sheets(groups: list[list]) -> plt.Figure:
     "Up to five epoch counts of each run, from the first to the last, and real images at the end of the row."
     ncols = 1 + min(5, max(map(len, groups)))
-    size = (1.3 * max(3, ncols), 0.68 * len(groups))
+    size = (1.3 * max(3, ncols), 0.52 * len(groups))
     fig, axes = plt.subplots(len(groups), ncols, figsize=size, layout="constrained", squeeze=False)
     for row, group in zip(axes, groups, strict=True):
         shown = np.linspace(0, len(group) - 1, min(len(group), ncols - 1)).round().astype(int)
@@ -411,8 +411,8 @@ def _plot_sheets(groups: list[list]) -> plt.Figure:
 
 
 def _show_few(images, ax: plt.Axes, title) -> None:
-    "Three rows of seven images."
-    show_grid(images[:21], ncol=7, ax=ax)
+    "Two rows of seven images."
+    show_grid(images[:14], ncol=7, ax=ax)
     ax.set_title(title, fontsize=7, pad=2)
 
 # %% ../nbs/07c_tables.ipynb #29ab3786
