@@ -106,7 +106,7 @@ class Section(NamedTuple):
 
 # %%
 #| export
-PLUGINS = ["genlab.fid", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
+PLUGINS = ["genlab.fid", "genlab.gan", "genlab.collapse", "genlab.ddpm", "genlab.vae", "genlab.reports"]  # modules that add to the dictionaries
 
 
 def import_plugins() -> None:
