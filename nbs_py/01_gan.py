@@ -1110,17 +1110,25 @@ $\log 4 \approx 1.39$; with a hinge loss, a verdict of 0 and a loss of 2. The tw
 each other: where the generator finds a weakness, the discriminator's loss rises until it has learned to
 see it. @tbl-gan-losses has the losses in numbers, with $D(G(z))$ before and after the discriminator's step.
 """
-CURVES = {"loss_d": "Loss_D", "loss_g": "Loss_G"}
-VERDICTS = {"d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
+PANELS = {
+    "loss": {"loss_d": "Loss_D", "loss_g": "Loss_G"},
+    "mean verdict": {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"},
+}
+COLUMNS = {
+    "loss_d": "Loss_D", "loss_g": "Loss_G",
+    "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after",
+}  # fmt: skip
 
 
 def gan_section(runs: pd.DataFrame, folder: Path) -> Section:
     "What the report says of GANs: method, losses and samples; nothing if none of the runs is done."
     if runs.metrics.isna().all():
         return Section("")
-    samples = "\n## Samples {#sec-gan-samples}\n\n" + sample_sheets(runs, folder)
-    losses = ABOUT_LOSSES + "\n" + loss_curves(runs, CURVES, folder)
-    return Section(METHOD + losses + samples, loss_table(runs, CURVES | VERDICTS, "gan-losses"))
+    caption = "Losses of GANs, and mean verdicts of their discriminators."
+    curves = loss_curves(runs, folder, PANELS, caption, "losses-gan")
+    samples = "## Samples {#sec-gan-samples}\n\n" + sample_sheets(runs, folder, "samples-gan")
+    text = "\n".join([METHOD, ABOUT_LOSSES, curves, samples])
+    return Section(text, loss_table(runs, COLUMNS, "gan-losses"))
 
 
 KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
