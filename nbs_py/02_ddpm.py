@@ -82,6 +82,8 @@ from torch import nn
 from genlab.data import ImageSet, derive_seed, load_dataset, progress, show_grid, take, to_image, to_model
 from genlab.diffusion import Diffusion, cosine_betas, discretised_nll, linear_betas
 from genlab.fid import check_metrics, evaluate
+from genlab.interpolation import LatentSpace, describe_run, load_or_explain
+from genlab.plug import KINDS, Kind
 from genlab.runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
 from genlab.unet import Report003UNet, UNet
 
@@ -1211,6 +1213,7 @@ elif guided_epochs and data.classes and network != "report003":
 if guided:
     plot_guidance(guided.pictures(guided.config.epochs)).set_title("a column a class, a row a guidance scale", fontsize=10)
 
+
 # %% [markdown]
 # ## What to remember
 #
@@ -1348,3 +1351,60 @@ if guided:
 # On `digits` after 10 epochs (one run, the 500 test images, the same draws in all) the bound is 3.29 bits/dim with $\tilde\beta_t$, 3.24 with $\beta_t$, 2.83 with the fitted variance and 2.78 with one for each pixel. From $\tilde\beta_t$ to the fitted one the middle terms fall from 2.08 to 1.96 and $L_0$, thanks to its decoder, from 1.20 to 0.87; a variance for each pixel takes the middle terms to 1.92. The network is the same and so are its samples: the samplers of this notebook do not ask for this variance. One could go further with a variance that the network predicts.
 #
 # </details>
+
+# %% [markdown]
+# ## Its latent space
+
+# %%
+#| export
+@torch.no_grad()
+def flow(
+    model: Denoiser,
+    x: torch.Tensor,  # xt at times[0], float (B, C, H, W)
+    times: list[float],  # noise levels in [1, T], rising (encoding) or falling (decoding)
+    order: int = 2,  # 1: Euler, which is DDIM; 2: Heun
+) -> torch.Tensor:  # xt at times[-1]
+    "Follow the probability-flow equation of a diffusion model (Song et al. 2021, eq. 14; Heun: Karras et al. 2022, algorithm 1)."
+    diffusion, kind = model.diffusion, model.config.target
+    scale = lambda t: diffusion.abar_at(t).sqrt().item()
+    sigma = lambda t: (1 / diffusion.abar_at(t) - 1).sqrt().item()
+
+    def slope(y, t):
+        xt, t = y * scale(t), torch.full((len(y),), float(t))
+        return diffusion.x0_eps(kind, model.output(xt, t), xt, t)[1]
+
+    y = x / scale(times[0])
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        first = slope(y, t)
+        there = y + (sigma(s) - sigma(t)) * first
+        y = there if order == 1 else y + (sigma(s) - sigma(t)) * (first + slope(there, s)) / 2
+    return y * scale(times[-1])
+
+
+# %%
+#| export
+def denoiser(run: Run, epochs: int) -> Denoiser:
+    "The network of a trained diffusion run, ready to be asked for noise. A conditional one is asked for no class."
+    net = make_network(run.config, run.config.training_set())
+    load_or_explain(run, epochs, net)
+    return Denoiser(net.to(make_accelerator().device), run.config.model_copy(update={"guidance": 1.0, "precision": "no"}))
+
+
+# %%
+#| export
+def ddpm_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
+    "The latent space of a trained diffusion model: the noise that its flow starts from, over `steps` noise levels."
+    config, model = run.config, denoiser(run, epochs)
+    channels, *sides = run.config.training_set().images.shape[1:]
+    times = karras_times(model.diffusion, steps)[:-1]
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return flow(model, z.to(model.device), times).view(len(z), -1, channels, *sides).mean(1).clamp(-1, 1).cpu()
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        return flow(model, x.expand(-1, config.channels or -1, -1, -1).to(model.device), times[::-1]).cpu()
+
+    return LatentSpace("ddpm", (config.channels or channels, *sides), decode, describe_run(run, epochs), encode)
+
+
+KINDS["ddpm"] = Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, space=ddpm_space)
