@@ -26,7 +26,7 @@ from torch import nn
 
 from .data import ImageSet, load_dataset, show_grid, to_image, to_model
 from .fid import check_metrics, evaluate
-from .gan import Discriminator, discriminator_loss, generator_loss, init_weights
+from .gan import Discriminator, bce_d_loss, nonsaturating_g_loss, init_weights
 from .interpolation import LatentSpace, describe_run, load_or_explain
 from .plug import KINDS, Kind
 from .runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
@@ -218,7 +218,7 @@ def larsen_losses(
     features = D.features  # all but the last convolution
     distance = FEATURES * (features(x).detach().float() - features(m).float()).square().mean()
     fakes = vae.decode(torch.cat([z.detach(), torch.randn_like(z)]))
-    return distance, generator_loss(D(fakes).float()), discriminator_loss(D(x).float(), D(fakes.detach()).float())
+    return distance, nonsaturating_g_loss(D(fakes).float()), bce_d_loss(D(x).float(), D(fakes.detach()).float())
 
 # %% ../nbs/04_vae.ipynb #09bac24a
 def train_vae(run: Run, epochs: int) -> VAE:

@@ -71,7 +71,7 @@ from torch import nn
 
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.fid import check_metrics, evaluate
-from genlab.gan import Discriminator, discriminator_loss, generator_loss, init_weights
+from genlab.gan import Discriminator, bce_d_loss, nonsaturating_g_loss, init_weights
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.plug import KINDS, Kind
 from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
@@ -589,7 +589,7 @@ def larsen_losses(
     features = D.features  # all but the last convolution
     distance = FEATURES * (features(x).detach().float() - features(m).float()).square().mean()
     fakes = vae.decode(torch.cat([z.detach(), torch.randn_like(z)]))
-    return distance, generator_loss(D(fakes).float()), discriminator_loss(D(x).float(), D(fakes.detach()).float())
+    return distance, nonsaturating_g_loss(D(fakes).float()), bce_d_loss(D(x).float(), D(fakes.detach()).float())
 
 
 # %%
