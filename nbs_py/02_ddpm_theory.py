@@ -21,7 +21,7 @@
 #
 # A **diffusion model** ([Sohl-Dickstein et al. 2015](https://arxiv.org/abs/1503.03585), [Ho et al. 2020](https://arxiv.org/abs/2006.11239)) does this with images. It mixes them with noise in a thousand small steps, learns to undo one small step, and makes new images by starting from noise and undoing a thousand. The network comes in [02_ddpm](02_ddpm.ipynb). Here is everything around it: what is known before anything is learnt.
 #
-# Equations (1) to (12) are numbered as in report 001, one of the student reports that [this course](index.ipynb) grew out of; it follows [Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672), and its order is not ours. Each is derived, written as a few lines of code in float64, and tested against something that does not use it: a simulation, or adding up over a fine grid. One of the twelve does not pass.
+# Equations (1) to (8) are numbered as in report 001, one of the student reports that [this course](index.ipynb) grew out of; it follows [Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672), and its order is not ours. Each is derived, written as a few lines of code in float64, and tested against something that does not use it: a simulation, or adding up over a fine grid. One of the twelve does not pass.
 
 # %%
 #| default_exp diffusion
@@ -43,13 +43,19 @@ import math
 
 import torch
 from fastcore.basics import patch
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 from torch.special import log_ndtr
+
+from genlab.plug import SCHEDULES, look_up
 
 # %%
 #| hide
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
-from torch.distributions import Normal, kl_divergence
+from scipy.integrate import solve_ivp
+from scipy.stats import kstest
+from torch.distributions import kl_divergence
 
 from genlab.data import load_dataset, show_grid, to_model
 
@@ -112,7 +118,7 @@ def linear_betas(
 #
 # The sum of two independent normal variables is normal and their variances add: $\alpha_t(1-\bar\alpha_{t-1})+1-\alpha_t=1-\alpha_t\bar\alpha_{t-1}$. So the form is the same at $t$, with $\bar\alpha_t=\alpha_t\bar\alpha_{t-1}$, and by induction
 #
-# $$ q(x_t\mid x_0)=\mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\;(1-\bar\alpha_t)I\big),\qquad \bar\alpha_t=\prod_{s=1}^t\alpha_s. \tag{8} $$
+# $$ q(x_t\mid x_0)=\mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\;(1-\bar\alpha_t)I\big),\qquad \bar\alpha_t=\prod_{s=1}^t\alpha_s. \tag{3} $$
 #
 # That is all a `Diffusion` needs to hold: the betas and three tables that follow from them, $\alpha_t$, $\bar\alpha_t$ and, for later, $\log\frac{\bar\alpha_t}{1-\bar\alpha_t}$, the logarithm of a signal-to-noise ratio (`log_snr`). They stay in float64; what is looked up is cast to the image's type at the very end.
 
@@ -196,14 +202,14 @@ def q_sample(
     t,  # 0 <= t <= T; at 0 the result is x0
     eps: torch.Tensor | None = None,  # the noise, like x0; drawn from N(0, I) if it is not given
 ) -> torch.Tensor:  # xt, like x0
-    "xt ~ q(xt | x0) = N(sqrt(abar_t) x0, (1 - abar_t) I), eq. (8)."
+    "xt ~ q(xt | x0) = N(sqrt(abar_t) x0, (1 - abar_t) I), eq. (3)."
     eps = torch.randn_like(x0) if eps is None else eps
     abar = self.abar_at(t)
     return _like(abar.sqrt(), x0) * x0 + _like((1 - abar).sqrt(), x0) * eps
 
 
 # %% [markdown]
-# Is (8) what (1) and (2) say? First exactly. The mean of $x_t$ is a multiple of $x_0$, and (2) tells how the multiple and the variance change in a step. `q_sample` is linear in $x_0$ and $\varepsilon$, so with one of them 0 and the other 1 it returns its two coefficients:
+# Is (3) what (1) and (2) say? First exactly. The mean of $x_t$ is a multiple of $x_0$, and (2) tells how the multiple and the variance change in a step. `q_sample` is linear in $x_0$ and $\varepsilon$, so with one of them 0 and the other 1 it returns its two coefficients:
 
 # %%
 one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
@@ -235,10 +241,10 @@ for t in (1, 10, 50):
     for sample in (walked[t], d.q_sample(torch.full((n,), x0, dtype=torch.float64), t)):
         assert abs(sample.mean() - mean) < 5 * (var / n).sqrt(), "5 standard errors"
         assert abs(sample.var() - var) < 5 * var * (2 / n) ** 0.5, "5 standard errors"
-    print(f"t={t:2}: mean {walked[t].mean():.3f}, by (8) {mean:.3f}; variance {walked[t].var():.4f}, by (8) {var:.4f}")
+    print(f"t={t:2}: mean {walked[t].mean():.3f}, by (3) {mean:.3f}; variance {walked[t].var():.4f}, by (3) {var:.4f}")
 
 # %% [markdown]
-# What (8) does *not* give is a path. Two draws of it at different times share $x_0$ and nothing else, while two points of a chain share the noise of the earlier one: their covariance is $\sqrt{\bar\alpha_t/\bar\alpha_s}\,(1-\bar\alpha_s)$ for $s<t$. For training that does not matter, since each update looks at one time only.
+# What (3) does *not* give is a path. Two draws of it at different times share $x_0$ and nothing else, while two points of a chain share the noise of the earlier one: their covariance is $\sqrt{\bar\alpha_t/\bar\alpha_s}\,(1-\bar\alpha_s)$ for $s<t$. For training that does not matter, since each update looks at one time only.
 
 # %%
 cov = (d.abar[50] / d.abar[10]).sqrt() * (1 - d.abar[10])
@@ -307,6 +313,13 @@ def cosine_betas(
     return (1 - f[1:] / f[:-1]).clamp(max=largest)
 
 
+# %% [markdown]
+# A run names its schedule. Whoever has another one adds it here ([00c_plug](00c_plug.ipynb)):
+
+# %%
+#| export
+SCHEDULES |= {"linear": linear_betas, "cosine": cosine_betas}
+
 # %%
 cosine = Diffusion(cosine_betas(T))
 f = [math.cos((t / T + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(T)]
@@ -368,7 +381,7 @@ assert Diffusion([0.5]).t_at(0.3) == 1 and Diffusion([0.5]).abar_at(1.0) == 0.5
 # %% [markdown]
 # ### How much is left at the end?
 #
-# Sampling will start from $\mathcal N(0,I)$ in place of $q(x_T\mid x_0)$. How wrong is that? How far a density $q$ is from another, $p$, is measured by the **Kullback-Leibler divergence** $D_{\mathrm{KL}}(q\Vert p)=\mathbb E_{x\sim q}[\log q(x)-\log p(x)]$. It is 0 if they are equal and positive otherwise; with natural logarithms its unit is the *nat*, and divided by $\log2$ it counts bits. For our two it will return as $L_T$ in equation (7), and bounds the number of bits that a pixel of $x_T$ can still tell about $x_0$. The worst case is a black or white pixel, $x_0=\pm1$:
+# Sampling will start from $\mathcal N(0,I)$ in place of $q(x_T\mid x_0)$. How wrong is that? How far a density $q$ is from another, $p$, is measured by the **Kullback-Leibler divergence** $D_{\mathrm{KL}}(q\Vert p)=\mathbb E_{x\sim q}[\log q(x)-\log p(x)]$. It is 0 if they are equal and positive otherwise; with natural logarithms its unit is the *nat*, and divided by $\log2$ it counts bits. For our two it will return as $L_T$ in equation (16), and bounds the number of bits that a pixel of $x_T$ can still tell about $x_0$. The worst case is a black or white pixel, $x_0=\pm1$:
 
 # %%
 prior = Normal(zero, one)
@@ -397,7 +410,7 @@ assert shifted[0] < 1 and (shifted[1:] == linear.abar[2:]).all()
 #
 # If we knew $q(x_{t-1}\mid x_t)$, we could start from noise and walk back to an image. It is another distribution for each $x_t$, and it depends on all the data. A model replaces it by a normal distribution,
 #
-# $$ p_\theta(x_{t-1}\mid x_t)=\mathcal N\big(\mu_\theta(x_t,t),\;\Sigma_\theta(x_t,t)\big), \tag{3} $$
+# $$ p_\theta(x_{t-1}\mid x_t)=\mathcal N\big(\mu_\theta(x_t,t),\;\Sigma_\theta(x_t,t)\big), \tag{4} $$
 #
 # with a mean that a network with the weights $\theta$ computes. Why should a normal distribution be enough, with data of any shape whatever? By Bayes
 #
@@ -407,7 +420,7 @@ assert shifted[0] < 1 and (shifted[1:] == linear.abar[2:]).all()
 #
 # ### A density whose answers are known
 #
-# We want to see that, and to check everything that follows against the truth. So we need data whose noised versions are known. A mixture of normal densities has them: if $x_0\sim\sum_k w_k\,\mathcal N(m_k,s_k^2)$, then each component goes through (8) by itself, and
+# We want to see that, and to check everything that follows against the truth. So we need data whose noised versions are known. A mixture of normal densities has them: if $x_0\sim\sum_k w_k\,\mathcal N(m_k,s_k^2)$, then each component goes through (3) by itself, and
 #
 # $$ q(x_t)=\sum_k w_k\,\mathcal N\big(\sqrt{\bar\alpha_t}\,m_k,\;\bar\alpha_ts_k^2+1-\bar\alpha_t\big). $$
 
@@ -420,32 +433,24 @@ class GaussianMixture:
         self.w, self.m, self.s = (torch.as_tensor(a, dtype=torch.float64) for a in (weights, means, sds))
         self.w = self.w / self.w.sum()
 
+    def noised(
+        self,
+        abar=1.0,  # abar_t: a number or a tensor; 1 stands for the data
+    ) -> MixtureSameFamily:  # a distribution for each abar
+        "The distribution of x_t: each component goes through eq. (3) by itself."
+        abar = torch.as_tensor(abar, dtype=torch.float64)[..., None]
+        sd = (abar * self.s**2 + 1 - abar).sqrt()
+        return MixtureSameFamily(Categorical(self.w), Normal(abar.sqrt() * self.m, sd))
+
+    def density(self, x: torch.Tensor, abar=1.0) -> torch.Tensor:  # like x
+        "Density of x_t at x, float64; abar_t is a number, or like x."
+        return self.noised(abar).log_prob(x).exp()
+
     def sample(self, n: int, seed: int) -> torch.Tensor:  # (n,)
-        "n numbers from the mixture; the seed decides them."
-        g = torch.Generator().manual_seed(seed)
-        k = torch.multinomial(self.w, n, replacement=True, generator=g)
-        return self.m[k] + self.s[k] * torch.randn(n, dtype=torch.float64, generator=g)
-
-
-# %%
-#| export
-@patch
-def _parts(self: GaussianMixture, x, abar):  # (..., K) each
-    "Of x_t = x and each component: distance from its mean, its variance, log of its share of the density."
-    abar = torch.as_tensor(abar, dtype=torch.float64)[..., None]
-    var = abar * self.s**2 + 1 - abar
-    z = x[..., None] - abar.sqrt() * self.m
-    return z, var, self.w.log() - 0.5 * (2 * math.pi * var).log() - 0.5 * z**2 / var
-
-
-@patch
-def density(
-    self: GaussianMixture,
-    x: torch.Tensor,  # float64
-    abar=1.0,  # abar_t: a number, or like x; 1 stands for the data
-) -> torch.Tensor:  # like x
-    "Density of x_t at x."
-    return self._parts(x, abar)[2].exp().sum(-1)
+        "n numbers from the mixture; the seed decides them, and PyTorch's own generator is left as it was."
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.noised().sample((n,))
 
 
 # %% [markdown]
@@ -456,7 +461,7 @@ toy = GaussianMixture([0.3, 0.5, 0.2], [-0.6, 0.0, 0.65], [0.08, 0.15, 0.04])
 x, fine = grid(-7, 7, 2801), grid(-1.5, 1.5, 1501)
 by_hand = sum(w * normal(x, m, s**2) for w, m, s in [(0.3, -0.6, 0.08), (0.5, 0.0, 0.15), (0.2, 0.65, 0.04)])
 close(toy.density(x), by_hand)
-for abar in (0.99, 0.5, 0.01):  # (8) applied to all data: integrate over x0
+for abar in (0.99, 0.5, 0.01):  # (3) applied to all data: integrate over x0
     pushed = torch.trapezoid(normal(x[::70, None], abar**0.5 * fine, 1 - abar) * toy.density(fine), fine)
     close(toy.density(x[::70], abar), pushed)
 sample = toy.sample(n, seed)
@@ -526,11 +531,11 @@ close(moments(x, p)[1], d.beta[t])  # exactly beta if the data are N(0, 1)
 #
 # and hence
 #
-# $$ \tilde\beta_t=\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t, \tag{9} $$
+# $$ \tilde\beta_t=\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t, \tag{5} $$
 #
-# $$ \tilde\mu_t(x_t,x_0)=\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0+\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t, \tag{10} $$
+# $$ \tilde\mu_t(x_t,x_0)=\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0+\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t, \tag{6} $$
 #
-# $$ q(x_{t-1}\mid x_t,x_0)=\mathcal N\big(\tilde\mu_t(x_t,x_0),\;\tilde\beta_tI\big). \tag{11} $$
+# $$ q(x_{t-1}\mid x_t,x_0)=\mathcal N\big(\tilde\mu_t(x_t,x_0),\;\tilde\beta_tI\big). \tag{7} $$
 #
 # Nothing in this used that the step is a single one. For any $s<t$ the noise from $s$ to $t$ is a step like (2) with $\alpha=\bar\alpha_t/\bar\alpha_s$ in place of $\alpha_t$ and $1-\alpha$ in place of $\beta_t$. Samplers that skip steps need that, so we write it in this form.
 
@@ -538,7 +543,7 @@ close(moments(x, p)[1], d.beta[t])  # exactly beta if the data are N(0, 1)
 #| export
 @patch
 def _coefficients(self: Diffusion, t, s=None):  # float64, the shape of t
-    "The factors of x0 and xt in the mean of q(xs | xt, x0), and its variance: eqs. (9), (10) for a step from s to t."
+    "The factors of x0 and xt in the mean of q(xs | xt, x0), and its variance: eqs. (5), (6) for a step from s to t."
     abar_t, abar_s = self.abar_at(t), self.abar_at(t - 1 if s is None else s)
     alpha = abar_t / abar_s  # of all steps from s to t
     of_x0 = abar_s.sqrt() * (1 - alpha) / (1 - abar_t)
@@ -556,13 +561,13 @@ def posterior(
     t,  # 0 < t <= T
     s=None,  # 0 <= s < t, as t; t - 1 if it is not given
 ) -> tuple[torch.Tensor, torch.Tensor]:  # mean, like xt; variance, shaped to multiply it, 0 for s = 0
-    "Mean and variance of q(xs | xt, x0), eqs. (9)-(11)."
+    "Mean and variance of q(xs | xt, x0), eqs. (5)-(7)."
     of_x0, of_xt, variance = self._coefficients(t, s)
     return _like(of_x0, xt) * x0 + _like(of_xt, xt) * xt, _like(variance, xt)
 
 
 # %% [markdown]
-# The check against Bayes uses (2) and (8) on a grid and knows nothing of completed squares. Single steps, long steps, the first step and the last:
+# The check against Bayes uses (2) and (3) on a grid and knows nothing of completed squares. Single steps, long steps, the first step and the last:
 
 # %%
 for s, t in [(1, 2), (9, 10), (T // 2 - 1, T // 2), (T - 1, T), (1, T // 20), (T // 5, T // 2), (T // 10, 3 * T // 4)]:
@@ -570,7 +575,7 @@ for s, t in [(1, 2), (9, 10), (T // 2 - 1, T // 2), (T - 1, T), (1, T // 20), (T
         alpha = (1 - linear.beta[s + 1 : t + 1]).prod()
         centres, sd = (linear.abar[s].sqrt() * x0, xt / alpha.sqrt()), (1 - linear.abar[s]).sqrt()
         x = grid((min(centres) - 10 * sd).item(), (max(centres) + 10 * sd).item(), 60_001)
-        log_weight = -((xt - alpha.sqrt() * x) ** 2) / (2 * (1 - alpha)) - (x - linear.abar[s].sqrt() * x0) ** 2 / (2 * sd**2)  # (2) and (8)
+        log_weight = -((xt - alpha.sqrt() * x) ** 2) / (2 * (1 - alpha)) - (x - linear.abar[s].sqrt() * x0) ** 2 / (2 * sd**2)  # (2) and (3)
         weight = torch.exp(log_weight - log_weight.max())
         mean, var = moments(x, weight / torch.trapezoid(weight, x))
         ours = linear.posterior(torch.tensor([xt], dtype=torch.float64), torch.tensor([x0], dtype=torch.float64), t, s)
@@ -578,14 +583,14 @@ for s, t in [(1, 2), (9, 10), (T // 2 - 1, T // 2), (T - 1, T), (1, T // 20), (T
         close(ours[1] / var, one[0], 1e-8)
 
 # %% [markdown]
-# And term by term as (9) and (10) are printed, for every $t$ at once, with times of any shape:
+# And term by term as (5) and (6) are printed, for every $t$ at once, with times of any shape:
 
 # %%
 x0, xt, every = draw(T, key=3), draw(T, key=4), torch.arange(1, T + 1)
 beta, alpha, abar, before = linear.beta[1:], linear.alpha[1:], linear.abar[1:], linear.abar[:-1]
 mean, var = linear.posterior(xt, x0, every)
-close(var, (1 - before) / (1 - abar) * beta)  # (9)
-close(mean, before.sqrt() * beta / (1 - abar) * x0 + alpha.sqrt() * (1 - before) / (1 - abar) * xt)  # (10)
+close(var, (1 - before) / (1 - abar) * beta)  # (5)
+close(mean, before.sqrt() * beta / (1 - abar) * x0 + alpha.sqrt() * (1 - before) / (1 - abar) * xt)  # (6)
 assert mean[0] == x0[0] and var[0] == 0, "the step to t = 0 ends at x0, without noise"
 assert (var[1:] < beta[1:]).all() and (var[1:] > 0).all(), "to know x0 helps"
 pictures = xt[:6].reshape(2, 1, 1, 3), x0[:6].reshape(2, 1, 1, 3)
@@ -610,25 +615,25 @@ ax.legend(frameon=False, fontsize=8);
 # %% [markdown]
 # ## What should a network predict?
 #
-# The image is not known on the way back. So a network guesses it from $x_t$, and $\tilde\mu_t(x_t,\text{guess})$ is the mean of its step. Instead of $x_0$ it may as well be asked for something from which $x_0$ follows. Solve (8), $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$:
+# The image is not known on the way back. So a network guesses it from $x_t$, and $\tilde\mu_t(x_t,\text{guess})$ is the mean of its step. Instead of $x_0$ it may as well be asked for something from which $x_0$ follows. Solve (3), $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$:
 #
 # | the network outputs | the clean image is | good at |
 # |---|---|---|
 # | `x0` | the output | much noise |
 # | `eps`, the noise | $x_0=\big(x_t-\sqrt{1-\bar\alpha_t}\,\varepsilon\big)/\sqrt{\bar\alpha_t}$ | little noise |
 # | `v` $=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ | $x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ | both ends |
-# | `mu` $=\tilde\mu_t(x_t,x_0)$ | solve (10) for $x_0$ | |
+# | `mu` $=\tilde\mu_t(x_t,x_0)$ | solve (6) for $x_0$ | |
 #
 # "Good at" says where an error of the output does not grow on the way to $x_0$ and $\varepsilon$. `eps` is Ho et al.'s choice. `v` is from [Salimans and Ho 2022](https://arxiv.org/abs/2202.00512): read $\sqrt{\bar\alpha_t}=\cos\varphi$ and $\sqrt{1-\bar\alpha_t}=\sin\varphi$, then $(x_t,v)$ is $(x_0,\varepsilon)$ turned by the angle $\varphi$, and turning back never divides by anything small.
 
 # %%
 #| export
-TARGETS = ("eps", "x0", "v", "mu")  # what a network can be asked to predict
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in TARGETS:
-        raise ValueError(f"kind: {kind!r} is unknown; choose {', '.join(TARGETS)}.")
+TARGETS = {  # what a network can predict
+    "eps": "the noise",
+    "x0": "the clean image",
+    "v": "image and noise, turned by an angle",
+    "mu": "the mean of one step back",
+}
 
 
 # %%
@@ -641,8 +646,8 @@ def target(
     eps: torch.Tensor,  # the noise in xt, like x0
     t,  # 0 <= t <= T; for mu 0 < t
 ) -> torch.Tensor:  # like x0
-    "What a network that predicts `kind` should output; v as in Salimans and Ho 2022, mu by eq. (10)."
-    _check_kind(kind)
+    "What a network that predicts `kind` should output; v as in Salimans and Ho 2022, mu by eq. (6)."
+    look_up("kind", kind, TARGETS)
     if kind == "mu":
         return self.posterior(self.q_sample(x0, t, eps), x0, t)[0]
     if kind == "v":
@@ -662,7 +667,7 @@ def x0_eps(
     t,  # 0 < t <= T
 ) -> tuple[torch.Tensor, torch.Tensor]:  # x0 and eps, like xt; xt = sqrt(abar) x0 + sqrt(1 - abar) eps holds
     "The clean image and the noise that the `output` of a network of this `kind` stands for."
-    _check_kind(kind)
+    look_up("kind", kind, TARGETS)
     abar = self.abar_at(t)
     a, b = _like(abar.sqrt(), xt), _like((1 - abar).sqrt(), xt)
     if kind == "eps":
@@ -694,7 +699,7 @@ for d in (linear, cosine):
         for other in ("eps", "x0", "v", "mu"):
             close(d.target(other, got_x0, got_eps, every)[ok], truth[other][ok])
 for call in (lambda: linear.target("noise", x0, eps, every), lambda: linear.x0_eps("noise", eps, xt, every)):
-    with pytest.raises(ValueError, match="kind: 'noise' is unknown; choose eps, x0, v, mu"):
+    with pytest.raises(ValueError, match="kind: 'noise' is unknown; choose from eps, x0, v, mu"):
         call()
 
 # %% [markdown]
@@ -702,27 +707,27 @@ for call in (lambda: linear.target("noise", x0, eps, every), lambda: linear.x0_e
 #
 # Report 001 gives, for a network that predicts the noise,
 #
-# $$ x_0\overset{?}{=}\frac1{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\varepsilon\Big). \tag{12} $$
+# $$ x_0\overset{?}{=}\frac1{\sqrt{\alpha_t}}\Big(x_t-\frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\varepsilon\Big). \tag{8} $$
 #
-# We have just solved (8) for $x_0$ and got something else: $\sqrt{\bar\alpha_t}$ where this has $\sqrt{\alpha_t}$, and $\sqrt{1-\bar\alpha_t}$ as the factor of $\varepsilon$. So what *is* the right-hand side? Put the right $x_0$ into (10):
+# We have just solved (3) for $x_0$ and got something else: $\sqrt{\bar\alpha_t}$ where this has $\sqrt{\alpha_t}$, and $\sqrt{1-\bar\alpha_t}$ as the factor of $\varepsilon$. So what *is* the right-hand side? Put the right $x_0$ into (6):
 #
 # $$ \tilde\mu_t=\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\cdot\frac{x_t-\sqrt{1-\bar\alpha_t}\,\varepsilon}{\sqrt{\bar\alpha_t}}+\frac{\sqrt{\alpha_t}(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}x_t . $$
 #
-# Since $\sqrt{\bar\alpha_{t-1}/\bar\alpha_t}=1/\sqrt{\alpha_t}$, the factor of $x_t$ is $\frac{\beta_t+\alpha_t(1-\bar\alpha_{t-1})}{\sqrt{\alpha_t}(1-\bar\alpha_t)}=\frac{1-\bar\alpha_t}{\sqrt{\alpha_t}(1-\bar\alpha_t)}=\frac1{\sqrt{\alpha_t}}$, and that of $\varepsilon$ is $-\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t}}$. It is (12). The formula is right, but for $\mu_\theta$, one small step back, and not for $x_0$, the whole way.
+# Since $\sqrt{\bar\alpha_{t-1}/\bar\alpha_t}=1/\sqrt{\alpha_t}$, the factor of $x_t$ is $\frac{\beta_t+\alpha_t(1-\bar\alpha_{t-1})}{\sqrt{\alpha_t}(1-\bar\alpha_t)}=\frac{1-\bar\alpha_t}{\sqrt{\alpha_t}(1-\bar\alpha_t)}=\frac1{\sqrt{\alpha_t}}$, and that of $\varepsilon$ is $-\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t}}$. It is (8). The formula is right, but for $\mu_\theta$, one small step back, and not for $x_0$, the whole way.
 
 # %%
 a, b = linear.abar[1:].sqrt(), (1 - linear.abar[1:]).sqrt()
 xt = linear.q_sample(x0, every, eps)
 printed = (xt - linear.beta[1:] / b * eps) / linear.alpha[1:].sqrt()
 right, _ = linear.x0_eps("eps", eps, xt, every)
-close(printed, linear.posterior(xt, right, every)[0])  # (12) is the mean of (11)
+close(printed, linear.posterior(xt, right, every)[0])  # (8) is the mean of (7)
 close(right, x0)  # and x0 is something else, ...
 assert (printed - x0)[1:].abs().max() > 1, "... far from it"
 close(printed[0], x0[0])  # except at t = 1, where the step back leads to x0
 ratio = (b / a) / (linear.beta[1:] / (linear.alpha[1:].sqrt() * b))
 t = T // 2
 print(f"t={t}: x0 = {1 / a[t - 1]:.3f} xt - {(b / a)[t - 1]:.3f} eps")
-print(f"  (12) has {1 / linear.alpha[t].sqrt():.3f} xt - {linear.beta[t] / (linear.alpha[t].sqrt() * b[t - 1]):.4f} eps")
+print(f"  (8) has {1 / linear.alpha[t].sqrt():.3f} xt - {linear.beta[t] / (linear.alpha[t].sqrt() * b[t - 1]):.4f} eps")
 print(f"the factor of eps is {ratio[t - 1]:.0f} times too small at t={t}, at worst {ratio.max():.0f} times (t={ratio.argmax() + 1})")
 assert T != 1000 or 300 < ratio[499] < 350
 
@@ -734,18 +739,18 @@ noised = linear.q_sample(images, t, noise)
 as_printed = (noised - linear.beta[t].float() / (1 - linear.abar[t]).sqrt().float() * noise) / linear.alpha[t].sqrt().float()
 solved, _ = linear.x0_eps("eps", noise, noised, t)
 fig, axes = plt.subplots(1, 4, figsize=(8, 2.3), layout="constrained")
-titles = "$x_0$", f"$x_t$, t = {t}", "(12) as printed", "(8) solved for $x_0$"
+titles = "$x_0$", f"$x_t$, t = {t}", "(8) as printed", "(3) solved for $x_0$"
 for ax, picture, title in zip(axes, (images, noised, as_printed, solved), titles, strict=True):
     error = (picture - images).square().mean().sqrt()
     show_grid(picture, ncol=2, title=f"{title}\nRMS error {error:.2f}", ax=ax)
 assert (solved - images).abs().max() < 1e-4 and (as_printed - noised).square().mean().sqrt() < 0.1
 
 # %% [markdown]
-# Given the *true* noise, (12) as printed hardly takes any of it away. A student who builds an "estimate of the clean image" on it sees noise, and blames the network.
+# Given the *true* noise, (8) as printed hardly takes any of it away. A student who builds an "estimate of the clean image" on it sees noise, and blames the network.
 #
 # ### A choice of target is a choice of weights
 #
-# The four targets carry the same information but not the same loss. A guess $\hat x_0$ stands for a guess $\hat\varepsilon$, and by (8) their errors are proportional: $\hat\varepsilon-\varepsilon=-\sqrt{\bar\alpha_t/(1-\bar\alpha_t)}\,(\hat x_0-x_0)$. So
+# The four targets carry the same information but not the same loss. A guess $\hat x_0$ stands for a guess $\hat\varepsilon$, and by (3) their errors are proportional: $\hat\varepsilon-\varepsilon=-\sqrt{\bar\alpha_t/(1-\bar\alpha_t)}\,(\hat x_0-x_0)$. So
 #
 # $$ \lVert\hat\varepsilon-\varepsilon\rVert^2=\mathrm{SNR}(t)\,\lVert\hat x_0-x_0\rVert^2,\qquad \lVert\hat v-v\rVert^2=\big(\mathrm{SNR}(t)+1\big)\lVert\hat x_0-x_0\rVert^2. $$
 #
@@ -785,9 +790,10 @@ def x0(
     abar,  # abar_t: a number, or like xt
 ) -> torch.Tensor:  # like xt
     "E[x0 | xt]: the exact denoiser."
-    z, var, log_p = self._parts(xt, abar)
-    abar = torch.as_tensor(abar, dtype=torch.float64)[..., None]
-    return (log_p.softmax(-1) * (self.m + abar.sqrt() * self.s**2 / var * z)).sum(-1)
+    noised, abar = self.noised(abar), torch.as_tensor(abar, dtype=torch.float64)[..., None]
+    parts = noised.component_distribution  # of x_t, one for each component
+    r = (noised.mixture_distribution.logits + parts.log_prob(xt[..., None])).softmax(-1)
+    return (r * (self.m + abar.sqrt() * self.s**2 / parts.variance * (xt[..., None] - parts.mean))).sum(-1)
 
 
 # %%
@@ -837,7 +843,7 @@ for t in (round(f * T) for f in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9)):
     print(f"t = {t:4}: mean squared error {a:.4f} on training images, {b:.4f} on test images")
 
 # %% [markdown]
-# With much noise the two errors are about equal (within 10%; these are two different sets of images). With little noise the one on training images vanishes, and the one on test images does not: an image that is not among the training images is taken for one that is. Above, a test image at growing noise and what this denoiser sees in it; below, eight samples drawn with it, step by step from pure noise as in (11), and under each the training image that is nearest to it.
+# With much noise the two errors are about equal (within 10%; these are two different sets of images). With little noise the one on training images vanishes, and the one on test images does not: an image that is not among the training images is taken for one that is. Above, a test image at growing noise and what this denoiser sees in it; below, eight samples drawn with it, step by step from pure noise as in (7), and under each the training image that is nearest to it.
 
 # %%
 levels = [round(f * T) for f in (0.01, 0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 1)]
@@ -859,9 +865,9 @@ assert distance.max() < 1e-6 and len(set(nearest.tolist())) > 4, "copies, and no
 #
 # ### The same, seen as a slope
 #
-# A second reading of the denoiser. The **score** of $x_t$ is the slope of its log-density, $\nabla\log q(x_t)$ (derivatives are with respect to $x_t$); on [the way back](#The-way-back) it was what moved the centre of the step. From $q(x_t)=\int q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0$, with $\nabla q=q\,\nabla\log q$, Bayes and the normal density (8),
+# A second reading of the denoiser. The **score** of $x_t$ is the slope of its log-density, $\nabla\log q(x_t)$ (derivatives are with respect to $x_t$); on [the way back](#The-way-back) it was what moved the centre of the step. From $q(x_t)=\int q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0$, with $\nabla q=q\,\nabla\log q$, Bayes and the normal density (3),
 #
-# $$ \nabla\log q(x_t)=\frac{\int\nabla q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0}{q(x_t)}=\mathbb E\big[\nabla\log q(x_t\mid x_0)\,\big|\,x_t\big]=\frac{\sqrt{\bar\alpha_t}\,\mathbb E[x_0\mid x_t]-x_t}{1-\bar\alpha_t}=-\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}} . $$
+# $$ \nabla\log q(x_t)=\frac{\int\nabla q(x_t\mid x_0)\,q(x_0)\,\mathrm dx_0}{q(x_t)}=\mathbb E\big[\nabla\log q(x_t\mid x_0)\,\big|\,x_t\big]=\frac{\sqrt{\bar\alpha_t}\,\mathbb E[x_0\mid x_t]-x_t}{1-\bar\alpha_t}=-\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}} . \tag{9} $$
 #
 # This is Tweedie's formula ([Efron 2011](https://doi.org/10.1198/jasa.2011.tm11181)). To predict the noise is to predict the direction in which images become more probable ([Song and Ermon 2019](https://arxiv.org/abs/1907.05600)).
 
@@ -893,7 +899,7 @@ for t in (T // 100, T // 10, T // 2, T):
     close(linear.posterior(xt, hat, t)[0], (xt + linear.beta[t] * slope) / linear.alpha[t].sqrt())  # one step back
 
 # %% [markdown]
-# The last line of the cell closes a circle. The posterior mean (10) is linear in $x_0$, so the mean of the exact $q(x_{t-1}\mid x_t)$ is (10) with $\mathbb E[x_0\mid x_t]$ for $x_0$; and that is $x_t$ plus $\beta_t$ times the score, all divided by $\sqrt{\alpha_t}$. The first of these holds for steps that skip levels, too:
+# The last line of the cell closes a circle. The posterior mean (6) is linear in $x_0$, so the mean of the exact $q(x_{t-1}\mid x_t)$ is (6) with $\mathbb E[x_0\mid x_t]$ for $x_0$; and that is $x_t$ plus $\beta_t$ times the score, all divided by $\sqrt{\alpha_t}$. The first of these holds for steps that skip levels, too:
 
 # %%
 for s, t in [(T // 2 - 1, T // 2), (T // 3, T // 2), (T // 10, T // 5)]:
@@ -921,28 +927,171 @@ axes[1].legend(frameon=False, fontsize=8);
 
 # %% [markdown]
 # Left, three bumps flow together into one. Right, with little noise the denoiser knows which bump it is in: in the bump at 0.65, which is narrower than the noise, it stays near 0.65 ($t=60$; at $t=20$ it gives way a little); in the wide one in the middle it mostly believes $x_t$ ($t=20$); in between it changes over quickly. With much noise it can hardly tell and stays near the mean of all data.
+
+# %% [markdown]
+# ## From steps to a flow
+#
+# Each step back so far draws its $x_{t-1}$ at random from a normal density. [Song et al. 2020](https://arxiv.org/abs/2010.02502) found a step without chance, known as **DDIM**. Take the best guess of the image, $\hat x_0=\mathbb E[x_0\mid x_t]$, and the noise $\hat\varepsilon$ that goes with it. Then mix the two again as (3) does, with the smaller share of noise that belongs to an $s<t$:
+#
+# $$ x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon. \tag{10} $$
+#
+# Only the start $x_T$ is random now. Why should points that move in this way end up distributed like the data? For small steps this can be proved, and the proof shows what a diffusion model is: a flow.
+#
+# ### One line in the right coordinates
+#
+# Undo the shrinking: let $\bar x=x/\sqrt{\bar\alpha}$ and $\sigma=\sqrt{(1-\bar\alpha)/\bar\alpha}$. Then (3) says $\bar x_t=x_0+\sigma_t\,\varepsilon$. The image keeps its size and the noise grows; its standard deviation is $\sigma$, and $\sigma^2=1/\mathrm{SNR}$. In these coordinates (10) is $\bar x_s=\hat x_0+\sigma_s\hat\varepsilon$, while $\bar x_t=\hat x_0+\sigma_t\hat\varepsilon$. The difference of the two is $\bar x_s-\bar x_t=(\sigma_s-\sigma_t)\,\hat\varepsilon$. In the limit of small steps
+#
+# $$ \frac{\mathrm d\bar x}{\mathrm d\sigma}=\hat\varepsilon(\bar x,\sigma)=-\sigma\,\nabla\log q_\sigma(\bar x), \tag{11} $$
+#
+# where $q_\sigma$ is the density of $\bar x$ at the noise level $\sigma$, and the second equality is Tweedie's formula (9). This is an ordinary differential equation, the **probability flow** ([Song et al. 2021](https://arxiv.org/abs/2011.13456)). A network that predicts the noise is its velocity. DDIM's step is the simplest way to solve it, Euler's.
+#
+# In papers the same equation often stands in the old coordinates. With $\beta(t)=-\frac{\mathrm d}{\mathrm dt}\log\bar\alpha(t)$ for a continuous time it is
+#
+# $$ \frac{\mathrm dx}{\mathrm dt}=-\frac{\beta(t)}2\Big(x+\nabla\log q(x_t)\Big). \tag{12} $$
+#
+# ### Why it carries the densities
+#
+# What does adding noise do to a density? It blurs it, as ink spreads in water: $q_\sigma$ is the data's density blurred with the variance $\sigma^2$, and so it obeys the heat equation, $\partial q_\sigma/\partial\sigma=\sigma\,\nabla^2q_\sigma$. What does a flow do to a density? Points with the velocity $u$ are neither made nor lost, so their density changes by $\partial q/\partial\sigma=-\nabla\cdot(u\,q)$, the equation of continuity. Now put in the velocity of (11):
+#
+# $$ -\nabla\cdot\big(-\sigma\,(\nabla\log q_\sigma)\,q_\sigma\big)=\nabla\cdot(\sigma\,\nabla q_\sigma)=\sigma\,\nabla^2q_\sigma . $$
+#
+# The two changes are equal. If the points have the density $q_\sigma$ at one noise level, they have it at every noise level, and at $\sigma=0$ that is the density of the data.
+#
+# On a line this can be checked without any sampling. Paths of a differential equation do not cross. So each point keeps its rank: the share of all points that lie to its left, the distribution function of $q_\sigma$ at $\bar x$, must stay the same all the way. We let SciPy solve (11) for nine points:
+
+# %%
+def velocity(sigma, xbar):
+    "The guess of the noise in `xbar`, for the mixture: the right-hand side of (11)."
+    abar = 1 / (1 + sigma**2)
+    xbar = torch.as_tensor(xbar)
+    return (xbar - toy.x0(abar**0.5 * xbar, abar)) / sigma
+
+
+def rank(x, abar):
+    "Share of the points x_t that lie to the left of x."
+    return toy.noised(abar).cdf(torch.as_tensor(x))
+
+
+d, start, stops = Diffusion(linear_betas()), grid(-2, 2, 9), [1000, 600, 300, 100, 30, 1]
+sigma = (-d.log_snr / 2).exp().tolist()
+way, first = (sigma[1000], sigma[1]), (start / d.abar[1000].sqrt()).tolist()
+path = solve_ivp(velocity, way, first, "DOP853", [sigma[t] for t in stops], rtol=1e-9, atol=1e-9)
+for t, xbar in zip(stops, torch.as_tensor(path.y.T), strict=True):
+    close(rank(d.abar[t].sqrt() * xbar, d.abar[t]), rank(start, d.abar[1000]), 1e-7)
+
+# %%
+#| hide
+xbar = grid(-2, 2, 41).requires_grad_()
+for sigma_now in (0.1, 0.5, 3.0):  # the second equality of (11); abar is 1 for q_sigma, whose bumps are wider
+    log_q = GaussianMixture(toy.w, toy.m, (toy.s**2 + sigma_now**2).sqrt()).density(xbar).log()
+    close(velocity(sigma_now, xbar.detach()), -sigma_now * torch.autograd.grad(log_q.sum(), xbar)[0])
+x, fine_d = grid(-2, 2, 41), Diffusion(linear_betas(100_000, 1e-6, 2e-4))  # (12): a small step divided by its length
+for t in (3_000, 20_000, 50_000):
+    x0_hat = toy.x0(x, fine_d.abar[t])
+    step = fine_d.q_sample(x0_hat, t - 1, fine_d.x0_eps("x0", x0_hat, x, t)[1]) - x
+    slope = fine_d.score(x, x0_hat, t)
+    close(step / fine_d.beta[t], 0.5 * (x + slope), 1e-2)
+
+
+# %% [markdown]
+# ### Two ways back
+#
+# Here are both samplers with the exact denoiser. Ancestral sampling draws from (7), with $\hat x_0$ in place of $x_0$; DDIM is `q_sample` with the guesses in place of image and noise.
+
+# %%
+def ancestral_step(d, x, t, s):
+    "From x_t to x_s by (7)."
+    mean, var = d.posterior(x, toy.x0(x, d.abar[t]), t, s)
+    return mean + var.sqrt() * draw(len(x), key=20_000 + t)
+
+
+def ddim_step(d, x, t, s):
+    "From x_t to x_s by (10)."
+    x0_hat, eps_hat = d.x0_eps("x0", toy.x0(x, d.abar[t]), x, t)
+    return d.q_sample(x0_hat, s, eps_hat)
+
+
+def way_back(step, d, x, steps):
+    "All points of the way from x_T to x_0: (steps + 1, n)."
+    times = [round(d.T * (1 - i / steps)) for i in range(steps + 1)]
+    points = [x]
+    for t, s in zip(times, times[1:], strict=False):
+        points.append(step(d, points[-1], t, s))
+    return torch.stack(points)
+
+
+# %%
+SAMPLING = {"ancestral sampling": ancestral_step, "DDIM, the flow": ddim_step}
+start = Normal(0.0, 1.0).icdf(torch.linspace(0.05, 0.95, 9, dtype=torch.float64))
+x = grid(-2.2, 2.2, 221)
+density = torch.stack([toy.density(x, a) for a in d.abar])
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 2.9), sharey=True, layout="constrained")
+for ax, (title, step) in zip(axes, SAMPLING.items(), strict=True):
+    ax.pcolormesh(range(d.T + 1), x, density.T, cmap="Greys", vmax=1.5, shading="nearest", rasterized=True)
+    ax.plot(range(d.T, -1, -1), way_back(step, d, start, d.T), linewidth=1)
+    ax.set(title=title, xlabel="$t$", xlim=(d.T, 0), ylim=(-2.2, 2.2))
+axes[0].set_ylabel("$x_t$");
+
+# %% [markdown]
+# The same nine starts, the same density behind them (dark: high), and two different kinds of path. The paths of ancestral sampling are rough and cross each other. Those of the flow are smooth and never cross: the lowest start becomes the lowest point of the data. Most of the decisions fall late, below $t=300$, where the one bump comes apart into three.
+#
+# Now with 10,000 starts in 1,000 steps of the flow, at four times on the way. The curves are the known densities, not fits. The test is that of Kolmogorov and Smirnov: its distance is the largest difference between the share of the points to the left of a place and the share that the density says. Its $p$ is the probability that as many points drawn from the density itself are as far from it, or farther. Only $p<0.001$ would count against the flow.
+
+# %%
+starts = draw(10_000, key=13)
+flow = way_back(ddim_step, d, starts, d.T)
+fig, axes = plt.subplots(1, 4, figsize=(7.4, 2), layout="constrained")
+for ax, t in zip(axes, (1000, 300, 100, 0), strict=True):
+    points, abar = flow[d.T - t], d.abar[t]
+    test = kstest(points, lambda y, abar=abar: rank(y, abar))
+    assert test.pvalue > 0.001, f"t={t}: the points do not have the known density"
+    ax.hist(points, bins=60, density=True, color="0.8")
+    x = grid(*ax.get_xlim(), 400)
+    ax.plot(x, toy.density(x, abar), linewidth=1)
+    ax.set(xlabel=f"$x_{{{t}}}$", yticks=[])
+    ax.set_title(f"t = {t}\ndistance {test.statistic:.4f}\np = {test.pvalue:.2f}", fontsize=9)
+axes[0].set_ylabel("density")
+close(flow[-1].argsort(), starts.argsort(), 0)  # nobody has overtaken anybody
+
+# %% [markdown]
+# With 1,000 steps the points pass the test at all four times. How few steps are enough? Both samplers, and the distance of their $x_0$ from the density of the data. (10,000 points that are drawn from the density itself have a distance of 0.0087 on average, and one in a thousand such samples is beyond 0.0195.)
+
+# %%
+distance = pd.DataFrame(index=pd.Index([10, 30, 100, 1000], name="steps"))
+for name, step in SAMPLING.items():
+    ends = [way_back(step, d, starts, steps)[-1] for steps in distance.index]
+    distance[name] = [kstest(x, lambda y: rank(y, 1.0)).statistic for x in ends]
+assert (distance.loc[10] > 0.1).all(), "ten steps are too few, and the test sees it"
+assert distance["DDIM, the flow"].is_monotonic_decreasing and distance["DDIM, the flow"][1000] < 0.0195
+distance.round(4)
+
+
+# %% [markdown]
+# Ten of these steps are too few for either sampler, and the test has no doubt about it. DDIM's error is that of Euler's method: a step goes straight on, and the path bends. If there were only one image, $\hat\varepsilon$ would be the same all along the path, the path straight, and a single step exact. Paths bend where the guess of the image changes. That leaves two ways to draw in few steps: better methods for the same equation ([02b_samplers](02b_samplers.ipynb)), or better places for the steps.
+#
+# A flow has two more uses. It can be followed from an image to its noise and back, so an image has a latent ([06_interpolation](06_interpolation.ipynb) walks between them). And it tells how much it stretches the density on the way, which gives the likelihood itself where the next section has a bound.
 #
 # ## How good is a model? A bound on the likelihood
 #
-# What is the probability $p_\theta(x_0)$ that the model gives to an image? Start from $p(x_T)=\mathcal N(0,I)$, multiply all steps (3), integrate over $x_1,\dots,x_T$: impossible for images. But a bound is easy. Write the integral as an average over $q$; the logarithm of an average is at least the average of the logarithms (Jensen's inequality), so
+# What is the probability $p_\theta(x_0)$ that the model gives to an image? Start from $p(x_T)=\mathcal N(0,I)$, multiply all steps (4), integrate over $x_1,\dots,x_T$: impossible for images. But a bound is easy. Write the integral as an average over $q$; the logarithm of an average is at least the average of the logarithms (Jensen's inequality), so
 #
 # $$ -\log p_\theta(x_0)=-\log\mathbb E_q\Big[\frac{p_\theta(x_0,\dots,x_T)}{q(x_1,\dots,x_T\mid x_0)}\Big]\le\mathbb E_q\Big[-\log\frac{p(x_T)\prod_t p_\theta(x_{t-1}\mid x_t)}{\prod_tq(x_t\mid x_{t-1})}\Big]=:L_{\text{vlb}} . $$
 #
 # The fraction compares steps forward with steps back. For $t\ge2$ turn the forward ones round: by Bayes, $q(x_t\mid x_{t-1})=q(x_{t-1}\mid x_t,x_0)\,q(x_t\mid x_0)/q(x_{t-1}\mid x_0)$. The last two factors telescope over $t=2,\dots,T$ to $q(x_T\mid x_0)/q(x_1\mid x_0)$, the denominator cancels against the step $t=1$, and what remains can be sorted by $t$:
 #
-# $$ L_{\text{vlb}}=\sum_{i=0}^TL_i, \tag{4} $$
+# $$ L_{\text{vlb}}=\sum_{i=0}^TL_i, \tag{13} $$
 #
-# $$ L_0=-\log p_\theta(x_0\mid x_1), \tag{5} $$
+# $$ L_0=-\log p_\theta(x_0\mid x_1), \tag{14} $$
 #
-# $$ L_{t-1}=D_{\mathrm{KL}}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\,p_\theta(x_{t-1}\mid x_t)\big)\quad(t=2,\dots,T), \tag{6} $$
+# $$ L_{t-1}=D_{\mathrm{KL}}\big(q(x_{t-1}\mid x_t,x_0)\,\Vert\,p_\theta(x_{t-1}\mid x_t)\big)\quad(t=2,\dots,T), \tag{15} $$
 #
-# $$ L_T=D_{\mathrm{KL}}\big(q(x_T\mid x_0)\,\Vert\,p(x_T)\big), \tag{7} $$
+# $$ L_T=D_{\mathrm{KL}}\big(q(x_T\mid x_0)\,\Vert\,p(x_T)\big), \tag{16} $$
 #
-# where (5) and (6) are to be averaged over $x_t\sim q(x_t\mid x_0)$. The negative, $-L_{\text{vlb}}$, is the **variational lower bound** (VLB) of $\log p_\theta(x_0)$: that of a VAE ([04_vae](04_vae.ipynb)) with the fixed noising (1) for an encoder. Divided by $\log2$ and by the number of pixels and channels, $L_{\text{vlb}}$ is the number of bits per pixel and channel with which one could store the image, with this model and the variance that its steps have.
+# where (14) and (15) are to be averaged over $x_t\sim q(x_t\mid x_0)$. The negative, $-L_{\text{vlb}}$, is the **variational lower bound** (VLB) of $\log p_\theta(x_0)$: that of a VAE ([04_vae](04_vae.ipynb)) with the fixed noising (1) for an encoder. Divided by $\log2$ and by the number of pixels and channels, $L_{\text{vlb}}$ is the number of bits per pixel and channel with which one could store the image, with this model and the variance that its steps have.
 #
 # ### Two normal densities
 #
-# (6) and (7) compare normal densities. The logarithm of their ratio is a difference of two parabolas, and with $\mathbb E(x-\mu_2)^2=\sigma_1^2+(\mu_1-\mu_2)^2$ under the first density,
+# (15) and (16) compare normal densities. The logarithm of their ratio is a difference of two parabolas, and with $\mathbb E(x-\mu_2)^2=\sigma_1^2+(\mu_1-\mu_2)^2$ under the first density,
 #
 # $$ D_{\mathrm{KL}}\big(\mathcal N(\mu_1,\sigma_1^2)\Vert\mathcal N(\mu_2,\sigma_2^2)\big)=\frac12\Big(\log\frac{\sigma_2^2}{\sigma_1^2}+\frac{\sigma_1^2+(\mu_1-\mu_2)^2}{\sigma_2^2}-1\Big). $$
 
@@ -1022,7 +1171,7 @@ ax.legend(frameon=False, fontsize=8, loc="upper left");
 # %% [markdown]
 # ### The terms
 #
-# The variance of (3) is left to choose. We take that of the posterior, $\tilde\beta_t$, which would be right if the guess of $x_0$ were. At $t=1$ it is 0, which is no density, so the last step borrows that of $t=2$.
+# The variance of (4) is left to choose. We take that of the posterior, $\tilde\beta_t$, which would be right if the guess of $x_0$ were. At $t=1$ it is 0, which is no density, so the last step borrows that of $t=2$.
 
 # %%
 #| export
@@ -1031,7 +1180,7 @@ def variance(
     self: Diffusion,
     t,  # 1 <= t <= T, int or integer tensor (B,)
 ) -> torch.Tensor:  # float64, the shape of t, positive
-    "Variance of p(x_{t-1} | xt): the posterior's beta tilde, eq. (9); at t = 1, where that is 0, the one of t = 2 (beta_1 if T = 1)."
+    "Variance of p(x_{t-1} | xt): the posterior's beta tilde, eq. (5); at t = 1, where that is 0, the one of t = 2 (beta_1 if T = 1)."
     t = torch.as_tensor(t).clamp(min=min(2, self.T))
     if self.T == 1:
         return self.beta[t]
@@ -1045,7 +1194,7 @@ def prior_kl(
     self: Diffusion,
     x0: torch.Tensor,  # float (B, ...)
 ) -> torch.Tensor:  # float64 (B,), nats, summed over the pixels
-    "L_T, eq. (7): what x_T still tells about x0."
+    "L_T, eq. (16): what x_T still tells about x0."
     x0 = x0.double().cpu()
     abar = self.abar[-1]
     return gaussian_kl(abar.sqrt() * x0, 1 - abar, torch.zeros_like(x0), torch.ones(())).flatten(1).sum(1)
@@ -1062,7 +1211,7 @@ def vlb_term(
     x0_hat: torch.Tensor,  # the network's guess of x0, like x0
     variance: torch.Tensor | None = None,  # of p(x_{t-1} | xt), (), (B,) or like x0; None: self.variance(t)
 ) -> torch.Tensor:  # float64 (B,), nats, summed over the pixels
-    "L_{t-1} of eqs. (5), (6) for each image: at t = 1 L_0 through 256 bins, above the KL of two normal densities."
+    "L_{t-1} of eqs. (14), (15) for each image: at t = 1 L_0 through 256 bins, above the KL of two normal densities."
     t = torch.as_tensor(t).expand(len(x0))
     x0, xt, x0_hat = (x.double().cpu() for x in (x0, xt, x0_hat))
     (mean, var), (mean_hat, _) = self.posterior(xt, x0, t), self.posterior(xt, x0_hat, t)
@@ -1074,7 +1223,7 @@ def vlb_term(
 
 
 # %% [markdown]
-# Since the two variances in (6) are equal, only the distance of the means remains, and with (10) it becomes a weight on the squared error of the guess. Working it out gives a surprisingly simple weight ([Kingma et al. 2021](https://arxiv.org/abs/2107.00630)):
+# Since the two variances in (15) are equal, only the distance of the means remains, and with (6) it becomes a weight on the squared error of the guess. Working it out gives a surprisingly simple weight ([Kingma et al. 2021](https://arxiv.org/abs/2107.00630)):
 #
 # $$ L_{t-1}=\frac{\lVert\tilde\mu_t(x_t,x_0)-\tilde\mu_t(x_t,\hat x_0)\rVert^2}{2\tilde\beta_t}=\frac12\big(\mathrm{SNR}(t-1)-\mathrm{SNR}(t)\big)\lVert x_0-\hat x_0\rVert^2 . $$
 #
@@ -1108,10 +1257,10 @@ for d in (linear, Diffusion([0.3, 0.5])):
 # %% [markdown]
 # ### Does it bound?
 #
-# In one dimension the impossible integral can be added up on a grid. So here is the whole of equations (4) to (7) at once. The data are the grey values of our three bumps, rounded to the 256 bins, each with a probability $P(x_0)$; the model is the best one possible, with the exact $\mathbb E[x_0\mid x_t]$ for a network. No model can store the values in fewer bits, on average, than their **entropy** $H=-\sum P\log_2P$. We compute for each of the 256 values:
+# In one dimension the impossible integral can be added up on a grid. So here is the whole of equations (13) to (16) at once. The data are the grey values of our three bumps, rounded to the 256 bins, each with a probability $P(x_0)$; the model is the best one possible, with the exact $\mathbb E[x_0\mid x_t]$ for a network. No model can store the values in fewer bits, on average, than their **entropy** $H=-\sum P\log_2P$. We compute for each of the 256 values:
 #
 # - the bound: $L_0,\dots,L_T$, averaged over $x_t\sim q(x_t\mid x_0)$, with a grid of noises;
-# - the truth: the density $p(x_T)=\mathcal N(0,1)$ on a grid, pushed through all steps (3) as one matrix product each, and through the bins at the end.
+# - the truth: the density $p(x_T)=\mathcal N(0,1)$ on a grid, pushed through all steps (4) as one matrix product each, and through the bins at the end.
 
 # %%
 def vlb_terms(d, nodes=31):
@@ -1152,7 +1301,7 @@ class LargeVariance(Diffusion):
         return self.beta[torch.as_tensor(t)]
 
 
-d, t = LargeVariance(linear_betas()), 5  # with two different variances the order in (6) matters: the average is over q
+d, t = LargeVariance(linear_betas()), 5  # with two different variances the order in (15) matters: the average is over q
 p = Normal(d.posterior(xt, guess, t)[0], d.beta[t].sqrt())
 mean, var = d.posterior(xt, x0, t)
 close(d.vlb_term(x0, xt, t, guess) / kl_divergence(Normal(mean, var.sqrt()), p).sum((1, 2, 3)), torch.ones(6, dtype=torch.float64))
@@ -1195,11 +1344,11 @@ axes[1].legend(frameon=False, fontsize=7);
 #
 # **A finding that surprised us.** Look at the squares in the right panel. At $T=300$ the *true* likelihoods of the two models differ by 0.002 bits (7.124 and 7.122; on the logarithmic axis tiny excesses look far apart), at $T=30$ by 0.07. The bounds differ by 0.71 and 0.67 bits. It is the bound that is loose with $\tilde\beta_t$, not the model that is bad. And the left panel says where: the two curves differ in the first few steps only.
 #
-# Why there? By the law of total variance the exact $q(x_{t-1}\mid x_t)$ has the variance of (11) plus that of its mean (10) under $q(x_0\mid x_t)$,
+# Why there? By the law of total variance the exact $q(x_{t-1}\mid x_t)$ has the variance of (7) plus that of its mean (6) under $q(x_0\mid x_t)$,
 #
 # $$ \operatorname{Var}(x_{t-1}\mid x_t)=\tilde\beta_t+\frac{\bar\alpha_{t-1}\beta_t^2}{(1-\bar\alpha_t)^2}\operatorname{Var}(x_0\mid x_t). $$
 #
-# If the noise is smaller than any detail of the data's density, then $\operatorname{Var}(x_0\mid x_t)\approx(1-\bar\alpha_t)/\bar\alpha_t$, and the sum is $\beta_t/\alpha_t$: the larger variance is the right one. The two differ much only where a step is large compared with the noise *already there*, $\beta_t$ against $1-\bar\alpha_{t-1}$. At $t=2$ that is so in each of these schedules, however many steps they have. "Small steps" in the argument for (3) has to be read in this way.
+# If the noise is smaller than any detail of the data's density, then $\operatorname{Var}(x_0\mid x_t)\approx(1-\bar\alpha_t)/\bar\alpha_t$, and the sum is $\beta_t/\alpha_t$: the larger variance is the right one. The two differ much only where a step is large compared with the noise *already there*, $\beta_t$ against $1-\bar\alpha_{t-1}$. At $t=2$ that is so in each of these schedules, however many steps they have. "Small steps" in the argument for (4) has to be read in this way.
 
 # %%
 first = ((P @ terms["posterior", 300] - P @ terms["beta", 300]) / math.log(2))[:5].sum().item()
@@ -1223,7 +1372,7 @@ close(exact / (between[()] + d.abar[1] * d.beta[2] ** 2 / (1 - d.abar[2]) ** 2 *
 # - One table, $\bar\alpha_t$, says all about the noise; a schedule is a path through signal-to-noise ratios, and belongs to its $T$.
 # - Everything a network learns is $\mathbb E[x_0\mid x_t]$. Noise, image, $v$, step mean and score are the same thing in other units, and the unit chooses the weights of the loss.
 # - A normal distribution for one step back is good for small steps, small against the noise that is already there.
-# - Equation (12) of report 001 is the mean of one step back. The clean image is $\big(x_t-\sqrt{1-\bar\alpha_t}\,\varepsilon\big)/\sqrt{\bar\alpha_t}$.
+# - Equation (8) of report 001 is the mean of one step back. The clean image is $\big(x_t-\sqrt{1-\bar\alpha_t}\,\varepsilon\big)/\sqrt{\bar\alpha_t}$.
 # - The bound can be loose where the model is good. Before you compare bits, ask which variance was used.
 #
 # ## Exercises
@@ -1239,7 +1388,7 @@ close(exact / (between[()] + d.abar[1] * d.beta[2] ** 2 / (1 - d.abar[2]) ** 2 *
 #
 # <details><summary>1. A linear schedule of 100 steps</summary>
 #
-# Put (8) into the divergence (7): for a pixel $L_T=\frac12\big(-\log(1-\bar\alpha_T)+\bar\alpha_T(x_0^2-1)\big)$. This grows with $\bar\alpha_T$ whatever $x_0$ is, so an equal $L_T$ means an equal $\bar\alpha_T$, and bisection finds the last $\beta$:
+# Put (3) into the divergence (16): for a pixel $L_T=\frac12\big(-\log(1-\bar\alpha_T)+\bar\alpha_T(x_0^2-1)\big)$. This grows with $\bar\alpha_T$ whatever $x_0$ is, so an equal $L_T$ means an equal $\bar\alpha_T$, and bisection finds the last $\beta$:
 #
 #     white, usual = torch.ones(1, 1), Diffusion(linear_betas())
 #     low, high = 0.02, 0.9
@@ -1274,9 +1423,9 @@ close(exact / (between[()] + d.abar[1] * d.beta[2] ** 2 / (1 - d.abar[2]) ** 2 *
 #
 # <details><summary>3. Where each variance is right</summary>
 #
-# *Data from $\mathcal N(0,1)$.* $x_{t-1}$ and $x_t$ are then jointly normal with variance 1 each, and by (2) their covariance is $\sqrt{\alpha_t}$. So $x_{t-1}$ given $x_t$ is normal with mean $\sqrt{\alpha_t}\,x_t$ and variance $1-\alpha_t=\beta_t$. *A single image* $c$: $x_0=c$ is known without looking, so $q(x_{t-1}\mid x_t)=q(x_{t-1}\mid x_t,x_0=c)$, which is (11) with its variance $\tilde\beta_t$.
+# *Data from $\mathcal N(0,1)$.* $x_{t-1}$ and $x_t$ are then jointly normal with variance 1 each, and by (2) their covariance is $\sqrt{\alpha_t}$. So $x_{t-1}$ given $x_t$ is normal with mean $\sqrt{\alpha_t}\,x_t$ and variance $1-\alpha_t=\beta_t$. *A single image* $c$: $x_0=c$ is known without looking, so $q(x_{t-1}\mid x_t)=q(x_{t-1}\mid x_t,x_0=c)$, which is (7) with its variance $\tilde\beta_t$.
 #
-# *The gap in the first case.* With densities in place of bins it is zero, for every $T$ and every schedule. The short argument: $p(x_T)=q(x_T)=\mathcal N(0,1)$, and each step back of the model is the exact one, so $p_\theta(x_0,\dots,x_T)=q(x_0,\dots,x_T)$. Jensen's inequality is an equality if the fraction under the logarithm is constant, and here it is $q(x_0)$ on every path. The long one: in (6) the means differ by $\frac{\sqrt{\bar\alpha_{t-1}}\beta_t}{1-\bar\alpha_t}(x_0-\sqrt{\bar\alpha_t}\,x_t)$, where the bracket is $(1-\bar\alpha_t)x_0-\sqrt{\bar\alpha_t(1-\bar\alpha_t)}\,\varepsilon$. Average its square, use $\bar\alpha_{t-1}\beta_t=\bar\alpha_{t-1}-\bar\alpha_t$, and everything telescopes:
+# *The gap in the first case.* With densities in place of bins it is zero, for every $T$ and every schedule. The short argument: $p(x_T)=q(x_T)=\mathcal N(0,1)$, and each step back of the model is the exact one, so $p_\theta(x_0,\dots,x_T)=q(x_0,\dots,x_T)$. Jensen's inequality is an equality if the fraction under the logarithm is constant, and here it is $q(x_0)$ on every path. The long one: in (15) the means differ by $\frac{\sqrt{\bar\alpha_{t-1}}\beta_t}{1-\bar\alpha_t}(x_0-\sqrt{\bar\alpha_t}\,x_t)$, where the bracket is $(1-\bar\alpha_t)x_0-\sqrt{\bar\alpha_t(1-\bar\alpha_t)}\,\varepsilon$. Average its square, use $\bar\alpha_{t-1}\beta_t=\bar\alpha_{t-1}-\bar\alpha_t$, and everything telescopes:
 #
 # $$ L_{t-1}=\frac12\Big(\log\frac{1-\bar\alpha_t}{1-\bar\alpha_{t-1}}+(\bar\alpha_{t-1}-\bar\alpha_t)(x_0^2-1)\Big),\qquad L_T=\frac12\Big(-\log(1-\bar\alpha_T)+\bar\alpha_T(x_0^2-1)\Big), $$
 #
@@ -1300,7 +1449,7 @@ close(exact / (between[()] + d.abar[1] * d.beta[2] ** 2 / (1 - d.abar[2]) ** 2 *
 #
 # <details><summary>4. The best variance that is the same everywhere</summary>
 #
-# Average (6) over $x_t$ for a variance $\sigma^2$ of the model: $\frac12\big(\log\frac{\sigma^2}{\tilde\beta_t}+\frac{\tilde\beta_t+\mathbb E(\tilde\mu_t-\mu_\theta)^2}{\sigma^2}-1\big)$. The derivative vanishes at $\sigma^2=\tilde\beta_t+\mathbb E(\tilde\mu_t-\mu_\theta)^2=\tilde\beta_t+\frac{\bar\alpha_{t-1}\beta_t^2}{(1-\bar\alpha_t)^2}\,\mathbb E(x_0-\hat x_0)^2$. With the exact denoiser the last mean is that of $\operatorname{Var}(x_0\mid x_t)$, and the sum the mean of $\operatorname{Var}(x_{t-1}\mid x_t)$. Since $\hat x_0=\mathbb E[x_0\mid x_t]$, it is $\mathbb E x_0^2-\mathbb E\hat x_0^2$, one integral a level. (At $t=1$, where $\tilde\beta_1=0$, this gives $\mathbb E\operatorname{Var}(x_0\mid x_1)$, which is what the last normal density should have.)
+# Average (15) over $x_t$ for a variance $\sigma^2$ of the model: $\frac12\big(\log\frac{\sigma^2}{\tilde\beta_t}+\frac{\tilde\beta_t+\mathbb E(\tilde\mu_t-\mu_\theta)^2}{\sigma^2}-1\big)$. The derivative vanishes at $\sigma^2=\tilde\beta_t+\mathbb E(\tilde\mu_t-\mu_\theta)^2=\tilde\beta_t+\frac{\bar\alpha_{t-1}\beta_t^2}{(1-\bar\alpha_t)^2}\,\mathbb E(x_0-\hat x_0)^2$. With the exact denoiser the last mean is that of $\operatorname{Var}(x_0\mid x_t)$, and the sum the mean of $\operatorname{Var}(x_{t-1}\mid x_t)$. Since $\hat x_0=\mathbb E[x_0\mid x_t]$, it is $\mathbb E x_0^2-\mathbb E\hat x_0^2$, one integral a level. (At $t=1$, where $\tilde\beta_1=0$, this gives $\mathbb E\operatorname{Var}(x_0\mid x_1)$, which is what the last normal density should have.)
 #
 #     class BestVariance(Diffusion):
 #         def __init__(self, betas):
