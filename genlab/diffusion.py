@@ -22,19 +22,24 @@ def linear_betas(
     first: float = 1e-4,  # beta_1
     last: float = 0.02,  # beta_T
 ) -> torch.Tensor:  # float64 (T,)
-    "beta_1 ... beta_T on a line (Ho et al. 2020, section 4). The ends are meant for T = 1000; with fewer steps they leave some of the data in x_T."
+    """beta_1 ... beta_T on a line (Ho et al. 2020, section 4).
+
+    The ends are meant for T = 1000; with fewer steps they leave some of the data in x_T."""
     return torch.linspace(first, last, T, dtype=torch.float64)
 
 # %% ../nbs/02_ddpm_theory.ipynb #5a8e7d77
 class Diffusion:
-    """All that follows from beta_1 ... beta_T. Time t is 0 for the data and T for the noise: an int, a float or a tensor (B,) on the CPU.
+    """All that follows from beta_1 ... beta_T.
 
-    Tables beta, alpha, abar, log_snr are float64 (T + 1,) on the CPU; beta[0] = 0, abar[0] = 1. Images x0, xt, eps are float (B, ...)."""
+    Time t is 0 for the data and T for the noise: an int, a float or a tensor (B,) on the CPU.
+    Tables beta, alpha, abar, log_snr are float64 (T + 1,) on the CPU; beta[0] = 0, abar[0] = 1.
+    Images x0, xt, eps are float (B, ...). ValueError if T is 0 or a beta is not between 0 and 1."""
 
-    def __init__(self, betas):  # array or tensor (T,), each between 0 and 1. ValueError otherwise, and for T = 0
+    def __init__(self, betas):  # array or tensor (T,)
         betas = torch.as_tensor(betas, dtype=torch.float64)
         if betas.ndim != 1 or not len(betas):
-            raise ValueError(f"T: a diffusion needs one step at least, and its betas have the shape {tuple(betas.shape)}.")
+            shape = tuple(betas.shape)
+            raise ValueError(f"T: a diffusion needs one step at least, and its betas have the shape {shape}.")
         if not ((betas > 0) & (betas < 1)).all():
             raise ValueError("betas: each must lie strictly between 0 and 1.")
         self.T = len(betas)
@@ -45,9 +50,13 @@ class Diffusion:
 
 # %% ../nbs/02_ddpm_theory.ipynb #be870310
 def _like(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    "values, () or (B,), in dtype and on the device of x (B, ...), shaped to multiply it. TypeError if x is not float."
+    """values, () or (B,), in dtype and on the device of x (B, ...), shaped to multiply it.
+
+    TypeError if x is not float."""
     if not x.is_floating_point():
-        raise TypeError(f"Diffusion wants float images in [-1, 1] and got {x.dtype}; see genlab.data.to_model.")
+        raise TypeError(
+            f"Diffusion wants float images in [-1, 1] and got {x.dtype}; see genlab.data.to_model."
+        )
     values = values.to(x)  # from float64, last of all
     return values.reshape(-1, *[1] * (x.ndim - 1)) if values.ndim else values
 
@@ -87,7 +96,9 @@ def cosine_betas(
     s: float = 0.008,  # keeps the first betas from vanishing
     largest: float = 0.999,  # betas are cut here: the last one would be 1
 ) -> torch.Tensor:  # float64 (T,)
-    "The betas that make abar a squared cosine (Nichol and Dhariwal 2021, eq. 17). Good for any T: abar depends on t/T only."
+    """The betas that make abar a squared cosine (Nichol and Dhariwal 2021, eq. 17).
+
+    Good for any T: abar depends on t/T only."""
     f = torch.cos((torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s) * math.pi / 2).square()
     return (1 - f[1:] / f[:-1]).clamp(max=largest)
 
@@ -139,7 +150,7 @@ class GaussianMixture:
 # %% ../nbs/02_ddpm_theory.ipynb #98e38e6c
 @patch
 def _coefficients(self: Diffusion, t, s=None):  # float64, the shape of t
-    "The factors of x0 and xt in the mean of q(xs | xt, x0), and its variance: eqs. (5), (6) for a step from s to t."
+    "Factors of x0 and xt in the mean of q(xs | xt, x0), and its variance: eqs. (5), (6) for the way s to t."
     abar_t, abar_s = self.abar_at(t), self.abar_at(t - 1 if s is None else s)
     alpha = abar_t / abar_s  # of all steps from s to t
     of_x0 = abar_s.sqrt() * (1 - alpha) / (1 - abar_t)
@@ -190,8 +201,8 @@ def target(
 def x0_eps(
     self: Diffusion,
     kind: str,  # of TARGETS; ValueError otherwise
-    output: torch.Tensor,  # what the network said, like xt
-    xt: torch.Tensor,  # what it was shown, float (B, ...)
+    output: torch.Tensor,  # of the network, like xt
+    xt: torch.Tensor,  # its input, float (B, ...)
     t,  # 0 < t <= T
 ) -> tuple[torch.Tensor, torch.Tensor]:  # x0 and eps, like xt; xt = sqrt(abar) x0 + sqrt(1 - abar) eps holds
     "The clean image and the noise that the `output` of a network of this `kind` stands for."
@@ -228,7 +239,7 @@ def score(
     x0: torch.Tensor,  # the clean image, or E[x0 | xt], like xt
     t,  # 0 < t <= T
 ) -> torch.Tensor:  # like xt
-    "Gradient of log q(xt | x0) with respect to xt; with x0 = E[x0 | xt] it is the score of q(xt) (Tweedie's formula)."
+    "Gradient of log q(xt | x0) with respect to xt; with x0 = E[x0 | xt] the score of q(xt), eq. (9)."
     abar = self.abar_at(t)
     return (_like(abar.sqrt(), xt) * x0 - xt) / _like(1 - abar, xt)
 
@@ -248,11 +259,14 @@ def discretised_nll(
     mean: torch.Tensor,  # of the normal density
     var: torch.Tensor,  # positive
 ) -> torch.Tensor:  # nats, elementwise; finite in the tails, too
-    "-log of the probability that a normal density gives to the bin of x0: 256 bins, the outermost without end (Ho et al. 2020, eq. 13)."
+    """-log of the probability that a normal density gives to the bin of x0.
+
+    There are 256 bins, the outermost without end (Ho et al. 2020, eq. 13)."""
     sd = var.sqrt()
     low = torch.where(x0 < -0.999, -torch.inf, (x0 - 1 / 255 - mean) / sd)
     high = torch.where(x0 > 0.999, torch.inf, (x0 + 1 / 255 - mean) / sd)
-    low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # the left tail has the digits
+    right = low > 0  # take the bin over to the left tail, which has the digits
+    low, high = torch.where(right, -high, low), torch.where(right, -low, high)
     big, small = log_ndtr(high), log_ndtr(low)
     return -(big + torch.log1p(-torch.exp(small - big)))
 
@@ -262,7 +276,9 @@ def variance(
     self: Diffusion,
     t,  # 1 <= t <= T, int or integer tensor (B,)
 ) -> torch.Tensor:  # float64, the shape of t, positive
-    "Variance of p(x_{t-1} | xt): the posterior's beta tilde, eq. (5); at t = 1, where that is 0, the one of t = 2 (beta_1 if T = 1)."
+    """Variance of p(x_{t-1} | xt): the posterior's beta tilde, eq. (5).
+
+    At t = 1, where that is 0, it is the one of t = 2 (beta_1 if T = 1)."""
     t = torch.as_tensor(t).clamp(min=min(2, self.T))
     if self.T == 1:
         return self.beta[t]
@@ -289,12 +305,12 @@ def vlb_term(
     x0_hat: torch.Tensor,  # the network's guess of x0, like x0
     variance: torch.Tensor | None = None,  # of p(x_{t-1} | xt), (), (B,) or like x0; None: self.variance(t)
 ) -> torch.Tensor:  # float64 (B,), nats, summed over the pixels
-    "L_{t-1} of eqs. (14), (15) for each image: at t = 1 L_0 through 256 bins, above the KL of two normal densities."
+    "L_{t-1} for each image: eq. (14) through 256 bins at t = 1, eq. (15) of two normal densities above."
     t = torch.as_tensor(t).expand(len(x0))
     x0, xt, x0_hat = (x.double().cpu() for x in (x0, xt, x0_hat))
     (mean, var), (mean_hat, _) = self.posterior(xt, x0, t), self.posterior(xt, x0_hat, t)
     variance = self.variance(t) if variance is None else variance
     var_hat = (variance if variance.shape == xt.shape else _like(variance, xt)).expand_as(xt)
     terms, first = gaussian_kl(mean, var, mean_hat, var_hat), t == 1
-    terms[first] = discretised_nll(x0[first], mean_hat[first], var_hat[first])  # where the posterior has no variance
+    terms[first] = discretised_nll(x0[first], mean_hat[first], var_hat[first])  # no posterior variance there
     return terms.flatten(1).sum(1)

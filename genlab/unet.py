@@ -52,7 +52,8 @@ class Report003UNet(nn.Module):
         super().__init__()
         if size < 8:
             raise ValueError(
-                f"size: report 003's U-Net halves images three times, and {size} pixels cannot be; choose 8 at least."
+                f"size: report 003's U-Net halves images three times, and {size} pixels cannot be; "
+                "choose 8 at least."
             )
         self.time = nn.Sequential(nn.Linear(emb, emb), nn.ReLU())
         self.down = nn.ModuleList(PlainBlock(c, width, emb) for c in (channels, width, width))

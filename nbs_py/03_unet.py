@@ -127,7 +127,8 @@ class Report003UNet(nn.Module):
         super().__init__()
         if size < 8:
             raise ValueError(
-                f"size: report 003's U-Net halves images three times, and {size} pixels cannot be; choose 8 at least."
+                f"size: report 003's U-Net halves images three times, and {size} pixels cannot be; "
+                "choose 8 at least."
             )
         self.time = nn.Sequential(nn.Linear(emb, emb), nn.ReLU())
         self.down = nn.ModuleList(PlainBlock(c, width, emb) for c in (channels, width, width))
@@ -368,7 +369,7 @@ steps_of(UNet(1), torch.zeros(2, 1, 28, 28))
 # The same as a picture. Hooks on the parts of the network write down what each of them returns for an image of 28x28 pixels; nothing in the picture is drawn from memory.
 
 # %%
-#| code-fold: true
+#| echo: false
 COLOURS = {"convolution": "0.85", "residual block": "C0", "stride 2": "C1", "attention": "C2", "double": "C3"}
 
 
@@ -389,6 +390,8 @@ def parts_of(net):
     return [*parts, ("convolution", net.out)], skips
 
 
+# %%
+#| echo: false
 def shapes_of(net, parts, x):
     "(channels, side) of what each part returns."
     shapes = []
@@ -400,37 +403,49 @@ def shapes_of(net, parts, x):
     return shapes
 
 
+def draw_skip(ax, start, end, top, channels):
+    ax.plot([start, start, end], [top, top + 0.25, top + 0.25], "k--", linewidth=0.8)
+    ax.annotate("", (end, top), (end, top + 0.3), arrowprops=dict(arrowstyle="->", linewidth=0.8))
+    ax.text((start + end) / 2, top + 0.3, f"skip: {channels} channels", ha="center", va="bottom", fontsize=7)
+
+
 # %%
-#| code-fold: true
+#| echo: false
 def draw_unet(net, x, ax):
+    "Each part as a box, its row the resolution, its height for the sides and its width for the channels."
     parts, skips = parts_of(net)
     shapes = shapes_of(net, parts, x)
     sides = sorted({side for _, side in shapes})
     row = {side: 1.5 * i for i, side in enumerate(sides)}
+    height = {side: 0.25 + 0.75 * side / sides[-1] for side in sides}
+    ax.plot(range(len(parts)), [row[side] for _, side in shapes], color="0.7", zorder=0)
     for i, ((kind, _), (channels, side)) in enumerate(zip(parts, shapes, strict=True)):
-        height = 0.25 + 0.75 * side / sides[-1]
-        bar = dict(color=COLOURS[kind], label=kind if kind not in [k for k, _ in parts[:i]] else None)
-        ax.bar(i, height, 0.3 + 0.5 * channels / 128, row[side] - height / 2, **bar)
-        ax.text(i, row[side] - height / 2 - 0.05, f"{channels}\n{side}×{side}", ha="center", va="top", fontsize=7)
-        if i:
-            before = row[shapes[i - 1][1]]
-            ax.annotate("", (i, row[side]), (i - 1, before), arrowprops=dict(arrowstyle="-", color="0.7"), zorder=0)
+        y = row[side] - height[side] / 2
+        ax.bar(i, height[side], 0.3 + 0.5 * channels / 128, y, color=COLOURS[kind])
+        ax.text(i, y - 0.05, f"{channels}\n{side}×{side}", ha="center", va="top", fontsize=7)
     for start, end in skips:
-        y = row[shapes[start][1]] + 0.55
-        arrow = dict(arrowstyle="->", linestyle="--", connectionstyle="bar,fraction=0.03")
-        ax.annotate("", (end, y), (start, y), arrowprops=arrow)
-        ax.text((start + end) / 2, y + 0.3, f"skip: {shapes[start][0]} channels", ha="center", va="bottom", fontsize=7)
-    ax.set(xlim=(-0.7, len(parts) - 0.3), ylim=(-1, row[sides[-1]] + 1.6))
+        channels, side = shapes[start]
+        draw_skip(ax, start, end, row[side] + height[side] / 2, channels)
+    ax.legend(
+        [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()],
+        COLOURS,
+        ncols=len(COLOURS),
+        loc="lower center",
+        bbox_to_anchor=(0.5, -0.15),
+        frameon=False,
+        fontsize=7,
+    )
     ax.axis("off")
-    ax.legend(frameon=False, fontsize=7, ncols=len(COLOURS), loc="upper center")
 
 
-_, ax = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
+# %%
+#| echo: false
+_, ax = plt.subplots(figsize=(7.4, 3.4), layout="constrained")
 draw_unet(UNet(), torch.zeros(1, 1, 28, 28), ax)
 
 
 # %% [markdown]
-# Each part has its channels and its sides below it. Height stands for sides, width for channels: the features of few places have many channels.
+# Below each part are its channels and its sides. Height stands for sides, width for channels: where there are few places there are many channels.
 
 # %%
 def randomised(net):
@@ -500,6 +515,7 @@ def without_skips(net):
     return net
 
 
+# %%
 def without_time(net):
     net.time.append(Zeros())
     return net
@@ -555,6 +571,7 @@ def trained(net, seed, epochs=ablation_epochs, data=train, error=v_error):
     return average.model.eval()
 
 
+# %%
 @torch.no_grad()
 def test_error(net, data=test, error=v_error):
     x0 = to_model(data.images).to(device)
@@ -564,7 +581,7 @@ def test_error(net, data=test, error=v_error):
 
 
 def compare(variants, seeds=range(seed, seed + 3), epochs=ablation_epochs):
-    "Test errors: a row for each variant, a column for each seed. A seed has the same batches and noises in each row."
+    "Test errors: a row for each variant, a column for each seed, with the same batches and noises in it."
     table = pd.DataFrame(index=list(variants), columns=list(seeds), dtype=float)
     for variant, make in variants.items():
         for s in seeds:
@@ -581,7 +598,8 @@ for make in VARIANTS.values():
 net = without_time(without_zero_init(UNet(**small)))
 assert torch.equal(net(x, t), net(x, t.flip(0))), "it does not see the time"
 short = compare({name: VARIANTS[name] for name in ("all of it", "no skips")}, [seed], 1)[seed]
-assert 1.2 * short["all of it"] < short["no skips"] < test_error(UNet(**small)), "both learn, one of them better"
+untrained = test_error(UNet(**small))
+assert 1.1 * short["all of it"] < short["no skips"] < untrained, "both learn, one of them more"
 
 # %%
 #| eval: false
@@ -671,7 +689,8 @@ for ax, title in zip(axes[0], ["what it sees", *(f"head {i}" for i in range(1, 5
 def images_per_second(precision="no", channels_last=False, compiled=False, updates=5):
     seed_everything(seed)
     accelerator = make_accelerator(precision)
-    net = UNet().to(accelerator.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    net = UNet().to(accelerator.device, memory_format=memory_format)
     model, opt = torch.compile(net) if compiled else net, torch.optim.Adam(net.parameters(), 1e-3, fused=True)
     x0 = torch.rand(64, 1, 28, 28, device=accelerator.device) * 2 - 1
     for update in range(updates + 2):
@@ -690,10 +709,11 @@ def images_per_second(precision="no", channels_last=False, compiled=False, updat
 
 # %%
 #| eval: false
-speeds = pd.DataFrame([
-    {"precision": p, "channels_last": c, "compile": k, "images/s": images_per_second(p, c, k)}
-    for p, c, k in [("no", False, False), ("no", True, False), ("no", False, True), ("bf16", False, False), ("bf16", True, False), ("bf16", False, True), ("bf16", True, True)]
-])
+yes, no = True, False
+options = [("no", no, no), ("no", yes, no), ("no", no, yes)]
+options += [("bf16", no, no), ("bf16", yes, no), ("bf16", no, yes), ("bf16", yes, yes)]
+speeds = pd.DataFrame(options, columns=["precision", "channels_last", "compile"])
+speeds["images/s"] = [images_per_second(*option) for option in options]
 speeds["times plain float32"] = speeds["images/s"] / speeds["images/s"][0]
 print(device_name(device))
 speeds.round(2)
@@ -703,14 +723,15 @@ speeds.round(2)
 #
 # - Down for the whole, up for the pixel, and skips to bring both together.
 # - The time is an input like any other; without it the network must guess how much noise there is.
-# - Start with blocks that do nothing: with zero-initialised outputs each residual block adds nothing at first, and the network grows from there.
+# - With zero-initialised outputs each residual block adds nothing at first, and the network grows from there.
 # - A parameter costs most at full resolution, where it is used at every pixel: 16 times as often as at a quarter of the side. Keep that thin, and spend the parameters further down.
+# - One seed says little about a part. Leave it out, train several seeds, and look at the spread before the mean.
 #
 # ## Exercises
 #
 # 1. Compute by hand how many multiplications the first and the last convolution of `UNet()` need for one image of 28x28. Where in the network do most of them happen?
 # 2. Put attention at the second lowest resolution, too (14x14 for MNIST). What does it cost, what does it buy?
-# 3. Replace the modulation by an addition, as in `PlainBlock`. Compare as above, with three seeds each.
+# 3. Replace the modulation by an addition, as in `PlainBlock`. Compare as above.
 # 4. Train `Report003UNet` on gray images and on three equal channels, for 4 epochs and for 16. Why can the loss become lower in the second case, though the images are the same?
 # 5. Max-pooling, as in `Report003UNet`, or a strided convolution? Design the comparison before you run it.
 
@@ -744,17 +765,6 @@ speeds.round(2)
 #         net.up[0].append(Attention(width))
 #         return net
 #
-#     def compare(variants, seeds=(0, 1, 2)):
-#         "Test errors: a row a variant, a column a seed. Within a column all see the same batches and noises."
-#         global seed
-#         before, table = seed, {}
-#         for seed in seeds:
-#             for variant, make in variants.items():
-#                 seed_everything(seed)
-#                 table[variant, seed] = train_variant(make().to(device), ablation_epochs)[0]
-#         seed = before
-#         return pd.Series(table).unstack()
-#
 #     compare({"all of it": lambda: UNet(**small), "more attention": lambda: more_attention(UNet(**small))})
 #
 # Cost, by arithmetic: for $n$ places and $C$ channels an attention takes $4C^2n$ multiplications in its 1x1 convolutions and $2n^2C$ in its two matrix products. In `UNet()` two of them at 14x14 ($n=196$, $C=64$) are 16.3 million more, 11%; at 28x28 the part with $n^2$ would be 39 million for each. (Measure the seconds on your own machine.) Gain: none that one could see. After 4 epochs on `digits` the test errors for seeds 0, 1 and 2 were 0.173, 0.181, 0.196 without and 0.174, 0.183, 0.198 with more attention at 8x8, about 1% worse each time. Images of 16x16 pixels have little that is far apart; ask again with larger ones and longer training.
@@ -763,7 +773,7 @@ speeds.round(2)
 #
 # <details><summary>3. Addition instead of modulation</summary>
 #
-# Only the shift stays, $h+b(t)$, at the place where the modulation was. (An addition *before* the normalisation would be another experiment: what a group's channels have in common is then subtracted again.) `compare` is that of solution 2.
+# Only the shift stays, $h+b(t)$, at the place where the modulation was. (An addition *before* the normalisation would be another experiment: what a group's channels have in common is then subtracted again.) 
 #
 #     class Added(ResBlock):
 #         def forward(self, x, emb):
@@ -787,27 +797,24 @@ speeds.round(2)
 #
 # The images are the same, the task is not: each channel gets noise of its own. The mean of the three is $\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\bar\varepsilon$, and $\bar\varepsilon$ has variance $\frac13$; the differences between channels are pure noise and say nothing about $x_0$. So a network that sees three channels works at three times the SNR. Let $m(\mathrm{SNR})$ be the least mean squared error of $x_0$ that one channel allows. Then the loss of $v$ falls from $(\mathrm{SNR}+1)\,m(\mathrm{SNR})$ to $(\mathrm{SNR}+1)\,m(3\,\mathrm{SNR})$. Where there is little noise and neighbours do not help, $m(\mathrm{SNR})\approx1/\mathrm{SNR}$, and three channels have a third of the loss: two of the three dimensions of the noise, its differences, are there to be read off.
 #
-#     def three_channels(one_noise=False):
-#         global train, test, error
-#         kept = train, test, error
-#         train, test = (d._replace(images=d.images.expand(-1, 3, -1, -1)) for d in (train, test))
-#         if one_noise:
-#             error = lambda net, x0, t, eps: kept[2](net, x0, t, eps[:, :1].expand_as(eps))
+#     def one_noise(net, x0, t, eps):
+#         return v_error(net, x0, t, eps[:, :1].expand_as(eps))
+#
+#     def with_channels(channels, error=v_error):
+#         repeat = lambda data: data._replace(images=data.images.expand(-1, channels, -1, -1))
 #         seed_everything(seed)
-#         value = train_variant(Report003UNet(3, 32, size=16).to(device), ablation_epochs)[0]
-#         train, test, error = kept
-#         return value
+#         net = trained(Report003UNet(channels, 32, size=16).to(device), seed, data=repeat(train), error=error)
+#         return test_error(net, repeat(test), error)
 #
-#     seed_everything(seed)
-#     print(train_variant(Report003UNet(1, 32, size=16).to(device), ablation_epochs)[0], three_channels(), three_channels(one_noise=True))
+#     print(with_channels(1), with_channels(3), with_channels(3, one_noise))
 #
-# The network must first learn to do so. On `digits` at width 32 (one run each, seed 0) the test errors after 4 epochs were 0.164 for gray, 0.168 for three channels and 0.173 for three channels with one common noise, so no gain yet. After 16 epochs (`ablation_epochs = 16`) they were 0.129 for gray and 0.099 for three channels. Compare losses only between equal tasks; and note that a schedule made for gray images is too gentle for three equal channels, by $\log3$ in the log-SNR.
+# The network must first learn to do so. On `digits` at width 32 the test errors with seed 0 after 4 epochs were 0.164 for gray, 0.168 for three channels and 0.173 for three channels with one common noise, so no gain yet. After 16 epochs (`ablation_epochs = 16`) they were 0.129 for gray and 0.099 for three channels. Compare losses only between equal tasks; and note that a schedule made for gray images is too gentle for three equal channels, by $\log3$ in the log-SNR.
 #
 # </details>
 #
 # <details><summary>5. Pooling or stride?</summary>
 #
-# Decide these before the first run. *What differs:* only the step down. A strided convolution has weights and max-pooling has none, so give the pooled variant the same convolution behind the pooling: equal parameters, equal multiplications, and even the same initial weights. A third variant with mean pooling tells "a maximum" from "pooling". *What is measured:* the test MSE of $v$, as above, and seconds an epoch. *How often:* several seeds, paired, since a column of `compare` has common batches and noises. *What decides:* the mean of the paired differences against its standard error; write down beforehand which difference you would care about, for example 2%. (`compare` is that of solution 2.)
+# Decide these before the first run. *What differs:* only the step down. A strided convolution has weights and max-pooling has none, so give the pooled variant the same convolution behind the pooling: equal parameters, equal multiplications, and even the same initial weights. A third variant with mean pooling tells "a maximum" from "pooling". *What is measured:* the test MSE of $v$, as above, and seconds an epoch. *How often:* several seeds, paired, since a column of `compare` has common batches and noises. *What decides:* the mean of the paired differences against its standard error; write down beforehand which difference you would care about, for example 2%.
 #
 #     def pooled(net, pooling=nn.MaxPool2d):
 #         for stage in net.down:
