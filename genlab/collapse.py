@@ -21,10 +21,11 @@ from matplotlib.colors import PowerNorm
 from torch import nn
 from torch.func import functional_call
 
-from .data import load_dataset, progress
+from .data import load_dataset
 from .gan import GANConfig, make_optimizers, update_gan
 from .plug import SECTIONS, Section
 from .runs import EMA, atomic, runs_root, seed_everything
+from .sources import progress
 from genlab.tables import (
     escape,
     figure,
@@ -234,7 +235,7 @@ def plot_classes(scores: dict[str, dict], classes: list[str]) -> plt.Figure:
     for ax, (name, score) in zip(axes[0], scores.items(), strict=True):
         got, wanted = (np.array(score[key]) / sum(score[key]) for key in ("histogram", "expected"))
         ax.bar(range(len(got)), got, color="C0")
-        ax.stairs(wanted, np.arange(len(got) + 1) - 0.5, color="0.3", linewidth=0.8)
+        ax.stairs(wanted, np.arange(len(got) + 1) - 0.5, baseline=None, color="0.3", linewidth=0.8)
         ax.set_title(f"{name}: KL {score['value']:.3f}", fontsize=9)
         ax.set_xticks(range(len(classes)), classes, fontsize=8, rotation=rotation)
         ax.set_xlabel("class")

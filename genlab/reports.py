@@ -190,9 +190,9 @@ def report004(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
         raise ValueError("network: report004 knows no classes and no other normalisation than none; "
                          "leave norm and conditional as they are.")  # fmt: skip
     channels, size = data.images.shape[1:3]
-    G = report004_generator(config.latent, channels, size, config.extra_layers)
+    G = report004_generator(config.latent, channels, size, config.extra_layers).apply(init_glorot)
     D = report004_discriminator(channels, size, config.width, config.dropout, config.extra_layers)
-    return G.apply(init_glorot), D.apply(init_glorot)
+    return G, D.apply(init_glorot)
 
 
 NETWORKS["gan"]["report004"] = report004
