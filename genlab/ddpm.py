@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
@@ -32,7 +33,8 @@ from .interpolation import LatentSpace, describe_run, load_or_explain
 from .likelihood import bits_per_dim, likelihood_section, reverse_variances
 from .plug import KINDS, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
 from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, seed_everything
-from .samplers import Noise, begin, even_times, flow, karras_times, log_ticks, samplers_section, scored_samplers
+from .samplers import Noise, begin, even_times, flow, karras_times, log_ticks
+from .samplers import samplers_section, scored_samplers
 from .tables import NONE, figure, loss_curves, loss_table, sample_sheets, save_figure, slug
 from .unet import Report003UNet, UNet
 
@@ -76,7 +78,7 @@ class DDPMConfig(RunConfig):
 
     sampler: key_of(SAMPLERS) = Field("dpmpp", exclude=True)
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
-    guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # 0: ignore the class, 1: plain, above 1: exaggerate it
+    guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # of the class, see genlab.guidance; 1: plain
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
 
     @field_validator("widths")
@@ -100,7 +102,7 @@ class DDPMConfig(RunConfig):
         return self
 
     def with_sampler(self, text: str) -> "DDPMConfig":
-        "The same configuration with a sampler given as sampler:steps, such as ddim:50. ValueError if there is none such."
+        "The same configuration with a sampler given as sampler:steps, such as ddim:50; or a ValueError."
         sampler, _, steps = text.partition(":")
         drawing = {"sampler": sampler, "steps": steps, "guidance": self.guidance, "n_samples": self.n_samples}
         return type(self)(**self.model_dump() | drawing)
@@ -115,7 +117,8 @@ def make_unet(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The U-Net of 03_unet for images like those of `data`."
     size, classes = data.images.shape[-1], len(data.classes) if config.conditional else 0
     widths = config.widths or ([32, 64, 128] if size >= 24 else [16, 32, 64])
-    return UNet(config.channels or data.images.shape[1], widths, config.blocks, config.heads, classes, size=size)
+    channels = config.channels or data.images.shape[1]
+    return UNet(channels, widths, config.blocks, config.heads, classes, size=size)
 
 
 def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
@@ -150,7 +153,7 @@ def denoising_loss(
     y: torch.Tensor,  # int64 (B,), on the device of x0
     classes: int = 0,  # how many; 0: the network is not told
 ) -> torch.Tensor:  # (), with its gradient
-    "The loss at noise levels and with noise that are drawn here (Ho et al. 2020, algorithm 1, for any target)."
+    "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
     t = torch.randint(1, config.T + 1, (len(x0),))
     eps = torch.randn_like(x0)
     xt = diffusion.q_sample(x0, t, eps)
@@ -241,7 +244,7 @@ def ancestral(
     callback: Callable | None = None,  # called after each step: (level reached, x there, x0 believed in)
     start: int = 0,  # number of the first sample
     times: Sequence[float] | None = None,  # steps + 1 falling noise levels, the last one 0; None: even_times
-    noise: Callable | None = None,  # gives the next noise, like x, the start first; None: Noise(shape, seed, start)
+    noise: Callable | None = None,  # gives the next noise, the start first; None: Noise(shape, seed, start)
 ) -> torch.Tensor:  # float32 (n, C, H, W)
     "Ancestral sampling (Ho et al. 2020, algorithm 2; with fewer steps, Nichol and Dhariwal 2021)."
     times, noise = begin(model.diffusion, shape, steps, seed, start, times, noise, even_times)
@@ -288,8 +291,8 @@ def sample_ddpm(
     data: ImageSet,  # images of this shape are drawn; a conditional model draws its classes in turn
     n: int,  # number of images
     seed: int = 0,  # image i depends on (seed, i) only
-    batch_size: int | None = None,  # images at a time; None: 500 on a GPU, 50 on a CPU, whose caches hold no more
-) -> tuple[torch.Tensor, int]:  # uint8 (n, C, H, W) on the CPU, and how often the network was evaluated for an image
+    batch_size: int | None = None,  # images at a time; None: 500 on a GPU, 50 on a CPU with its caches
+) -> tuple[torch.Tensor, int]:  # uint8 (n, C, H, W) on the CPU; evaluations of the network for an image
     "Images from a network. Three channels for gray data are averaged."
     c, h, w = data.images.shape[1:]
     draw, images = look_up("sampler", config.sampler, SAMPLERS), []
@@ -331,8 +334,8 @@ def look_inside(
     return pictures
 
 
-def _at_levels(model: Denoiser, x0: torch.Tensor, eps: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    "At each of LEVELS the first image and the noise predicted in it, and the mean squared error over all images."
+def _at_levels(model: Denoiser, x0: torch.Tensor, eps: torch.Tensor) -> list[np.ndarray]:
+    "At each of LEVELS the first image, the noise predicted in it, and the squared error over all images."
     noisy, predicted, losses = [], [], []
     for share in LEVELS:
         t = torch.full((len(x0),), max(1, round(share * model.diffusion.T)))
@@ -341,14 +344,15 @@ def _at_levels(model: Denoiser, x0: torch.Tensor, eps: torch.Tensor) -> tuple[np
         noisy.append(xt[0])
         predicted.append(model.diffusion.x0_eps(model.target, output, xt, t)[1][0])
         losses.append((output - model.diffusion.target(model.target, x0, eps, t)).square().mean())
-    return torch.stack(noisy).numpy(), torch.stack(predicted).numpy(), torch.stack(losses).numpy()
+    return [torch.stack(found).numpy() for found in (noisy, predicted, losses)]
 
 
 def _by_scale(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray:
     "The same latents, one for each class, at each guidance scale."
     n, images = len(data.classes), []
     for scale in SCALES:
-        images.append(sample_ddpm(net, config.model_copy(update={"guidance": scale}), data, n, config.seed)[0])
+        guided_config = config.model_copy(update={"guidance": scale})
+        images.append(sample_ddpm(net, guided_config, data, n, config.seed)[0])
     return torch.stack(images).numpy()
 
 # %% ../nbs/02_ddpm.ipynb #5cd6a8d4
@@ -373,7 +377,8 @@ def plot_denoising(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) 
 # %% ../nbs/02_ddpm.ipynb #e964a128
 def plot_noise(pictures: dict[str, np.ndarray], T: int) -> plt.Figure:
     "One image at several noise levels: noisy, true noise, noise predicted before and after training."
-    rows = {"$x_t$": "noisy", "true noise": "noise_true", "before training": "noise_before", "after training": "noise_after"}
+    rows = {"$x_t$": "noisy", "true noise": "noise_true"}
+    rows |= {"before training": "noise_before", "after training": "noise_after"}
     fig, axes = plt.subplots(4, len(LEVELS), figsize=(1.1 * len(LEVELS) + 1, 4.6), layout="constrained")
     for line, (label, key) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(line, np.broadcast_to(pictures[key], pictures["noisy"].shape), strict=True):
@@ -389,7 +394,8 @@ def plot_level_losses(pictures: dict[str, np.ndarray], T: int, ax: plt.Axes | No
     "Mean squared error on test images at each noise level, before and after training."
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
     for name in ("before", "after"):
-        ax.plot([round(s * T) for s in LEVELS], pictures[f"loss_{name}"], marker="o", label=f"{name} training")
+        levels = [round(share * T) for share in LEVELS]
+        ax.plot(levels, pictures[f"loss_{name}"], marker="o", label=f"{name} training")
     ax.set(xlabel="noise level $t$", ylabel="mean squared error", yscale="log")
     log_ticks(ax.yaxis)
     ax.legend(frameon=False)
@@ -406,20 +412,21 @@ def run_ddpm(config: DDPMConfig, network: nn.Module | None = None) -> Run:
         for epochs in run.pending():
             check_metrics(config.dataset, config.size, config.metrics)
             net, test = train_ddpm(run, epochs, network), load_dataset(config.dataset, "test", config.size)
-            samples, evaluations, seconds, scores = _draw(net, config, test)
-            likelihood = measure_likelihood(net, config, len(samples))
-            results = {"scores": scores, "sample_seconds": seconds, "evaluations": evaluations, "likelihood": likelihood}
+            samples, results = _draw(net, config, test)
+            results["sample_seconds"] = results.pop("seconds")
+            results["likelihood"] = measure_likelihood(net, config, len(samples))
             run.finish(epochs, samples, look_inside(net, config, test, network), **results)
         compare_samplers(run, network)
     return run
 
 
-def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Tensor, int, float, dict]:
-    "Samples, evaluations of the network for each, seconds, and scores."
+def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Tensor, dict]:
+    "Samples; and evaluations of the network for each, seconds for all, and scores."
     start = time.perf_counter()
     samples, evaluations = sample_ddpm(net, config, test, config.n_samples or len(test.images), config.seed)
     seconds = time.perf_counter() - start
-    return samples, evaluations, seconds, evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
+    scores = evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
+    return samples, {"evaluations": evaluations, "seconds": seconds, "scores": scores}
 
 # %% ../nbs/02_ddpm.ipynb #c18c1d12
 def measure_likelihood(net: nn.Module, config: DDPMConfig, n: int) -> dict:
@@ -432,7 +439,7 @@ def measure_likelihood(net: nn.Module, config: DDPMConfig, n: int) -> dict:
 
 
 def renew_likelihood(run: Run, epochs: int, network: nn.Module | None = None) -> dict:
-    "Compute the likelihood of an evaluated epoch count into its metrics.json. FileNotFoundError without weights."
+    "Put the likelihood of an evaluated epoch count into its metrics.json. FileNotFoundError without weights."
     metrics, config = run.metrics(epochs), run.config
     net = fresh_network(config, config.training_set(), network).to(make_accelerator(config.precision).device)
     if metrics is None or not run.load_weights(epochs, net):
@@ -444,24 +451,25 @@ def renew_likelihood(run: Run, epochs: int, network: nn.Module | None = None) ->
 
 # %% ../nbs/02_ddpm.ipynb #e2b07df0
 def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]:  # see scored_samplers
-    "Score the samplers that the configuration compares, with the weights of its epoch count; each is scored once."
+    "Score the samplers that the configuration compares, at its epoch count; each is scored once."
     config, table, net = run.config, scored_samplers(run), None
+    test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
         key = {name: getattr(other, name) for name in config.asked}
         if any(key.items() <= row.items() for row in table):
             continue
         if net is None:
-            net, test = train_ddpm(run, config.epochs, network), load_dataset(config.dataset, "test", config.size)
-        samples, evaluations, seconds, scores = _draw(net, other.model_copy(update={"metrics": distances}), test)
-        table.append(key | {"evaluations": evaluations, "seconds": seconds, "n": len(samples), "scores": scores})
+            net = train_ddpm(run, config.epochs, network)
+        samples, results = _draw(net, other.model_copy(update={"metrics": distances}), test)
+        table.append(key | {"n": len(samples)} | results)
         with atomic(run.epoch_folder(config.epochs) / "samplers.json") as temporary:
             temporary.write_text(json.dumps(table, indent=2))
     return table
 
 # %% ../nbs/02_ddpm.ipynb #75e08b69
 def denoiser(run: Run, epochs: int) -> Denoiser:
-    "The network of a trained diffusion run, ready to be asked for noise. A conditional one is asked for no class."
+    "The network of a trained run, ready to be asked for noise; a conditional one is asked for no class."
     config = run.config.model_copy(update={"guidance": 1.0, "precision": "no"})
     net = fresh_network(config, config.training_set())
     load_or_explain(run, epochs, net)
@@ -491,7 +499,7 @@ def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-d
 
 # %% ../nbs/02_ddpm.ipynb #f1a79b8f
 def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
-    "What a run, a row of `collect_runs`, has kept: how images emerge, the noise predicted, errors by level, guidance."
+    "Figures of a row of `collect_runs`: how images emerge, the noise predicted, errors by level, guidance."
     pictures, T, stem = r.job.run.pictures(r.epochs), r.job.run.config.T, slug(r.label)
     after = f"{r.label} after {r.epochs} epoch{'s' if r.epochs > 1 else ''}"
     drawn = {"denoising": plot_denoising(pictures).figure, "noise": plot_noise(pictures, T)}
@@ -536,11 +544,13 @@ An image $x_0$ is spoiled with noise in $T$ steps.
 With $\bar\alpha_t$ falling from 1 to nearly 0, noise level $t$ can be reached in one go,
 
 $$
-x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon, \qquad \varepsilon \sim \mathcal{N}(0, I).
+x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\; \varepsilon,
+\qquad \varepsilon \sim \mathcal{N}(0, I).
 $$ {#eq-noising}
 
-A U-Net [@ronneberger2015] is shown $x_t$ and $t$ and learns, by least squares over random $t$ and $\varepsilon$,
-what is in @eq-noising: the noise $\varepsilon$ [@ho2020],
+A U-Net [@ronneberger2015] is shown $x_t$ and $t$
+and learns, by least squares over random $t$ and $\varepsilon$, what is in @eq-noising:
+the noise $\varepsilon$ [@ho2020],
 or $v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ [@salimans2022],
 from which $x_0$ and $\varepsilon$ follow.
 The levels are spaced by the linear schedule of @ho2020 or the cosine schedule of @nichol2021.
@@ -560,7 +570,7 @@ Losses of different targets or channel numbers cannot be compared: each has its 
 
 
 def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
-    "The chapter on diffusion: method, losses, samples, samplers, likelihood; the pictures of each run in the appendix."
+    "The chapter on diffusion; the pictures of each run go to the appendix."
     if runs.metrics.isna().all():
         return Section(f"{METHOD}\n{NONE}\n")
     samplers, likelihood = samplers_section(runs, folder), likelihood_section(runs)

@@ -21,7 +21,7 @@ def guided(
     labels: torch.Tensor | None = None,  # int64 (B,); None: no class
     scale: float = 1.0,  # 0: ignore the class, 1: as the network says, above 1: exaggerate
 ) -> torch.Tensor:  # like xt, float32
-    "What a network predicts, with classifier-free guidance (Ho and Salimans 2022, eq. 6, in which w = scale - 1)."
+    "A network's prediction with classifier-free guidance (Ho and Salimans 2022, eq. 6 with w = scale - 1)."
     if labels is None or scale == 1:
         return net(xt, t, labels).float()
     none = torch.full_like(labels, net.classes)

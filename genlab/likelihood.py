@@ -37,7 +37,7 @@ def fit_decoder(
     return candidates[(costs + 10 * nll.mean(1, keepdim=True)).argmin(0)]
 
 # %% ../nbs/02d_likelihood.ipynb #dd02c476
-def images_and_model(data: ImageSet, make_model: Callable, channels: int | None) -> tuple[torch.Tensor, object]:
+def images_and_model(data: ImageSet, make_model: Callable, channels: int | None) -> tuple:
     "The images as the network is shown them, float (B, C, H, W), and the model for their labels."
     return to_model(data.images).expand(-1, channels or -1, -1, -1), make_model(data.labels)
 
@@ -48,7 +48,7 @@ def guesses(
     channels: int | None,  # 3: gray images are shown as three equal channels
     levels: int,  # noise levels at which to ask
     seed: int,
-) -> tuple[torch.Tensor, list[float], torch.Tensor]:  # levels; mean squared error at each; variances of the decoder
+) -> tuple[torch.Tensor, list[float], torch.Tensor]:  # levels; squared error at each; the decoder
     "The errors of a network on training images, from t = 1 to T, and the decoder that suits it."
     some = take(train, min(len(train.images), max(16, min(256, 800_000 // train.images[0].numel()))), seed)
     x0, model = images_and_model(some, make_model, channels)
@@ -66,7 +66,7 @@ def guesses(
 # %% ../nbs/02d_likelihood.ipynb #9dae3ffc
 def reverse_variances(
     make_model: Callable, train: ImageSet, channels: int | None = None, levels: int = 32, seed: int = 0
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:  # name: (256,) by grey value at t = 1; (T + 1,) by level; float64
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:  # for t = 1 (256,), by grey value; (T + 1,) by level
     "Variances of the steps back: posterior, beta, and fitted (Bao et al. 2022). Arguments as for `guesses`."
     diffusion = make_model(None).diffusion
     measured, errors, decoder = guesses(make_model, train, channels, levels, seed)
@@ -75,8 +75,11 @@ def reverse_variances(
     of_x0, _, between = diffusion._coefficients(every)
     fitted = between + of_x0**2 * torch.from_numpy(error)
     tables = {"posterior": diffusion.variance(every), "beta": diffusion.beta[1:], "fitted": fitted}
-    tables = {name: torch.cat([torch.ones(1), table]) for name, table in tables.items()}  # there is no step to t = -1
-    return {name: (decoder if name == "fitted" else table[1].expand(256), table) for name, table in tables.items()}
+    variances = {}
+    for name, table in tables.items():
+        table = torch.cat([torch.ones(1), table])  # there is no step from t = 0
+        variances[name] = decoder if name == "fitted" else table[1].expand(256), table
+    return variances
 
 # %% ../nbs/02d_likelihood.ipynb #eea76365
 def bits_per_dim(
@@ -86,8 +89,8 @@ def bits_per_dim(
     channels: int | None = None,  # 3: gray images are shown as three equal channels
     draws: int = 10,  # of the T - 1 middle terms, for each image
     seed: int = 0,
-) -> dict:  # bits_per_dim, its error se, its parts, its variance; n, dimensions; bounds: the first five for each variance
-    "Variational bounds on the negative log-likelihood (Ho et al. 2020, eq. 5), in bits per dimension of the data."
+) -> dict:  # bits_per_dim, se, its parts first, middle, last; variance, n, dimensions; bounds of all three
+    "Bounds on the negative log-likelihood (Ho et al. 2020, eq. 5), in bits per dimension of the data."
     generator, rows = torch.Generator().manual_seed(derive_seed(seed, 5)), {name: [] for name in variances}
     batches = [data.pick(slice(i, i + 500)) for i in range(0, len(data.images), 500)]
     for batch in progress(batches, "bits/dim", "batch"):
@@ -97,7 +100,8 @@ def bits_per_dim(
     dimensions = data.images[0].numel()
     bounds = {name: summary(torch.cat(parts) / (dimensions * np.log(2))) for name, parts in rows.items()}
     best = min(bounds, key=lambda name: bounds[name]["bits_per_dim"])
-    return bounds[best] | {"variance": best, "n": len(data.images), "dimensions": dimensions, "bounds": bounds}
+    about = {"variance": best, "n": len(data.images), "dimensions": dimensions}
+    return bounds[best] | about | {"bounds": bounds}
 
 
 def summary(parts: torch.Tensor) -> dict[str, float]:
@@ -121,8 +125,8 @@ def bound_parts(model, x0: torch.Tensor, variances: dict, draws: int, generator)
     return parts
 
 
-def bound_terms(model, x0: torch.Tensor, t: torch.Tensor, variances: dict, generator) -> dict[str, torch.Tensor]:
-    "The terms L_{t-1} of images (B, C, H, W) at times t (B,), of which all or none are 1, for each variance: (B,), nats."
+def bound_terms(model, x0: torch.Tensor, t: torch.Tensor, variances: dict, generator) -> dict:
+    "For each variance the terms L_{t-1} of images at times t (B,), of which all or none are 1: (B,), nats."
     xt = model.diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
     x0_hat, terms = model(xt.to(model.device), t).cpu(), {}
     for name, (first, table) in variances.items():
@@ -132,27 +136,29 @@ def bound_terms(model, x0: torch.Tensor, t: torch.Tensor, variances: dict, gener
 
 # %% ../nbs/02d_likelihood.ipynb #a6947876
 def read_likelihood(metrics: dict | None) -> dict:
-    """The likelihood in a metrics.json, as `bits_per_dim` returns it; {} if there is none that can be compared.
+    """The likelihood in a metrics.json, as `bits_per_dim` returns it; {} if none can be compared.
 
-    Older files have one bound, the posterior's, and no dimensions. If gray images were three equal channels then,
+    Older files have the posterior's bound only, and no dimensions: with gray images as three equal channels
     it was divided by three times too many."""
     known = value_at(metrics, "likelihood") or {}
     if not known or "variance" in known:
         return known
     if value_at(metrics, "config", "channels"):
         return {}
-    return known | {"variance": "posterior", "bounds": {"posterior": {key: known[key] for key in known if key != "n"}}}
+    bound = {key: known[key] for key in known if key != "n"}
+    return known | {"variance": "posterior", "bounds": {"posterior": bound}}
 
 # %% ../nbs/02d_likelihood.ipynb #17994c6c
-SYMBOLS = {"posterior": r"$\tilde\beta_t$", "beta": r"$\beta_t$"}  # of the variances that know nothing of the network
+SYMBOLS = {"posterior": r"$\tilde\beta_t$", "beta": r"$\beta_t$"}  # of variances that know no network
 
 
 def likelihood_table(runs: pd.DataFrame, label: str) -> str:
-    "Variational bounds on test images: the lowest with its variance and parts, and those of the fixed variances."
+    "Bounds on test images: the lowest with its variance and parts, and those of the fixed variances."
     rows = []
     for r in runs.itertuples():
         known = read_likelihood(r.metrics)
-        bound, variance = plus_minus(known.get("bits_per_dim"), known.get("se"), 3), known.get("variance") or "—"
+        variance = known.get("variance") or "—"
+        bound = plus_minus(known.get("bits_per_dim"), known.get("se"), 3)
         parts = [number(known.get(k), 3) for k in ("first", "middle", "last")]
         fixed = [number(value_at(known, "bounds", name, "bits_per_dim"), 3) for name in SYMBOLS]
         images = number(known.get("n"), 0)
@@ -164,7 +170,8 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
         "and its parts $L_0$, the terms between, and $L_T$; "
         r"then the bounds with two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
     )
-    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *SYMBOLS.values(), "images"]
+    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$"]
+    header += [*SYMBOLS.values(), "images"]
     return markdown_table(rows, header, caption, label, "lrrlrrrrrr")
 
 # %% ../nbs/02d_likelihood.ipynb #76a82cc0
@@ -175,9 +182,11 @@ def likelihood_section(runs: pd.DataFrame) -> Section:
 A diffusion model bounds the probability of images that it has never seen.
 @tbl-likelihoods gives the bound in bits per pixel and channel.
 It belongs to a network *and* a variance of the steps from $x_t$ back to $x_{t-1}$, which the table names:
-the posterior's $\tilde\beta_t$, or $\beta_t$ [@ho2020], or *fitted*, the best one for the network at each noise level
+the posterior's $\tilde\beta_t$, or $\beta_t$ [@ho2020],
+or *fitted*, the best one for the network at each noise level
 by its errors on training images [@bao2022], with one for each predicted grey value in the last step.
-A compressor that uses this network and this variance needs about so many bits; with another variance it needs others.
+A compressor that uses this network and this variance needs about so many bits;
+with another variance it needs others.
 So runs can be compared only in columns of the same variance.
 """
     return Section(f"{text}\n{likelihood_table(runs, 'likelihoods')}")

@@ -33,7 +33,8 @@ class Noise:
 
     def __init__(self, shape: tuple[int, ...], seed: int, start: int = 0):
         self.shape = shape
-        self.generators = [torch.Generator().manual_seed(derive_seed(seed, start + i)) for i in range(shape[0])]
+        seeds = [derive_seed(seed, start + i) for i in range(shape[0])]
+        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
 
     def __call__(self) -> torch.Tensor:
         z = torch.empty(self.shape)
@@ -50,7 +51,7 @@ def even_times(diffusion: Diffusion, steps: int) -> list[int]:
 
 
 def karras_times(diffusion: Diffusion, steps: int, rho: float = 7.0, largest: float = 80.0) -> list[float]:
-    """`steps` + 1 noise levels, the last one 0 (Karras et al. 2022, eq. 5). ValueError if there are not as many.
+    """`steps` + 1 noise levels, the last one 0 (Karras et al. 2022, eq. 5). ValueError as for `even_times`.
 
     They are even in sigma^(1/rho), from sigma = `largest` (or that of T, if less) to that of level 1."""
     even_times(diffusion, steps)  # the same limits
@@ -65,19 +66,21 @@ def check_times(
     steps: int,
     times: Sequence[float],  # numbers or a tensor
 ) -> list[float]:
-    "The levels as a list. ValueError unless they are `steps` + 1, fall from T at most to 1 at least, and end at 0."
+    "The levels as a list. ValueError unless they are `steps` + 1 and fall from T at most to 1, then 0."
     times = torch.as_tensor(times, dtype=torch.float64).tolist()
     if len(times) != steps + 1:
         count = f"{steps} steps visit {steps + 1} noise levels, the last one 0, and these are {len(times)}."
         raise ValueError(f"times: {count}")
     falling = all(a > b for a, b in pairwise(times))
     if not (falling and times[0] <= diffusion.T and times[-2] >= 1 and times[-1] == 0):
-        rule = f"noise levels must fall from T = {diffusion.T} at most to 1 at least, then 0, and these are {times}."
-        raise ValueError(f"times: {rule}")
+        rule = f"noise levels must fall from T = {diffusion.T} at most to 1 at least, then 0"
+        raise ValueError(f"times: {rule}, and these are {times}.")
     return times
 
 # %% ../nbs/02b_samplers.ipynb #671fe7a7
-def begin(diffusion: Diffusion, shape, steps, seed, start, times, noise, levels=karras_times) -> tuple[list, Callable]:
+def begin(
+    diffusion: Diffusion, shape, steps, seed, start, times, noise, levels=karras_times
+) -> tuple[list[float], Callable]:
     "The levels that a sampler visits, by default `levels`, and its source of noise, by default `Noise`."
     times = levels(diffusion, steps) if times is None else check_times(diffusion, steps, times)
     return times, noise or Noise(shape, seed, start)
@@ -94,14 +97,15 @@ def x0_on_the_way(model, x: torch.Tensor, t: float, s: float, last: tuple) -> tu
 
 
 def dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
-    "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), arguments as for `ancestral`; without times, on Karras's."
+    "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
     times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
     x = noise().to(model.device)
     for t, s in pairwise(times):
         line, last = x0_on_the_way(model, x, t, s, last)
         a, b = diffusion.abar_at(t), diffusion.abar_at(s)
-        x = ((1 - b) / (1 - a)).sqrt().item() * x - (b.sqrt() * torch.expm1(torch.tensor(-last[1]))).item() * line
+        weight = (b.sqrt() * torch.expm1(torch.tensor(-last[1]))).item()
+        x = ((1 - b) / (1 - a)).sqrt().item() * x - weight * line
         if callback:
             callback(s, x, last[0])
     return x
@@ -120,7 +124,7 @@ def sigma_at(diffusion: Diffusion, t: float) -> float:
 def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     """Heun's method (Karras et al. 2022, algorithm 1 without its optional noise); 2 * steps - 1 evaluations.
 
-    Arguments as for `ancestral`; without times, on Karras's. Bounded where a step divides sigma by more than 7."""
+    Arguments as for `ancestral`; levels: Karras's. Bounded where a step divides sigma by more than 7."""
     diffusion = model.diffusion
     times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
     x = noise().to(model.device) / scale_at(diffusion, times[0])
@@ -136,7 +140,7 @@ def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=No
 
 # %% ../nbs/02b_samplers.ipynb #47aea1fe
 def sde_dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
-    "SDE-DPM-Solver++(2M) (Lu et al. 2022), arguments as for `ancestral`; without times, on Karras's."
+    "SDE-DPM-Solver++(2M) (Lu et al. 2022), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
     times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
     x = noise().to(model.device)
@@ -159,7 +163,7 @@ def flow(
     times: Sequence[float],  # noise levels in [1, T], rising (to the noise) or falling (to the image)
     order: int = 2,  # 1: Euler, which is DDIM; 2: Heun
 ) -> torch.Tensor:  # xt at times[-1]
-    "Follow d(x / sqrt(abar)) / d sigma = eps (Song et al. 2021, eq. 14; Heun: Karras et al. 2022, algorithm 1)."
+    "Follow the equation of DDIM (Song et al. 2021, eq. 14; Heun: Karras et al. 2022, algorithm 1)."
     diffusion, y = model.diffusion, x / scale_at(model.diffusion, times[0])
     for t, s in pairwise(times):
         step = sigma_at(diffusion, s) - sigma_at(diffusion, t)
@@ -172,8 +176,8 @@ def flow(
     return y * scale_at(diffusion, times[-1])
 
 # %% ../nbs/02b_samplers.ipynb #92b801c7
-def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, n_samples, evaluations, seconds, n, scores
-    "The samplers that `compare_samplers` of genlab.ddpm has scored at the run's epoch count: its samplers.json."
+def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, evaluations, seconds, n, scores ...
+    "The samplers that `compare_samplers` of genlab.ddpm has scored: samplers.json of the run's epoch count."
     return read_json(run.epoch_folder(run.config.epochs) / "samplers.json", list) or []
 
 
@@ -188,12 +192,13 @@ def plot_samplers(
     compared: list[dict],  # of `scored_samplers`, with fd_lenet
     ax: plt.Axes | None = None,
 ) -> plt.Axes:
-    "fd_lenet and its standard deviation against evaluations; dotted the longest ancestral run, dashed the floor."
+    "fd_lenet with its deviation against evaluations; dotted the longest ancestral run, dashed the floor."
     ax = ax or plt.subplots(figsize=(5.5, 3), layout="constrained")[1]
     table = pd.DataFrame([row | row["scores"]["fd_lenet"] for row in compared]).sort_values("evaluations")
     for kind in dict.fromkeys(row["sampler"] for row in compared):
         rows = table[table.sampler == kind]
-        ax.errorbar(rows.evaluations, rows.value, rows.sd.fillna(0), marker="o", capsize=2, elinewidth=0.8, label=kind)
+        bars = dict(marker="o", capsize=2, elinewidth=0.8, label=kind)
+        ax.errorbar(rows.evaluations, rows.value, rows.sd.fillna(0), **bars)
         if kind == "ancestral":
             ax.axhline(rows.value.iloc[-1], color="0.5", linewidth=0.8, linestyle=":")
     ax.axhline(table.floor.iloc[0], color="0.5", linewidth=0.8, linestyle="--")
@@ -219,7 +224,8 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
         "Evaluations: how often the network is asked for an image. "
         f"Standard deviations over samples in units of the last digit. Times on {devices(runs)}."
     )
-    header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
+    header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor"]
+    header += ["1,000 samples (s)"]
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
 
 # %% ../nbs/02b_samplers.ipynb #8e5fa97b
@@ -235,11 +241,12 @@ def sampler_sentence(after: str, compared: list[dict]) -> str:
     (best, *ties), _ = compare(known)
     row = next(row for row in short if _named(row) == best)
     which = f"best of {len(short)} samplers" if len(short) > 1 else "only sampler"
+    time = number(100 * row["seconds"] / longest["seconds"], 0)
     tied = f", which cannot be told from {listed(ties)}" if ties else ""
     return (
         f"For {after}, the {which} with at most 20 evaluations is {best}{tied}: {known[best]}, "
-        f"against {_distance(longest)} of ancestral sampling with {longest['steps']}, {_more_or_less(row, longest)}, "
-        f"in {number(100 * row['seconds'] / longest['seconds'], 0)} percent of the time, each measured once.\n"
+        f"against {_distance(longest)} of ancestral sampling with {longest['steps']}, "
+        f"{_more_or_less(row, longest)}, in {time} percent of the time, each measured once.\n"
     )
 
 
@@ -262,10 +269,11 @@ def _more_or_less(row: dict, longest: dict) -> str:
 
 # %% ../nbs/02b_samplers.ipynb #cebbbc9f
 def samplers_section(runs: pd.DataFrame, folder: Path) -> Section:
-    "How many evaluations a sample needs: a figure and a sentence for each network, and a table for the appendix."
+    "A figure and a sentence for each network whose samplers were compared; a table for the appendix."
     parts = []
     for r in runs.itertuples():
-        compared = [row for row in scored_samplers(r.job.run) if value_at(row, "scores", "fd_lenet", "value") is not None]
+        rows = scored_samplers(r.job.run)
+        compared = [row for row in rows if value_at(row, "scores", "fd_lenet", "value") is not None]
         if not compared:
             continue
         name = f"samplers-{slug(r.label)}-{r.epochs}"

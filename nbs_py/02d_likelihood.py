@@ -96,7 +96,7 @@ def fit_decoder(
 
 # %%
 #| export
-def images_and_model(data: ImageSet, make_model: Callable, channels: int | None) -> tuple[torch.Tensor, object]:
+def images_and_model(data: ImageSet, make_model: Callable, channels: int | None) -> tuple:
     "The images as the network is shown them, float (B, C, H, W), and the model for their labels."
     return to_model(data.images).expand(-1, channels or -1, -1, -1), make_model(data.labels)
 
@@ -107,7 +107,7 @@ def guesses(
     channels: int | None,  # 3: gray images are shown as three equal channels
     levels: int,  # noise levels at which to ask
     seed: int,
-) -> tuple[torch.Tensor, list[float], torch.Tensor]:  # levels; mean squared error at each; variances of the decoder
+) -> tuple[torch.Tensor, list[float], torch.Tensor]:  # levels; squared error at each; the decoder
     "The errors of a network on training images, from t = 1 to T, and the decoder that suits it."
     some = take(train, min(len(train.images), max(16, min(256, 800_000 // train.images[0].numel()))), seed)
     x0, model = images_and_model(some, make_model, channels)
@@ -130,7 +130,7 @@ def guesses(
 #| export
 def reverse_variances(
     make_model: Callable, train: ImageSet, channels: int | None = None, levels: int = 32, seed: int = 0
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:  # name: (256,) by grey value at t = 1; (T + 1,) by level; float64
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:  # for t = 1 (256,), by grey value; (T + 1,) by level
     "Variances of the steps back: posterior, beta, and fitted (Bao et al. 2022). Arguments as for `guesses`."
     diffusion = make_model(None).diffusion
     measured, errors, decoder = guesses(make_model, train, channels, levels, seed)
@@ -139,8 +139,11 @@ def reverse_variances(
     of_x0, _, between = diffusion._coefficients(every)
     fitted = between + of_x0**2 * torch.from_numpy(error)
     tables = {"posterior": diffusion.variance(every), "beta": diffusion.beta[1:], "fitted": fitted}
-    tables = {name: torch.cat([torch.ones(1), table]) for name, table in tables.items()}  # there is no step to t = -1
-    return {name: (decoder if name == "fitted" else table[1].expand(256), table) for name, table in tables.items()}
+    variances = {}
+    for name, table in tables.items():
+        table = torch.cat([torch.ones(1), table])  # there is no step from t = 0
+        variances[name] = decoder if name == "fitted" else table[1].expand(256), table
+    return variances
 
 
 # %% [markdown]
@@ -157,8 +160,8 @@ def bits_per_dim(
     channels: int | None = None,  # 3: gray images are shown as three equal channels
     draws: int = 10,  # of the T - 1 middle terms, for each image
     seed: int = 0,
-) -> dict:  # bits_per_dim, its error se, its parts, its variance; n, dimensions; bounds: the first five for each variance
-    "Variational bounds on the negative log-likelihood (Ho et al. 2020, eq. 5), in bits per dimension of the data."
+) -> dict:  # bits_per_dim, se, its parts first, middle, last; variance, n, dimensions; bounds of all three
+    "Bounds on the negative log-likelihood (Ho et al. 2020, eq. 5), in bits per dimension of the data."
     generator, rows = torch.Generator().manual_seed(derive_seed(seed, 5)), {name: [] for name in variances}
     batches = [data.pick(slice(i, i + 500)) for i in range(0, len(data.images), 500)]
     for batch in progress(batches, "bits/dim", "batch"):
@@ -168,7 +171,8 @@ def bits_per_dim(
     dimensions = data.images[0].numel()
     bounds = {name: summary(torch.cat(parts) / (dimensions * np.log(2))) for name, parts in rows.items()}
     best = min(bounds, key=lambda name: bounds[name]["bits_per_dim"])
-    return bounds[best] | {"variance": best, "n": len(data.images), "dimensions": dimensions, "bounds": bounds}
+    about = {"variance": best, "n": len(data.images), "dimensions": dimensions}
+    return bounds[best] | about | {"bounds": bounds}
 
 
 def summary(parts: torch.Tensor) -> dict[str, float]:
@@ -197,8 +201,8 @@ def bound_parts(model, x0: torch.Tensor, variances: dict, draws: int, generator)
     return parts
 
 
-def bound_terms(model, x0: torch.Tensor, t: torch.Tensor, variances: dict, generator) -> dict[str, torch.Tensor]:
-    "The terms L_{t-1} of images (B, C, H, W) at times t (B,), of which all or none are 1, for each variance: (B,), nats."
+def bound_terms(model, x0: torch.Tensor, t: torch.Tensor, variances: dict, generator) -> dict:
+    "For each variance the terms L_{t-1} of images at times t (B,), of which all or none are 1: (B,), nats."
     xt = model.diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
     x0_hat, terms = model(xt.to(model.device), t).cpu(), {}
     for name, (first, table) in variances.items():
@@ -244,8 +248,10 @@ one = torch.ones((), dtype=torch.float64)
 for kind, variance in {"posterior": diffusion.variance(1), "beta": diffusion.beta[1]}.items():
     assert abs(bounds["first"][kind] - discretised_nll(one, one, variance).item() / np.log(2)) < 1e-6
 assert (bounds["last"] < 1e-6).all() and (bounds.bits_per_dim > 1 - 4 * bounds.se).all()
-assert ((bounds.middle - 1).abs() < 4 * bounds.se + 0.01)[["posterior", "fitted"]].all()  # 0.01: what 1,000 steps lose
-assert coin["variance"] == "fitted" and bounds["first"]["fitted"] < 1e-3, "the coin is known, and so is the bin"
+lost = 0.01  # by taking 1,000 steps
+assert ((bounds.middle - 1).abs() < 4 * bounds.se + lost)[["posterior", "fitted"]].all()
+assert coin["variance"] == "fitted"
+assert bounds["first"]["fitted"] < 1e-3, "the coin is known, and so is the bin"
 
 
 # %% [markdown]
@@ -261,7 +267,7 @@ class ThreeCoins(nn.Module):
 
 three = bits_of_coins(ThreeCoins(), channels=3)
 for label, known in [("gray", coin), ("as three channels", three)]:
-    print(f"{label}: {known['bits_per_dim']:.3f} +- {known['se']:.3f} bits in {known['dimensions']} dimensions")
+    print(f"{label}: {known['bits_per_dim']:.3f} +- {known['se']:.3f} bits, {known['dimensions']} dimensions")
 assert three["dimensions"] == coin["dimensions"] == 256
 assert abs(three["middle"] - 1) < 4 * three["se"] + 0.01 and three["bits_per_dim"] > 1 - 4 * three["se"]
 
@@ -274,23 +280,25 @@ assert abs(three["middle"] - 1) < 4 * three["se"] + 0.01 and three["bits_per_dim
 # %%
 #| export
 def read_likelihood(metrics: dict | None) -> dict:
-    """The likelihood in a metrics.json, as `bits_per_dim` returns it; {} if there is none that can be compared.
+    """The likelihood in a metrics.json, as `bits_per_dim` returns it; {} if none can be compared.
 
-    Older files have one bound, the posterior's, and no dimensions. If gray images were three equal channels then,
+    Older files have the posterior's bound only, and no dimensions: with gray images as three equal channels
     it was divided by three times too many."""
     known = value_at(metrics, "likelihood") or {}
     if not known or "variance" in known:
         return known
     if value_at(metrics, "config", "channels"):
         return {}
-    return known | {"variance": "posterior", "bounds": {"posterior": {key: known[key] for key in known if key != "n"}}}
+    bound = {key: known[key] for key in known if key != "n"}
+    return known | {"variance": "posterior", "bounds": {"posterior": bound}}
 
 
 # %%
 #| hide
 old = {"likelihood": {"bits_per_dim": 1.7, "se": 0.05, "first": 0.7, "middle": 1.0, "last": 0.0, "n": 2000}}
-assert read_likelihood(old)["variance"] == "posterior" and read_likelihood(old)["bounds"]["posterior"]["first"] == 0.7
-assert read_likelihood(None) == read_likelihood({}) == read_likelihood(old | {"config": {"channels": 3}}) == {}
+assert read_likelihood(old)["variance"] == "posterior"
+assert read_likelihood(old)["bounds"]["posterior"]["first"] == 0.7
+assert read_likelihood(None) == {} == read_likelihood(old | {"config": {"channels": 3}}) == {}
 assert read_likelihood({"likelihood": coin}) == coin
 
 # %%
@@ -302,7 +310,8 @@ pd.DataFrame(read_likelihood(run.metrics(epochs))["bounds"]).T.round(3)
 # Why is $L_0$ so large a part with the fixed variances? It is one step of a thousand, and the network errs by less than a grey level. Take it apart: how many of its bits go to black pixels, and how many to the others? (The bits of both add up to $L_0$.)
 
 # %%
-net, train, test = train_ddpm(run, epochs), config.training_set(), load_dataset(dataset, "test").pick(slice(200))
+net, train = train_ddpm(run, epochs), config.training_set()
+test = load_dataset(dataset, "test").pick(slice(200))
 make_model = lambda labels: make_denoiser(net, config, labels)
 x0, model = images_and_model(test, make_model, config.channels)
 xt = model.diffusion.q_sample(x0, 1, Noise(x0.shape, seed)())
@@ -346,15 +355,16 @@ pd.DataFrame(rows).T.round(4)
 
 # %%
 #| export
-SYMBOLS = {"posterior": r"$\tilde\beta_t$", "beta": r"$\beta_t$"}  # of the variances that know nothing of the network
+SYMBOLS = {"posterior": r"$\tilde\beta_t$", "beta": r"$\beta_t$"}  # of variances that know no network
 
 
 def likelihood_table(runs: pd.DataFrame, label: str) -> str:
-    "Variational bounds on test images: the lowest with its variance and parts, and those of the fixed variances."
+    "Bounds on test images: the lowest with its variance and parts, and those of the fixed variances."
     rows = []
     for r in runs.itertuples():
         known = read_likelihood(r.metrics)
-        bound, variance = plus_minus(known.get("bits_per_dim"), known.get("se"), 3), known.get("variance") or "—"
+        variance = known.get("variance") or "—"
+        bound = plus_minus(known.get("bits_per_dim"), known.get("se"), 3)
         parts = [number(known.get(k), 3) for k in ("first", "middle", "last")]
         fixed = [number(value_at(known, "bounds", name, "bits_per_dim"), 3) for name in SYMBOLS]
         images = number(known.get("n"), 0)
@@ -366,7 +376,8 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
         "and its parts $L_0$, the terms between, and $L_T$; "
         r"then the bounds with two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
     )
-    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *SYMBOLS.values(), "images"]
+    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$"]
+    header += [*SYMBOLS.values(), "images"]
     return markdown_table(rows, header, caption, label, "lrrlrrrrrr")
 
 
@@ -375,8 +386,9 @@ def likelihood_table(runs: pd.DataFrame, label: str) -> str:
 old = {"bits_per_dim": 1.71, "se": 0.05, "first": 0.7, "middle": 1.01, "last": 0.0, "n": 2000}
 fixed = {"posterior": {"bits_per_dim": 1.71}, "beta": {"bits_per_dim": 1.9}}
 new = old | {"bits_per_dim": 1.3, "variance": "fitted", "bounds": fixed}
-rows = [{"label": "a", "epochs": i, "metrics": m} for i, m in enumerate([{"likelihood": old}, {"likelihood": new}, {}, None])]
-lines = likelihood_table(pd.DataFrame(rows), "bits").split("\n")[2:6]
+metrics = [{"likelihood": old}, {"likelihood": new}, {}, None]
+runs = pd.DataFrame({"label": "a", "epochs": 1, "metrics": metrics})
+lines = likelihood_table(runs, "bits").split("\n")[2:6]
 words = (r"| $\tilde\beta_t$ |", "1.710", "—")
 assert [lines[0].count(word) for word in words] == [1, 2, 1], "older files have the posterior's bound only"
 assert [lines[1].count(word) for word in ("fitted", "1.300", "1.710", "1.900")] == [1, 1, 1, 1]
@@ -392,9 +404,11 @@ def likelihood_section(runs: pd.DataFrame) -> Section:
 A diffusion model bounds the probability of images that it has never seen.
 @tbl-likelihoods gives the bound in bits per pixel and channel.
 It belongs to a network *and* a variance of the steps from $x_t$ back to $x_{t-1}$, which the table names:
-the posterior's $\tilde\beta_t$, or $\beta_t$ [@ho2020], or *fitted*, the best one for the network at each noise level
+the posterior's $\tilde\beta_t$, or $\beta_t$ [@ho2020],
+or *fitted*, the best one for the network at each noise level
 by its errors on training images [@bao2022], with one for each predicted grey value in the last step.
-A compressor that uses this network and this variance needs about so many bits; with another variance it needs others.
+A compressor that uses this network and this variance needs about so many bits;
+with another variance it needs others.
 So runs can be compared only in columns of the same variance.
 """
     return Section(f"{text}\n{likelihood_table(runs, 'likelihoods')}")
@@ -437,7 +451,7 @@ So runs can be compared only in columns of the same variance.
 #
 # | variance | bits/dim | $L_0$ | middle terms |
 # |---|---|---|---|
-# | $\beta_t$ | 3.24 | | |
+# | $\beta_t$ | 3.24 | 1.16 | 2.08 |
 # | $\tilde\beta_t$ | 3.29 | 1.20 | 2.08 |
 # | fitted | 2.83 | 0.87 | 1.96 |
 # | by pixel | 2.78 | 0.87 | 1.92 |
