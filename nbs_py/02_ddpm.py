@@ -916,7 +916,8 @@ def ddpm_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
 #| export
 def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-ddpm") -> str:
     "Loss curves, one figure for all runs."
-    return loss_curves(runs, folder, {"loss": "loss"}, name, "Losses of the diffusion models.")
+    panels = {"mean squared error": {"loss": "loss"}}
+    return loss_curves(runs, folder, panels, "Losses of the diffusion models.", name, "log")
 
 
 # %%
@@ -955,8 +956,13 @@ CAPTIONS = {  # of `picture_figures`, with the width of the figure
 
 def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "The figures of each run at its last epoch count."
+    return "\n".join(_all_pictures(runs, folder)) or NONE
+
+
+def _all_pictures(runs: pd.DataFrame, folder: Path) -> list[str]:
+    "For each run how images emerge, the noise predicted, errors by level, and guidance if there is any."
     last = runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
-    return "\n".join(part for r in last.itertuples() for part in picture_figures(r, folder).values()) or NONE
+    return [part for r in last.itertuples() for part in picture_figures(r, folder).values()]
 
 
 # %%
@@ -999,19 +1005,24 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
     if runs.metrics.isna().all():
         return Section(f"{METHOD}\n{NONE}\n")
     samplers, likelihood = samplers_section(runs, folder), likelihood_section(runs)
+    pictures = _all_pictures(runs, folder)
+    noise_predicted = pictures.pop(1)  # of the first run
     text = [
         METHOD,
         ddpm_losses_fragment(runs, folder),
         "## Samples {#sec-ddpm-samples}\n",
-        sample_sheets(runs, folder),
+        sample_sheets(runs, folder, "samples-ddpm"),
+        "## What the network does {#sec-ddpm-inside}\n",
+        noise_predicted,
+        "The appendix has more such pictures, of all runs.\n",
         samplers.text,
         likelihood.text,
     ]
     appendix = [
-        "## Diffusion: losses, samplers, and what the networks do {#sec-ddpm-inside}\n",
+        "## Diffusion: losses, samplers, and what the networks do {#sec-ddpm-appendix}\n",
         loss_table(runs, {"loss": "mean squared error"}, "ddpm-losses"),
         samplers.appendix,
-        ddpm_pictures_fragment(runs, folder),
+        *pictures,
     ]
     return Section("\n".join(text), "\n".join(appendix))
 

@@ -129,7 +129,7 @@ rows = []
 for ax, s in zip(axes, (0.0, 1.0, 2.0, 4.0), strict=True):
     model = Denoiser(TwoClasses(), diffusion, "eps", torch.ones(4000).long(), s)
     drawn = dpmpp(model, (4000, 1), 60, seed)[:, 0]
-    ax.hist(drawn, 60, (-1, 1.2), density=True, color="0.8")
+    ax.hist(drawn, 60, range=(-1, 1.2), density=True, color="0.8")
     density = either.density(grid) * (classes[1].density(grid) / either.density(grid) / 2) ** s
     density = density / torch.trapezoid(density, grid)
     ax.plot(grid, density, "k--", linewidth=0.8)
