@@ -7,7 +7,7 @@ __all__ = ['LOSSES', 'GANConfig', 'discriminator_loss', 'generator_loss', 'minma
            'critic_loss', 'raise_loss', 'gradient_penalty', 'unrolled_parameters', 'stairs', 'Generator',
            'Discriminator', 'init_weights', 'look', 'layer_table', 'report004_generator', 'report004_discriminator',
            'init_glorot', 'verdict', 'update_gan', 'make_networks', 'train_gan', 'judge_held_out', 'sample_gan',
-           'run_gan']
+           'run_gan', 'gan_space']
 
 # %% ../nbs/01_gan.ipynb #539b0c66
 import time
@@ -24,6 +24,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .augment import Augmentation, augment_images
 from .data import ImageSet, load_dataset, to_image, to_model
 from .fid import check_metrics, evaluate
+from .interpolation import LatentSpace, describe_run, load_or_explain
+from .plug import KINDS, Kind
 from .runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %% ../nbs/01_gan.ipynb #89cca2f5
@@ -379,3 +381,21 @@ def run_gan(config: GANConfig) -> Run:
             scores = evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
             run.finish(epochs, samples, scores=scores, sample_seconds=drawn - start, score_seconds=time.perf_counter() - drawn)
     return run
+
+# %% ../nbs/01_gan.ipynb #85d2a641
+def gan_space(run: Run, epochs: int) -> LatentSpace:
+    "The latent space of a trained GAN; of a conditional one, for its first class. There is no way back."
+    net = make_networks(run.config, run.config.training_set())[0]
+    load_or_explain(run, epochs, net)
+    device = make_accelerator().device
+    net = net.to(device).eval()
+
+    @torch.no_grad()
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        y = [torch.zeros(len(z), dtype=torch.long, device=device)] if net.classes else []
+        return net(z.to(device), *y).cpu()
+
+    return LatentSpace("gan", (run.config.latent,), decode, describe_run(run, epochs))
+
+
+KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, space=gan_space)

@@ -78,6 +78,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from genlab.augment import Augmentation, augment_images
 from genlab.data import ImageSet, load_dataset, to_image, to_model
 from genlab.fid import check_metrics, evaluate
+from genlab.interpolation import LatentSpace, describe_run, load_or_explain
+from genlab.plug import KINDS, Kind
 from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %%
@@ -895,6 +897,7 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
     assert last["scores"]["fd_lenet"]["value"] < 0.3 * first["scores"]["fd_lenet"]["value"]
     assert last["scores"]["fd_lenet"]["value"] > 0.25 * last["scores"]["fd_lenet"]["floor"], "far better than real would be a bug"
 
+
 # %% [markdown]
 # ### A better GAN
 #
@@ -1001,3 +1004,25 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 # The table itself shows it. From epoch 20 to epoch 60 `fd_lenet` fell from 162 to 53, and `Loss_D` went from 0.68 to 0.54, *away* from $\log4$: the samples became much better, and the discriminator became better still.
 #
 # </details>
+
+# %% [markdown]
+# ## Its latent space
+
+# %%
+#| export
+def gan_space(run: Run, epochs: int) -> LatentSpace:
+    "The latent space of a trained GAN; of a conditional one, for its first class. There is no way back."
+    net = make_networks(run.config, run.config.training_set())[0]
+    load_or_explain(run, epochs, net)
+    device = make_accelerator().device
+    net = net.to(device).eval()
+
+    @torch.no_grad()
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        y = [torch.zeros(len(z), dtype=torch.long, device=device)] if net.classes else []
+        return net(z.to(device), *y).cpu()
+
+    return LatentSpace("gan", (run.config.latent,), decode, describe_run(run, epochs))
+
+
+KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, space=gan_space)
