@@ -562,7 +562,7 @@ shape, few = (4, *data.images.shape[1:]), min(25, T)
 by_ancestral = ancestral(model, shape, few, seed, lambda s, x, x0: way["ancestral"].append(x))
 by_ddim = ddim(model, shape, few, seed, lambda s, x, x0: way["ddim"].append(x), eta=1.0)
 for a, b in zip(*way.values(), strict=True):
-    assert torch.allclose(a, b, atol=1e-5)
+    assert torch.allclose(a, b, atol=1e-4)
 assert torch.equal(by_ancestral, model.image.expand(shape))
 with pytest.raises(ValueError, match="eta: nan is not between 0 and 1"):
     ddim(model, shape, few, seed, eta=math.nan)
