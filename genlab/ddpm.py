@@ -33,8 +33,16 @@ from .interpolation import LatentSpace, describe_run, load_or_explain
 from .likelihood import bits_per_dim, likelihood_section, reverse_variances
 from .plug import KINDS, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
 from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, seed_everything
-from .samplers import Noise, begin, even_times, flow, karras_times, log_ticks
-from .samplers import samplers_section, scored_samplers
+from genlab.samplers import (
+    Noise,
+    begin,
+    even_times,
+    flow,
+    karras_times,
+    log_ticks,
+    samplers_section,
+    scored_samplers,
+)
 from .tables import NONE, figure, loss_curves, loss_table, sample_sheets, save_figure, slug
 from .unet import Report003UNet, UNet
 

@@ -8,7 +8,6 @@ __all__ = ['SYMBOLS', 'grey_value', 'fit_decoder', 'images_and_model', 'guesses'
 
 # %% ../nbs/02d_likelihood.ipynb #0f0a015d
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd

@@ -24,8 +24,19 @@ from .diffusion import Diffusion
 from .plug import SAMPLERS, Section
 from .runs import Run, read_json
 from .sentences import Estimate, compare, listed
-from .tables import NONE, device_marks, devices, figure, markdown_table, number, save_figure, slug
-from .tables import timed, uncertain, value_at
+from genlab.tables import (
+    NONE,
+    device_marks,
+    devices,
+    figure,
+    markdown_table,
+    number,
+    save_figure,
+    slug,
+    timed,
+    uncertain,
+    value_at,
+)
 
 # %% ../nbs/02b_samplers.ipynb #095ae32e
 class Noise:
@@ -169,10 +180,9 @@ def flow(
         step = sigma_at(diffusion, s) - sigma_at(diffusion, t)
         slope = model.eps(y * scale_at(diffusion, t), t)
         ahead = y + step * slope
-        if order == 1:
-            y = ahead
-        else:
-            y = y + step * (slope + model.eps(ahead * scale_at(diffusion, s), s)) / 2
+        if order == 2:
+            slope = (slope + model.eps(ahead * scale_at(diffusion, s), s)) / 2
+        y = y + step * slope
     return y * scale_at(diffusion, times[-1])
 
 # %% ../nbs/02b_samplers.ipynb #92b801c7

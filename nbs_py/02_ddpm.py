@@ -88,8 +88,16 @@ from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.likelihood import bits_per_dim, likelihood_section, reverse_variances
 from genlab.plug import KINDS, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
 from genlab.runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, seed_everything
-from genlab.samplers import Noise, begin, even_times, flow, karras_times, log_ticks
-from genlab.samplers import samplers_section, scored_samplers
+from genlab.samplers import (
+    Noise,
+    begin,
+    even_times,
+    flow,
+    karras_times,
+    log_ticks,
+    samplers_section,
+    scored_samplers,
+)
 from genlab.tables import NONE, figure, loss_curves, loss_table, sample_sheets, save_figure, slug
 from genlab.unet import Report003UNet, UNet
 

@@ -61,8 +61,19 @@ from genlab.diffusion import Diffusion
 from genlab.plug import SAMPLERS, Section
 from genlab.runs import Run, read_json
 from genlab.sentences import Estimate, compare, listed
-from genlab.tables import NONE, device_marks, devices, figure, markdown_table, number, save_figure, slug
-from genlab.tables import timed, uncertain, value_at
+from genlab.tables import (
+    NONE,
+    device_marks,
+    devices,
+    figure,
+    markdown_table,
+    number,
+    save_figure,
+    slug,
+    timed,
+    uncertain,
+    value_at,
+)
 
 # %%
 #| hide
@@ -71,7 +82,7 @@ import itertools
 import numpy as np
 import pytest
 
-from genlab.ddpm import DDPMConfig, ancestral, compare_samplers, ddim, run_ddpm
+from genlab.ddpm import DDPMConfig, ddim, run_ddpm
 from genlab.diffusion import GaussianMixture, cosine_betas, linear_betas
 from genlab.runs import latents
 
@@ -307,10 +318,9 @@ def flow(
         step = sigma_at(diffusion, s) - sigma_at(diffusion, t)
         slope = model.eps(y * scale_at(diffusion, t), t)
         ahead = y + step * slope
-        if order == 1:
-            y = ahead
-        else:
-            y = y + step * (slope + model.eps(ahead * scale_at(diffusion, s), s)) / 2
+        if order == 2:
+            slope = (slope + model.eps(ahead * scale_at(diffusion, s), s)) / 2
+        y = y + step * slope
     return y * scale_at(diffusion, times[-1])
 
 
@@ -352,6 +362,8 @@ fig, ax = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
 for kind, group in errors.groupby("sampler", sort=False):
     ax.loglog(group.evaluations, group.error, marker="o", markersize=4, label=kind)
 ax.set(xlabel="evaluations of the denoiser", ylabel="mean error of the sample")
+ax.set_xticks([5, 10, 20, 40, 80, 160], [5, 10, 20, 40, 80, 160])
+ax.minorticks_off()
 ax.set_title("distance to the solution, exact denoiser", fontsize=10)
 ax.legend(frameon=False);
 
@@ -640,6 +652,9 @@ def samplers_section(runs: pd.DataFrame, folder: Path) -> Section:
 #
 # First where the answer is known, each against its own limit of 1,000 steps; then on the network, as a sampler of your own:
 #
+#     from genlab.ddpm import compare_samplers
+#     from genlab.runs import Run
+#
 #     def dpmpp_even(model, shape, steps, seed, callback=None, start=0):
 #         return dpmpp(model, shape, steps, seed, callback, start, times=even_times(model.diffusion, steps))
 #
@@ -661,7 +676,7 @@ def samplers_section(runs: pd.DataFrame, folder: Path) -> Section:
 # Change everything but the latent and see what is left. For DDIM, take twice as many steps. For ancestral sampling, draw other noise on the way: the sampler is given its `noise`.
 #
 #     from genlab.data import show_grid, to_image
-#     from genlab.ddpm import make_denoiser, train_ddpm
+#     from genlab.ddpm import ancestral, make_denoiser, train_ddpm
 #
 #     model, shape = make_denoiser(train_ddpm(run, epochs), config), (8, 1, 16, 16)
 #

@@ -36,7 +36,6 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 # %%
 #| export
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
