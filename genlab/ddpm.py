@@ -341,7 +341,7 @@ def look_inside(
         pictures["guidance"] = _by_scale(net, config, data)  # uint8 (scales, classes, C, H, W)
     return pictures
 
-
+# %% ../nbs/02_ddpm.ipynb #89b3ee2e
 def _at_levels(model: Denoiser, x0: torch.Tensor, eps: torch.Tensor) -> list[np.ndarray]:
     "At each of LEVELS the first image, the noise predicted in it, and the squared error over all images."
     noisy, predicted, losses = [], [], []
@@ -427,7 +427,7 @@ def run_ddpm(config: DDPMConfig, network: nn.Module | None = None) -> Run:
         compare_samplers(run, network)
     return run
 
-
+# %% ../nbs/02_ddpm.ipynb #dae185e3
 def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Tensor, dict]:
     "Samples; and evaluations of the network for each, seconds for all, and scores."
     start = time.perf_counter()
@@ -483,7 +483,7 @@ def denoiser(run: Run, epochs: int) -> Denoiser:
     load_or_explain(run, epochs, net)
     return make_denoiser(net.to(make_accelerator().device), config)
 
-
+# %% ../nbs/02_ddpm.ipynb #943a110f
 def ddpm_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
     "The noise of a trained diffusion run; `steps` from there to an image, and back."
     channels, *sides = run.config.training_set().images.shape[1:]
@@ -506,7 +506,22 @@ def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-d
     panels = {"mean squared error": {"loss": "loss"}}
     return loss_curves(runs, folder, panels, "Losses of the diffusion models.", name, "log")
 
-# %% ../nbs/02_ddpm.ipynb #f1a79b8f
+# %% ../nbs/02_ddpm.ipynb #41302900
+CAPTIONS = {  # of `picture_figures`, with the width of the figure
+    "denoising": (
+        "how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.",
+        "45%",
+    ),
+    "noise": (
+        "a test image at several noise levels, the noise in it, "
+        "and the noise that is predicted before and after training.",
+        "70%",
+    ),
+    "levels": ("error of the prediction on {n} test images, by noise level.", "60%"),
+    "guidance": ("a column a class and a latent, a row a guidance scale $s$.", "70%"),
+}
+
+# %% ../nbs/02_ddpm.ipynb #d1c6eaa9
 def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
     "Figures of a row of `collect_runs`: how images emerge, the noise predicted, errors by level, guidance."
     pictures, T, stem = r.job.run.pictures(r.epochs), r.job.run.config.T, slug(r.label)
@@ -523,22 +538,7 @@ def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
         parts[kind] = figure(folder, f"{kind}-{stem}", f"{after}: {caption}", f"{kind}-{stem}", width)
     return parts
 
-
-CAPTIONS = {  # of `picture_figures`, with the width of the figure
-    "denoising": (
-        "how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.",
-        "45%",
-    ),
-    "noise": (
-        "a test image at several noise levels, the noise in it, "
-        "and the noise that is predicted before and after training.",
-        "70%",
-    ),
-    "levels": ("error of the prediction on {n} test images, by noise level.", "60%"),
-    "guidance": ("a column a class and a latent, a row a guidance scale $s$.", "70%"),
-}
-
-
+# %% ../nbs/02_ddpm.ipynb #dfec16d2
 def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "The figures of each run at its last epoch count."
     return "\n".join(_all_pictures(runs, folder)) or NONE
@@ -549,7 +549,7 @@ def _all_pictures(runs: pd.DataFrame, folder: Path) -> list[str]:
     last = runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
     return [part for r in last.itertuples() for part in picture_figures(r, folder).values()]
 
-# %% ../nbs/02_ddpm.ipynb #41302900
+# %% ../nbs/02_ddpm.ipynb #bcfad95d
 METHOD = r"""# Denoising diffusion {#sec-ddpm}
 
 ## Method {#sec-ddpm-method}
@@ -582,7 +582,7 @@ Unlike a GAN's, this loss should fall.
 Losses of different targets or channel numbers cannot be compared: each has its own scale (@tbl-ddpm-losses).
 """
 
-
+# %% ../nbs/02_ddpm.ipynb #0bcf8c28
 def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
     "The chapter on diffusion; the pictures of each run go to the appendix."
     if runs.metrics.isna().all():

@@ -40,7 +40,7 @@ def images_and_model(data: ImageSet, make_model: Callable, channels: int | None)
     "The images as the network is shown them, float (B, C, H, W), and the model for their labels."
     return to_model(data.images).expand(-1, channels or -1, -1, -1), make_model(data.labels)
 
-
+# %% ../nbs/02d_likelihood.ipynb #b56d15fb
 def guesses(
     make_model: Callable,  # labels (B,) or None -> (xt, t) -> x0, with .diffusion and .device
     train: ImageSet,  # of which 256 images are used, fewer if they have more than 3,000 pixels
@@ -102,7 +102,7 @@ def bits_per_dim(
     about = {"variance": best, "n": len(data.images), "dimensions": dimensions}
     return bounds[best] | about | {"bounds": bounds}
 
-
+# %% ../nbs/02d_likelihood.ipynb #6cbcfbf5
 def summary(parts: torch.Tensor) -> dict[str, float]:
     "Mean and standard error of the sums of (n, 3) parts, and the means of the parts."
     total, means = parts.sum(1), parts.mean(0).tolist()
@@ -123,7 +123,7 @@ def bound_parts(model, x0: torch.Tensor, variances: dict, draws: int, generator)
         parts[name] = torch.stack([first, middle, last], 1)
     return parts
 
-
+# %% ../nbs/02d_likelihood.ipynb #5dfc6d02
 def bound_terms(model, x0: torch.Tensor, t: torch.Tensor, variances: dict, generator) -> dict:
     "For each variance the terms L_{t-1} of images at times t (B,), of which all or none are 1: (B,), nats."
     xt = model.diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))

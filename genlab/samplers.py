@@ -106,7 +106,7 @@ def x0_on_the_way(model, x: torch.Tensor, t: float, s: float, last: tuple) -> tu
     ratio = h / last[1] / 2
     return (1 + ratio) * x0 - ratio * last[0], (x0, h)
 
-
+# %% ../nbs/02b_samplers.ipynb #47450b28
 def dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
@@ -131,7 +131,7 @@ def sigma_at(diffusion: Diffusion, t: float) -> float:
     "Standard deviation of the noise relative to the image; 0 at t = 0."
     return (1 / diffusion.abar_at(t) - 1).sqrt().item()
 
-
+# %% ../nbs/02b_samplers.ipynb #eeb70ad0
 def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     """Heun's method (Karras et al. 2022, algorithm 1 without its optional noise); 2 * steps - 1 evaluations.
 
@@ -259,7 +259,7 @@ def sampler_sentence(after: str, compared: list[dict]) -> str:
         f"{_more_or_less(row, longest)}, in {time} percent of the time, each measured once.\n"
     )
 
-
+# %% ../nbs/02b_samplers.ipynb #58c17f94
 def _named(row: dict) -> str:
     return f"{row['sampler']} ({row['evaluations']} evaluations)"
 

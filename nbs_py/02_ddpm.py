@@ -637,6 +637,11 @@ def look_inside(
     return pictures
 
 
+# %% [markdown]
+# At each level, and with each guidance scale:
+
+# %%
+#| export
 def _at_levels(model: Denoiser, x0: torch.Tensor, eps: torch.Tensor) -> list[np.ndarray]:
     "At each of LEVELS the first image, the noise predicted in it, and the squared error over all images."
     noisy, predicted, losses = [], [], []
@@ -745,6 +750,8 @@ def run_ddpm(config: DDPMConfig, network: nn.Module | None = None) -> Run:
     return run
 
 
+# %%
+#| export
 def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Tensor, dict]:
     "Samples; and evaluations of the network for each, seconds for all, and scores."
     start = time.perf_counter()
@@ -898,6 +905,8 @@ def denoiser(run: Run, epochs: int) -> Denoiser:
     return make_denoiser(net.to(make_accelerator().device), config)
 
 
+# %%
+#| export
 def ddpm_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
     "The noise of a trained diffusion run; `steps` from there to an image, and back."
     channels, *sides = run.config.training_set().images.shape[1:]
@@ -930,6 +939,23 @@ def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-d
 
 # %%
 #| export
+CAPTIONS = {  # of `picture_figures`, with the width of the figure
+    "denoising": (
+        "how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.",
+        "45%",
+    ),
+    "noise": (
+        "a test image at several noise levels, the noise in it, "
+        "and the noise that is predicted before and after training.",
+        "70%",
+    ),
+    "levels": ("error of the prediction on {n} test images, by noise level.", "60%"),
+    "guidance": ("a column a class and a latent, a row a guidance scale $s$.", "70%"),
+}
+
+
+# %%
+#| export
 def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
     "Figures of a row of `collect_runs`: how images emerge, the noise predicted, errors by level, guidance."
     pictures, T, stem = r.job.run.pictures(r.epochs), r.job.run.config.T, slug(r.label)
@@ -947,21 +973,8 @@ def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
     return parts
 
 
-CAPTIONS = {  # of `picture_figures`, with the width of the figure
-    "denoising": (
-        "how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.",
-        "45%",
-    ),
-    "noise": (
-        "a test image at several noise levels, the noise in it, "
-        "and the noise that is predicted before and after training.",
-        "70%",
-    ),
-    "levels": ("error of the prediction on {n} test images, by noise level.", "60%"),
-    "guidance": ("a column a class and a latent, a row a guidance scale $s$.", "70%"),
-}
-
-
+# %%
+#| export
 def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "The figures of each run at its last epoch count."
     return "\n".join(_all_pictures(runs, folder)) or NONE
@@ -1008,6 +1021,11 @@ Losses of different targets or channel numbers cannot be compared: each has its 
 """
 
 
+# %% [markdown]
+# The chapter, and the one entry by which the report, sweeps and walks through latent spaces know this kind of model:
+
+# %%
+#| export
 def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
     "The chapter on diffusion; the pictures of each run go to the appendix."
     if runs.metrics.isna().all():

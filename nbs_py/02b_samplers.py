@@ -226,6 +226,8 @@ def x0_on_the_way(model, x: torch.Tensor, t: float, s: float, last: tuple) -> tu
     return (1 + ratio) * x0 - ratio * last[0], (x0, h)
 
 
+# %%
+#| export
 def dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
@@ -258,6 +260,8 @@ def sigma_at(diffusion: Diffusion, t: float) -> float:
     return (1 / diffusion.abar_at(t) - 1).sqrt().item()
 
 
+# %%
+#| export
 def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     """Heun's method (Karras et al. 2022, algorithm 1 without its optional noise); 2 * steps - 1 evaluations.
 
@@ -563,6 +567,8 @@ def sampler_sentence(after: str, compared: list[dict]) -> str:
     )
 
 
+# %%
+#| export
 def _named(row: dict) -> str:
     return f"{row['sampler']} ({row['evaluations']} evaluations)"
 

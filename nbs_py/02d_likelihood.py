@@ -100,6 +100,8 @@ def images_and_model(data: ImageSet, make_model: Callable, channels: int | None)
     return to_model(data.images).expand(-1, channels or -1, -1, -1), make_model(data.labels)
 
 
+# %%
+#| export
 def guesses(
     make_model: Callable,  # labels (B,) or None -> (xt, t) -> x0, with .diffusion and .device
     train: ImageSet,  # of which 256 images are used, fewer if they have more than 3,000 pixels
@@ -174,6 +176,8 @@ def bits_per_dim(
     return bounds[best] | about | {"bounds": bounds}
 
 
+# %%
+#| export
 def summary(parts: torch.Tensor) -> dict[str, float]:
     "Mean and standard error of the sums of (n, 3) parts, and the means of the parts."
     total, means = parts.sum(1), parts.mean(0).tolist()
@@ -200,6 +204,8 @@ def bound_parts(model, x0: torch.Tensor, variances: dict, draws: int, generator)
     return parts
 
 
+# %%
+#| export
 def bound_terms(model, x0: torch.Tensor, t: torch.Tensor, variances: dict, generator) -> dict:
     "For each variance the terms L_{t-1} of images at times t (B,), of which all or none are 1: (B,), nats."
     xt = model.diffusion.q_sample(x0, t, torch.randn(x0.shape, generator=generator))
