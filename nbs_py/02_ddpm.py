@@ -80,7 +80,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
-from genlab.data import ImageSet, load_dataset, progress, show_grid, to_image, to_model
+from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.diffusion import Diffusion
 from genlab.fid import check_metrics, evaluate
 from genlab.guidance import SCALES, guided, plot_guidance
@@ -98,6 +98,7 @@ from genlab.samplers import (
     samplers_section,
     scored_samplers,
 )
+from genlab.sources import progress
 from genlab.tables import NONE, figure, loss_curves, loss_table, sample_sheets, save_figure, slug
 from genlab.unet import Report003UNet, UNet
 

@@ -41,9 +41,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from genlab.data import ImageSet, derive_seed, progress, take, to_model
+from genlab.data import ImageSet, derive_seed, take, to_model
 from genlab.diffusion import Diffusion, discretised_nll
 from genlab.plug import Section
+from genlab.sources import progress
 from genlab.tables import markdown_table, number, plus_minus, value_at
 
 # %%

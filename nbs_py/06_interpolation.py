@@ -55,7 +55,7 @@ import pandas as pd
 import torch
 
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
-from genlab.fid import lenet_extractor, load_lenet
+from genlab.features import lenet_extractor, load_lenet
 from genlab.plug import KINDS, import_plugins, look_up
 from genlab.runs import Run, RunConfig, atomic, latents, read_config, runs_root
 
