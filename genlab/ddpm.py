@@ -25,7 +25,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
-from .data import ImageSet, load_dataset, progress, show_grid, to_image, to_model
+from .data import ImageSet, load_dataset, show_grid, to_image, to_model
 from .diffusion import Diffusion
 from .fid import check_metrics, evaluate
 from .guidance import SCALES, guided, plot_guidance
@@ -43,6 +43,7 @@ from genlab.samplers import (
     samplers_section,
     scored_samplers,
 )
+from .sources import progress
 from .tables import NONE, figure, loss_curves, loss_table, sample_sheets, save_figure, slug
 from .unet import Report003UNet, UNet
 

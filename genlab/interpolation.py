@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from .data import ImageSet, load_dataset, show_grid, to_image, to_model
-from .fid import lenet_extractor, load_lenet
+from .features import lenet_extractor, load_lenet
 from .plug import KINDS, import_plugins, look_up
 from .runs import Run, RunConfig, atomic, latents, read_config, runs_root
 

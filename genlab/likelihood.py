@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .data import ImageSet, derive_seed, progress, take, to_model
+from .data import ImageSet, derive_seed, take, to_model
 from .diffusion import Diffusion, discretised_nll
 from .plug import Section
+from .sources import progress
 from .tables import markdown_table, number, plus_minus, value_at
 
 # %% ../nbs/02d_likelihood.ipynb #d2a17685
