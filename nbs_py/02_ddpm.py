@@ -108,8 +108,9 @@ import math
 
 import pytest
 
+import genlab
 from genlab.likelihood import read_likelihood
-from genlab.runs import plot_history, project_root
+from genlab.runs import plot_history
 
 # %% [markdown]
 # ## The idea
@@ -118,8 +119,8 @@ from genlab.runs import plot_history, project_root
 
 # %%
 #| echo: false
-folder = project_root() / "report" / "results" / "mnist" / "ddpm" / "small-bf16-0d5ae5c7" / "epoch-0010"
-mnist = dict(np.load(folder / "pictures.npz"))  # of a network for MNIST, after 10 epochs
+results = Path(genlab.__file__).parents[1] / "report" / "results" / "mnist" / "ddpm"
+mnist = dict(np.load(results / "small-bf16-0d5ae5c7" / "epoch-0010" / "pictures.npz"))  # of a network for MNIST
 abar = Diffusion(SCHEDULES["cosine"](1000)).abar[[50, 200, 400, 600, 800, 950]].numpy()
 eps, noisy, predicted = mnist["noise_true"][0], mnist["noisy"][:, 0], mnist["noise_after"][:, 0]
 clean = (noisy[0] - np.sqrt(1 - abar[0]) * eps) / np.sqrt(abar[0])
