@@ -320,8 +320,8 @@ class UNet(nn.Module):
         self.norm, self.out = nn.GroupNorm(8, widths[0]), zero(nn.Conv2d(widths[0], channels, 3, padding=1))
 
     def _stage_down(self, wide: int, deep: int, blocks: int, emb: int) -> nn.ModuleList:
-        shrink = nn.Conv2d(wide, deep, 3, stride=2, padding=1)
-        return nn.ModuleList([*(ResBlock(wide, wide, emb) for _ in range(blocks)), shrink])
+        layers = nn.ModuleList(ResBlock(wide, wide, emb) for _ in range(blocks))
+        return layers.append(nn.Conv2d(wide, deep, 3, stride=2, padding=1))
 
     def _middle(self, width: int, blocks: int, heads: int, emb: int) -> nn.ModuleList:
         layers = nn.ModuleList(ResBlock(width, width, emb) for _ in range(blocks))
@@ -331,8 +331,8 @@ class UNet(nn.Module):
 
     def _stage_up(self, deep: int, wide: int, blocks: int, emb: int) -> nn.ModuleList:
         grow = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(deep, wide, 3, padding=1))
-        more = (ResBlock(wide, wide, emb) for _ in range(blocks - 1))
-        return nn.ModuleList([grow, ResBlock(2 * wide, wide, emb), *more])
+        layers = nn.ModuleList([grow, ResBlock(2 * wide, wide, emb)])
+        return layers.extend(ResBlock(wide, wide, emb) for _ in range(blocks - 1))
 
 
 # %% [markdown]
@@ -657,7 +657,8 @@ assert weights.shape == (2, 4, 64, 64) and torch.allclose(weights.sum(-1), torch
 seed_everything(seed)
 net = trained(UNet(1, (32, 64), size=16).to(device), seed, attention_epochs)
 clean, t = to_model(test.images[[0, 3, 5]]).to(device), torch.full((3,), 300)
-noisy = diffusion.q_sample(clean, t, torch.randn_like(clean))
+noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(device)
+noisy = diffusion.q_sample(clean, t, noise)
 weights = attention_weights(net, noisy, t.to(device)).cpu().unflatten(3, (8, 8))
 row, column = 3, 4  # the place that looks, of 8x8
 
