@@ -628,7 +628,7 @@ ax.legend(frameon=False, fontsize=8, loc="upper right");
 # %% [markdown]
 # The bars are means over three seeds, with their standard deviations; the points are the seeds. (The bar of "no skips" goes far beyond the picture.)
 #
-# **Skips** matter by far the most: without them the error is about three times as large. The network then has to push every pixel through the lowest resolution. The **time** is worth 11 to 13% in this short training, with each seed. The rest is a lesson in seeds. Seed 0 alone would have said that attention buys 12%, zero initialisation 6% and the residuals another 2%. With seed 2 the network is *better* without attention, and better without zero initialisation, too. Three seeds cannot tell these parts from nothing here. The plain network, last, has a smaller error than the modern one with each of the three seeds.
+# **Skips** matter by far the most: without them the error is about three times as large. The network then has to push every pixel through the lowest resolution. The **time** is worth about 12% in this short training, with each seed. The rest is a lesson in seeds. Seed 0 alone would have said that attention buys 12%, zero initialisation 6% and the residuals another 2%. With seed 2 the network is *better* without attention, and better without zero initialisation, too. Three seeds cannot tell these parts from nothing here. The plain network, last, has a smaller error than the modern one with each of the three seeds.
 #
 # Are these parts useless, then? Not shown either. They are made for deep networks, large images and long training. This network is small, trained for four epochs on 1,297 images, and with its 4x4 places at the lowest resolution convolutions see the whole image without any attention.
 #
