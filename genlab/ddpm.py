@@ -8,7 +8,7 @@ __all__ = ['SAMPLERS', 'LEVELS', 'SCALES', 'DDPMConfig', 'make_diffusion', 'loss
            'dpmpp', 'heun', 'sde_dpmpp', 'sample_ddpm', 'fit_decoder', 'reverse_variances', 'bits_per_dim',
            'look_inside', 'plot_denoising', 'plot_noise', 'log_ticks', 'plot_level_losses', 'plot_guidance',
            'plot_samplers', 'measure_likelihood', 'run_ddpm', 'read_likelihood', 'renew_likelihood', 'scored_samplers',
-           'compare_samplers']
+           'compare_samplers', 'flow', 'denoiser', 'ddpm_space']
 
 # %% ../nbs/02_ddpm.ipynb #82ce576c
 import json
@@ -24,10 +24,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
-from .data import ImageSet, derive_seed, load_dataset, progress, show_grid, take, to_image, to_model
+from .data import ImageSet, derive_seed, load_dataset, show_grid, take, to_image, to_model
 from .diffusion import Diffusion, cosine_betas, discretised_nll, linear_betas
 from .fid import check_metrics, evaluate
+from .interpolation import LatentSpace, describe_run, load_or_explain
+from .plug import KINDS, Kind
 from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
+from .sources import progress
 from .unet import Report003UNet, UNet
 
 # %% ../nbs/02_ddpm.ipynb #944a1ae4
@@ -615,3 +618,52 @@ def compare_samplers(run: Run) -> list[dict]:  # see scored_samplers
         with atomic(run.epoch_folder(config.epochs) / "samplers.json") as temporary:
             temporary.write_text(json.dumps(table, indent=2))
     return table
+
+# %% ../nbs/02_ddpm.ipynb #c85a90d9
+@torch.no_grad()
+def flow(
+    model: Denoiser,
+    x: torch.Tensor,  # xt at times[0], float (B, C, H, W)
+    times: list[float],  # noise levels in [1, T], rising (encoding) or falling (decoding)
+    order: int = 2,  # 1: Euler, which is DDIM; 2: Heun
+) -> torch.Tensor:  # xt at times[-1]
+    "Follow the probability-flow equation of a diffusion model (Song et al. 2021, eq. 14; Heun: Karras et al. 2022, algorithm 1)."
+    diffusion, kind = model.diffusion, model.config.target
+    scale = lambda t: diffusion.abar_at(t).sqrt().item()
+    sigma = lambda t: (1 / diffusion.abar_at(t) - 1).sqrt().item()
+
+    def slope(y, t):
+        xt, t = y * scale(t), torch.full((len(y),), float(t))
+        return diffusion.x0_eps(kind, model.output(xt, t), xt, t)[1]
+
+    y = x / scale(times[0])
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        first = slope(y, t)
+        there = y + (sigma(s) - sigma(t)) * first
+        y = there if order == 1 else y + (sigma(s) - sigma(t)) * (first + slope(there, s)) / 2
+    return y * scale(times[-1])
+
+# %% ../nbs/02_ddpm.ipynb #11ec7793
+def denoiser(run: Run, epochs: int) -> Denoiser:
+    "The network of a trained diffusion run, ready to be asked for noise. A conditional one is asked for no class."
+    net = make_network(run.config, run.config.training_set())
+    load_or_explain(run, epochs, net)
+    return Denoiser(net.to(make_accelerator().device), run.config.model_copy(update={"guidance": 1.0, "precision": "no"}))
+
+# %% ../nbs/02_ddpm.ipynb #5e3867b5
+def ddpm_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
+    "The latent space of a trained diffusion model: the noise that its flow starts from, over `steps` noise levels."
+    config, model = run.config, denoiser(run, epochs)
+    channels, *sides = run.config.training_set().images.shape[1:]
+    times = karras_times(model.diffusion, steps)[:-1]
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return flow(model, z.to(model.device), times).view(len(z), -1, channels, *sides).mean(1).clamp(-1, 1).cpu()
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        return flow(model, x.expand(-1, config.channels or -1, -1, -1).to(model.device), times[::-1]).cpu()
+
+    return LatentSpace("ddpm", (config.channels or channels, *sides), decode, describe_run(run, epochs), encode)
+
+
+KINDS["ddpm"] = Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, space=ddpm_space)
