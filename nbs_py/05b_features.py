@@ -187,6 +187,8 @@ NO_LABELS = (
 )
 
 
+# %%
+#| export
 @torch.enable_grad()  # also where the caller asks for a distance and for no gradients
 def train_lenet(
     data: ImageSet,  # with labels
@@ -211,6 +213,8 @@ def train_lenet(
     return net.eval()
 
 
+# %%
+#| export
 def _shifted_batches(
     data: ImageSet, updates: int, seed: int, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -246,6 +250,8 @@ def save_lenet(net: LeNet, path: Path, **about) -> None:
         save_file(state, temporary, {"about": json.dumps(about)})
 
 
+# %%
+#| export
 def _train_lenet_once(dataset: str, size: int) -> Path:
     "The cached classifier of a data set that none is shipped for; a hash of its images is in the name."
     train, test = (load_dataset(dataset, split, size) for split in ("train", "test"))
@@ -261,6 +267,8 @@ def _train_lenet_once(dataset: str, size: int) -> Path:
     return path
 
 
+# %%
+#| export
 @functools.cache
 def load_lenet(dataset: str, size: int | None = None) -> tuple[LeNet, dict]:
     "The classifier for a data set at a size, and what is known about it (data set, size, test accuracy)."
@@ -302,6 +310,8 @@ class LeNetFeatures(nn.Module):
         return self.net.features(x.expand(-1, channels, -1, -1))
 
 
+# %%
+#| export
 def lenet_extractor(dataset: str, size: int | None = None) -> Extractor:
     "LeNet features for a data set, 84 numbers an image."
     net, about = load_lenet(dataset, size)
@@ -504,6 +514,8 @@ def _black_and_white(low: float, high: float) -> tuple[float, float] | None:
     return (0.0, 255.0) if low >= -0.1 and 2 < high <= 255.1 else None
 
 
+# %%
+#| export
 def as_bytes(
     images: torch.Tensor,  # (N, 1 or 3, height, width)
     what: str,  # their name, for errors
@@ -551,6 +563,8 @@ def _known_numbers(limits: tuple[float, float] | None) -> str:
     return f"images are uint8, or floats from {black:g} (black) to {white:g}"
 
 
+# %%
+#| export
 def _warn_of_one_shade(images: torch.Tensor, what: str) -> None:
     "Say that nearly nothing can be seen on these images."
     used = f"{len(images.unique())} of 256 values, {images.min()} to {images.max()}"
