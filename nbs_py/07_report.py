@@ -52,7 +52,7 @@ import typst
 import yaml
 
 from genlab.data import load_dataset, show_grid
-from genlab.fid import plot_copies, plot_nearest
+from genlab.measures import plot_copies, plot_nearest
 from genlab.plug import KINDS, SECTIONS, Section, import_plugins
 from genlab.runs import Run, atomic, git_commit, project_root, read_config, runs_root
 from genlab.sentences import (
@@ -205,7 +205,7 @@ def _copies_figure(last: list, folder: Path) -> str:
 #| export
 # INTERIM BLOCK, UNTIL THE MERGE: what the notebooks of the models bring along, to its end ---------------------------
 from genlab.augment import plot_distance_bands, plot_gap
-from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
+from genlab.collapse import count_classes, load_ring, plot_classes, plot_strips, ring
 from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
 from genlab.interpolation import load_paths, plot_walks
 from genlab.sentences import Estimate, Evaluation, comparable

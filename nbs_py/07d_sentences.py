@@ -36,7 +36,7 @@ import pandas as pd
 import torch
 
 from genlab.data import load_dataset, show_grid
-from genlab.fid import finds_copies
+from genlab.measures import finds_copies
 from genlab.plug import KINDS
 from genlab.tables import (
     NONE,
