@@ -62,12 +62,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import matplotlib.patheffects
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from matplotlib.patheffects import withStroke
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from scipy.special import ndtr
 from sklearn.mixture import GaussianMixture
@@ -78,11 +78,13 @@ from genlab.fid import check_metrics, evaluate
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.plug import KINDS, NETWORKS, Kind, Section, key_of, look_up
 from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
+from genlab.tables import (
+    NONE, escape, figure, loss_curves, loss_table, markdown_table, number, plus_minus, sample_sheets, save_figure,
+    slug, uncertain, value_at,
+)  # fmt: skip
 
 # %%
 #| hide
-import tempfile
-
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -133,7 +135,7 @@ autoencoder = train_toy(lambda encoder, decoder, x: (x - decoder(encoder(x))).ab
 #| export
 def name_classes(ax: plt.Axes, points: np.ndarray, labels: np.ndarray) -> None:
     "Write the number of each class over the median of its points (N, 2)."
-    outline = [matplotlib.patheffects.withStroke(linewidth=3, foreground="white")]
+    outline = [withStroke(linewidth=3, foreground="white")]
     for label in np.unique(labels):
         centre = np.median(points[labels == label], axis=0)
         ax.text(*centre, str(label), ha="center", va="center", weight="bold", path_effects=outline)
@@ -260,6 +262,7 @@ LIKELIHOODS: dict[str, Callable] = {  # (x, m, log_scale) -> log probabilities
     "logistic": logistic,
 }
 
+
 # %%
 def logistic_from_edges(x, m, s):
     "The same by differences of sigmoids at the ends of the bins, for all 256 bytes in order."
@@ -288,7 +291,6 @@ for kind in ("laplace", "gaussian", "logistic"):
     ax.plot(x, log_prob if kind == "logistic" else log_prob - math.log(127.5), label=kind)
 ax.set(xlabel="pixel $x$ (the decoder says $m=0.3$)", ylabel="log-probability\nof a grey level (nats)", ylim=(-12, 0))
 ax.legend(frameon=False, title="scale 0.15");
-
 
 # %% [markdown]
 # The scale says how much an error matters: an error of one scale costs 1 nat (Laplace), half a nat (Gaussian) or about a quarter (logistic). It can be learned along with the weights ([Rybkin et al. 2021](https://arxiv.org/abs/2006.13202), sigma-VAE); then it becomes the size of the errors that are left. What that does to samples is seen in [04b_vae_gan](04b_vae_gan.ipynb).
@@ -547,6 +549,11 @@ config = VAEConfig.of(globals())
 data = config.training_set()
 print(f"{len(data.images):,} training images")
 
+# %%
+#| hide
+assert config.model_dump() == planned.model_dump(), "the parameters are what they were at the top"
+
+
 # %% [markdown]
 # ## The networks
 #
@@ -680,6 +687,7 @@ both_tables(*mlp(config, data))
 # %%
 both_tables(*conv(config, data))
 
+
 # %%
 def blank(*shape):
     return ImageSet(torch.zeros(2, *shape, dtype=torch.uint8), None, [])
@@ -696,6 +704,7 @@ with pytest.raises(ValueError, match="size: this VAE halves images twice, and 30
 for kind in ("mlp", "conv", "residual"):
     weights = make_vae(VAEConfig(network=kind), blank(1, 28, 28)).parameters()
     print(f"{kind}: {sum(p.numel() for p in weights):,} parameters for MNIST")
+
 
 # %% [markdown]
 # ## Training
@@ -1149,6 +1158,7 @@ if side_epochs:
     plot_plane(plane.pictures(side_epochs), axes[0])
     plot_codes(plane.pictures(side_epochs), axes[1])
 
+
 # %% [markdown]
 # ## What to watch for
 #
@@ -1313,17 +1323,32 @@ assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up
 
 
 # %% [markdown]
-# Pictures of each run after its last epoch. Some need what only some VAEs have, such as a latent space of two numbers.
+# The course of training, and pictures of each run after its last epoch. Some pictures need what only some VAEs have, such as a latent space of two numbers.
 
 # %%
 #| export
-def picture_figures(r, folder: Path) -> list[str]:
-    "Of an evaluated run: reconstructions, samples by source, codes and their use, the plane of two numbers."
+def vae_losses_fragment(runs: pd.DataFrame, folder: Path, label: str = "losses-vae") -> str:
+    "The two terms of each VAE's loss, one figure for all runs."
+    panels = {"reconstruction": {"reconstruction": "reconstruction"}, "KL (nats)": {"kl": "KL"}}
+    caption = "The two terms of the loss of each VAE, per image: reconstruction (left) and KL (right)."
+    return loss_curves(runs, folder, panels, caption, label)
+
+
+def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For the last epoch count of each run: reconstructions, samples by source, codes and their use, the plane."
+    last = runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
+    return "\n".join(part for r in last.itertuples() for part in _picture_figures(r, folder)) or NONE
+
+
+# %%
+#| export
+def _picture_figures(r, folder: Path) -> list[str]:
+    "The figures of one row of `runs`."
     pictures, after = r.job.run.pictures(r.epochs), f"{r.label} after {r.epochs} epoch{'s' if r.epochs > 1 else ''}"
     made = {
         "reconstructions": (plot_reconstructions(pictures), "test images (above) and what comes back (below).", "80%"),
         "sources": (plot_sources(pictures), "samples by the source of their codes.", "80%"),
-        "codes": (_plot_use(pictures, r.metrics), "KL of each latent number (left); codes of test images (right).", "80%"),
+        "codes": (_plot_use(pictures, r.metrics), "KL of each latent number; codes of test images by class.", "80%"),
     }
     if "plane" in pictures:
         caption = "the whole latent space, evenly spaced in the prior's quantiles."
@@ -1384,18 +1409,20 @@ samples from the prior, against samples from a mixture fitted to the codes, agai
 # %%
 #| export
 def vae_section(runs: pd.DataFrame, folder: Path) -> Section:
-    "VAEs in the report: method, losses, bounds, samples and their sources; pictures and losses as numbers in the appendix."
-    done = runs[runs.metrics.notna()]
-    columns = {"reconstruction": "reconstruction (per image)", "kl": "KL (nats per image)"}
+    "What the report says of VAEs; losses as numbers and the pictures of each run go to the appendix."
     text = [
-        METHOD, "## Losses {#sec-vae-losses}\n", loss_curves(done, folder, columns, "losses-vae"),
-        BOUND, elbo_table(runs, "elbo"), "## Samples {#sec-vae-samples}\n", sample_sheets(done, folder),
-        SOURCES, source_table(runs, "sources"),
-    ]  # fmt: skip
+        METHOD,
+        "## Losses {#sec-vae-losses}\n",
+        vae_losses_fragment(runs, folder),
+        BOUND,
+        elbo_table(runs, "elbo"),
+        "## Samples {#sec-vae-samples}\n",
+        sample_sheets(runs, folder, "samples-vae"),
+        SOURCES,
+        source_table(runs, "sources"),
+    ]
     losses = loss_table(runs, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses")
-    last = done.groupby("label", sort=False).tail(1)
-    pictures = [part for r in last.itertuples() for part in picture_figures(r, folder)]
-    return Section("\n".join(text), "\n".join([losses, *pictures]))
+    return Section("\n".join(text), "\n".join([losses, vae_pictures_fragment(runs, folder)]))
 
 
 KINDS["vae"] = Kind("VAE", "04_vae", VAEConfig, run_vae, vae_section, vae_space)
