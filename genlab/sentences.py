@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from .data import load_dataset, show_grid
-from .fid import finds_copies
+from .measures import finds_copies
 from .plug import KINDS
 from genlab.tables import (
     NONE,
@@ -181,7 +181,7 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
         header = "model|run|epochs|of|`fd_lenet`|times floor|precision|recall|training (min)|1,000 samples (s)"
         parts.append(markdown_table(rows, header.split("|"), caption, name, "ll"))
         save_figure(_glance_figure([e for e, _ in best.values()]), folder / name)
-        parts.append(figure(folder, name, "Samples of these models, not selected, and real images.", name))
+        parts.append(figure(folder, name, "Samples of these models, not selected, and real images.", name, "85%"))
     return "\n".join(parts) or NONE
 
 

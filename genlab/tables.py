@@ -24,21 +24,6 @@ from .data import load_dataset, show_grid
 from .plug import MEASURES
 from .runs import atomic, plot_history
 
-# %% ../nbs/07c_tables.ipynb #6739cb06
-# INTERIM BLOCK, UNTIL THE MERGE: what the notebooks on metrics declare ------------------------------------------
-import genlab.fid  # noqa: F401
-
-for _name, _heading, _table in [
-    ("fd_lenet", "`fd_lenet`", "distance"), ("fid", "`fid`", "distance"), ("kd_lenet", "KD", "other"), ("lenet_score", "score", "other"),
-    ("class_kl", "KL", "other"), ("intra_class", "intra-class", "other"), ("memorisation", "farther", "other"), ("copies", "copies", "other"),
-    ("precision", "precision", "diversity"), ("recall", "recall", "diversity"), ("density", "density", "diversity"), ("coverage", "coverage", "diversity"),
-]:
-    MEASURES[_name] = type("Interim", (type(MEASURES[_name]),), {"heading": _heading, "table": _table, "caption": "?"})(*MEASURES[_name])
-for _name in MEASURES:
-    if not hasattr(MEASURES[_name], "table"):
-        MEASURES[_name] = type("Interim", (type(MEASURES[_name]),), {"heading": _name, "table": None, "caption": "?"})(*MEASURES[_name])
-# END OF THE INTERIM BLOCK ---------------------------------------------------------------------------------------
-
 # %% ../nbs/07c_tables.ipynb #cbbe537a
 def escape(text: str) -> str:
     "Somebody's text, such as the name of a data set, as Markdown that shows it as it was typed."
@@ -348,7 +333,8 @@ def loss_curves(
     for i in range(0, len(curves), most):
         name = f"{label}-{i // most}" if i else label
         save_figure(_plot_curves(curves[i : i + most], yscale), folder / name)
-        parts.append(figure(folder, name, f"{caption} Faint: single batches; solid: running mean.", name))
+        about = f"{caption} Faint: single batches; solid: running mean."
+        parts.append(figure(folder, name, about, name, f"{25 * max(2, min(4, len(curves)))}%"))
     return "\n".join(parts) or NONE
 
 
@@ -388,14 +374,20 @@ def sample_sheets(runs: pd.DataFrame, folder: Path, label: str) -> str:
     for i in range(0, len(groups), most):
         name = f"{label}-{i // most}" if i else label
         save_figure(_plot_sheets(groups[i : i + most]), folder / name)
-        parts.append(figure(folder, name, caption, name))
+        ncols = _columns_of_sheets(groups[i : i + most])
+        parts.append(figure(folder, name, caption, name, f"{100 * ncols // 6}%"))
     return "\n".join(parts) or NONE
 
 
+def _columns_of_sheets(groups: list[list]) -> int:
+    "Up to five epoch counts, and real images."
+    return 1 + min(5, max(2, *map(len, groups)))
+
+
 def _plot_sheets(groups: list[list]) -> plt.Figure:
-    "Up to five epoch counts of each run, from the first to the last, and real images at the end of the row."
-    ncols = 1 + min(5, max(map(len, groups)))
-    size = (1.3 * max(3, ncols), 0.52 * len(groups))
+    "Epoch counts of each run from the first to the last, and real images after them."
+    ncols = _columns_of_sheets(groups)
+    size = (1.3 * ncols, 0.52 * len(groups))
     fig, axes = plt.subplots(len(groups), ncols, figsize=size, layout="constrained", squeeze=False)
     for row, group in zip(axes, groups, strict=True):
         shown = np.linspace(0, len(group) - 1, min(len(group), ncols - 1)).round().astype(int)

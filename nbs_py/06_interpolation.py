@@ -56,8 +56,10 @@ import torch
 
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.features import lenet_extractor, load_lenet
-from genlab.plug import KINDS, import_plugins, look_up
+from genlab.plug import KINDS, SECTIONS, Section, import_plugins, look_up
 from genlab.runs import Run, RunConfig, atomic, latents, read_config, runs_root
+from genlab.sweep import last_error, walked
+from genlab.tables import NONE, escape, figure, markdown_table, number, save_figure, uncertain, verbatim
 
 # %%
 #| hide
@@ -738,6 +740,7 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
     show_grid(to_image(space.decode(z + along)), ncol=13, ax=ax)
     ax.set_title(f"{name}: a latent that resembles class {train.classes[start]}, moved towards {train.classes[end]}", fontsize=9)
 
+
 # %% [markdown]
 # ## What to take away
 #
@@ -855,3 +858,117 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 # What we found on `digits` (runs as in 1.; 9 to 27 latents of the diffusion model for each pair, moved by their own length): 1.00, 1.00, 0.22 and 1.00 of them became the other class, from 0 to 1, 1 to 7, 3 to 8 and 4 to 9. In one random direction for each pair it was 0, 0.22, 0.07 and 0. The GAN has 0.95, 0.82, 0.16 and 0.72, the VAE 0.93, 0.96, 0.06 and 0.81. So the direction exists, and is as good as theirs. Class means in noise and in pixels have cosines of 0.30 to 0.54: the direction is, for a good part, a faint picture of one class minus the other, and less of an abstraction than one in a code.
 #
 # </details>
+
+# %% [markdown]
+# ## Its section of the report
+#
+# The report ([07_report](07_report.ipynb)) shows of this what a page has room for: of one run of each kind, the paths and numbers that `keep_paths` has left. The rows of figure and table are the models that walk between test images, the cross-fade between the same, and models that walk between draws.
+
+# %%
+#| export
+def _rows(kept: list[dict], spaces: list[dict]) -> dict:
+    "What each space holds by its name, in the order of rows; `kept` and `spaces` belong together one by one."
+    named = {}
+    for found, own in zip(kept, spaces, strict=True):
+        suffix = " (draws)" if found["ends"] == "draws" else ""
+        named |= {name + suffix: value for name, value in own.items()}
+    return {name: named[name] for name in sorted(named, key=lambda name: (name.endswith("(draws)"), name == "cross-fade"))}
+
+
+# %% [markdown]
+# Numbers for the paths:
+
+# %%
+#| export
+SMOOTHNESS_COLUMNS = {
+    "ppl": "path length", "detour": "detour", "largest_step": "largest step", "class_changes": "class changes",
+    "to_data": "to data", "ends_to_data": "ends to data", "contrast": "contrast", "contrast_line": "on a line",
+}  # fmt: skip
+SMOOTHNESS_CAPTION = (
+    "means over {pairs} paths of 20 steps with standard errors in units of the last digit, "
+    "between the same test images in all rows but those of draws. "
+    "Path length: mean squared speed. Detour: length over distance of the ends. Largest step: over the mean step. "
+    "Class changes: along a path, as the classifier sees it. "
+    "To data: distance of the middle half to the nearest training images, over that of test images; "
+    "the same of the ends. Contrast: standard deviation of the pixels half-way over that at the ends, "
+    "on the arc (for the cross-fade the line) and on the straight line."
+)
+
+
+def smoothness_table(kept: list[dict]) -> str:
+    "What `keep_paths` found in each space."
+    rows = []
+    for name, measures in _rows(kept, [found["spaces"] for found in kept]).items():
+        numbers = [measures.get(key, {}) for key in SMOOTHNESS_COLUMNS]
+        rows.append([name, *(uncertain(m.get("value"), m.get("se")) for m in numbers)])
+    extractors = {f"{escape(found['extractor'])}, weights `{found['hash']}`" for found in kept if "hash" in found}
+    named = "; ".join(sorted(extractors)) or number(None)
+    caption = f"Paths in the features of {named}: {SMOOTHNESS_CAPTION.format(pairs=kept[0]['pairs'])}"
+    header = ["space", *SMOOTHNESS_COLUMNS.values()]
+    return markdown_table(rows, header, caption, "smoothness", "l" + 8 * "r")
+
+
+# %% [markdown]
+# Walks and grids for the eye:
+
+# %%
+#| export
+def _walks_figure(kept: dict[str, tuple[dict, dict]], folder: Path) -> str:
+    "Two paths of each space."
+    founds = [found for found, _ in kept.values()]
+    spaces = [{name: images[name] for name in found["spaces"]} for found, images in kept.values()]
+    save_figure(plot_walks(_rows(founds, spaces)).figure, folder / "walks")
+    about = "; ".join(f"{name}: {verbatim(found['run'])}" for name, (found, _) in kept.items())
+    caption = (
+        "Two paths (arcs) through each latent space: between the same test images where a model can encode them, "
+        f"else between draws of its own. Cross-fade: these test images, pixel by pixel. {about}."
+    )
+    return figure(folder, "walks", caption, "walks", "85%")
+
+
+def _corners_figure(kept: dict[str, tuple[dict, dict]], folder: Path) -> str:
+    "A grid between four draws for each model."
+    fig, axes = plt.subplots(1, len(kept), figsize=(2.5 * len(kept), 2.7), layout="constrained", squeeze=False)
+    for ax, (name, (_, images)) in zip(axes[0], kept.items(), strict=True):
+        show_grid(images["corners"], ncol=7, ax=ax, title=name)
+    save_figure(fig, folder / "corners")
+    caption = (
+        "Between four draws in the corners: left and right column are arcs, and each row is an arc between these."
+    )
+    return figure(folder, "corners", caption, "corners", f"{min(100, 33 * len(kept))}%")
+
+
+# %% [markdown]
+# The section. A walk that failed has left a log, whose last error is shown.
+
+# %%
+#| export
+INTRODUCTION = """# Interpolation {#sec-interpolation}
+
+Two latents and the arc between them [@shoemake1985; @white2016]: half-way on a straight line, normally distributed
+noise would be too short. For the diffusion model the latent is the noise that its deterministic flow starts from.
+The perceptual path length [@karras2019] is taken in the features of the classifier.
+"""
+
+
+def interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
+    jobs = walked(job for job in runs.job if load_paths(job.folder))
+    kept = {job.run.config.model: load_paths(job.folder) for job in jobs}
+    parts = []
+    for r in runs[runs.metrics.notna()].itertuples():
+        log = r.job.folder / "interpolation.log"
+        if r.model not in kept and log.exists():
+            parts.append(f"There are no paths of {r.label}: {verbatim(last_error(log))}\n")
+    if kept:
+        parts += [_walks_figure(kept, folder), _corners_figure(kept, folder)]
+        parts.append(smoothness_table([found for found, _ in kept.values()]))
+    return "\n".join(parts) or NONE
+
+
+def interpolation_section(runs: pd.DataFrame, folder: Path) -> Section:
+    "What the report says of walks through latent spaces."
+    return Section(INTRODUCTION + "\n" + interpolation_fragment(runs, folder))
+
+
+SECTIONS["interpolation"] = interpolation_section

@@ -45,7 +45,7 @@ import yaml
 from papermill import inspect_notebook
 
 from genlab.data import load_dataset
-from genlab.plug import KINDS, LABS, Kind, did_you_mean, import_plugins
+from genlab.plug import KINDS, LABS, did_you_mean, import_plugins
 from genlab.runs import Run, RunConfig, project_root
 from genlab.tables import escape, value_at
 
@@ -56,26 +56,11 @@ import tempfile
 
 import pytest
 
-# %%
-#| export
-# until the merge: what the notebooks of the models will declare themselves -------------------------------------
-from genlab.collapse import ring_file
-from genlab.ddpm import DDPMConfig, run_ddpm
-from genlab.gan import GANConfig, run_gan
-from genlab.interpolation import latent_space
-from genlab.vae import VAEConfig, run_vae
-
-KINDS.setdefault("gan", Kind("GAN", "01_gan", GANConfig, run_gan, space=latent_space))
-KINDS.setdefault("ddpm", Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, space=latent_space))
-KINDS.setdefault("vae", Kind("VAE", "04_vae", VAEConfig, run_vae, space=latent_space))
-LABS["01b_mode_collapse"] = ring_file
-# ----------------------------------------------------------------------------------------------------------------
 
 # %% [markdown]
 # ## From a profile to jobs
 #
 # A **job** is a run at one of its epoch counts. A row's jobs are done by a single execution of its notebook, up to the last count. A profile can also name **labs**: notebooks such as [01b_mode_collapse](01b_mode_collapse.ipynb) that find out something by themselves and keep it in a file.
-
 
 # %%
 #| export
@@ -453,11 +438,11 @@ for names, sentence in [("mine_plugin", "is not a list of names"), ("[nowhere]",
 os.environ.pop("GENLAB_PLUGINS")
 del KINDS["mine"]
 
+
 # %% [markdown]
 # ## Collecting
 #
 # One row a job, whether it succeeded or not. A job that has no `metrics.json` says why: the last error in its log, or that it was not run.
-
 
 # %%
 #| export
@@ -511,7 +496,6 @@ def _dataset_names(runs: pd.DataFrame) -> list[str]:
 # %% [markdown]
 # A result counts only if all its files are there.
 
-
 # %%
 #| export
 def _read(job: Job) -> tuple[dict | None, str | None]:
@@ -535,7 +519,6 @@ def _read(job: Job) -> tuple[dict | None, str | None]:
 
 # %% [markdown]
 # Each of the files has to be read, or else a table or a figure would find the damage later.
-
 
 # %%
 #| export
@@ -574,7 +557,6 @@ def last_error(log: Path) -> str:
 
 # %% [markdown]
 # Tables and figures can be tried without training, on a run of which everything is made up.
-
 
 # %%
 #| export
@@ -660,6 +642,7 @@ assert collect_runs(jobs).metrics[1] == runs.metrics[1]
 
 # %%
 damaged.why[1]
+
 
 # %% [markdown]
 # ## Walks through latent spaces

@@ -54,22 +54,6 @@ home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
 runs = made_up_runs()  # of the first epoch count nothing is there
 
-# %%
-#| export
-# INTERIM BLOCK, UNTIL THE MERGE: what the notebooks on metrics declare ------------------------------------------
-import genlab.fid  # noqa: F401
-
-for _name, _heading, _table in [
-    ("fd_lenet", "`fd_lenet`", "distance"), ("fid", "`fid`", "distance"), ("kd_lenet", "KD", "other"), ("lenet_score", "score", "other"),
-    ("class_kl", "KL", "other"), ("intra_class", "intra-class", "other"), ("memorisation", "farther", "other"), ("copies", "copies", "other"),
-    ("precision", "precision", "diversity"), ("recall", "recall", "diversity"), ("density", "density", "diversity"), ("coverage", "coverage", "diversity"),
-]:
-    MEASURES[_name] = type("Interim", (type(MEASURES[_name]),), {"heading": _heading, "table": _table, "caption": "?"})(*MEASURES[_name])
-for _name in MEASURES:
-    if not hasattr(MEASURES[_name], "table"):
-        MEASURES[_name] = type("Interim", (type(MEASURES[_name]),), {"heading": _name, "table": None, "caption": "?"})(*MEASURES[_name])
-# END OF THE INTERIM BLOCK ---------------------------------------------------------------------------------------
-
 
 # %% [markdown]
 # ## Names that others chose
@@ -184,6 +168,7 @@ for value, sd, shown in [
     (-0.5, None, "−0.50"), (-0.5, math.nan, "−0.50"), (None, None, "—"),
 ]:  # fmt: skip
     assert uncertain(value, sd) == shown
+
 
 # %% [markdown]
 # ## Tables
@@ -441,6 +426,7 @@ assert "{#tbl-classes-digits}" in classes
 assert "| dcgan | 5 | 1.000 |" in loss_table(runs, {"loss_d": "Loss_D"}, "a")
 assert "`width` 16" in provenance_table(runs, "d")
 
+
 # %% [markdown]
 # ## Figures
 #
@@ -591,6 +577,7 @@ assert sample_sheets(runs[:1], folder, "b") == NONE
 many = pd.concat([runs.assign(label=f"run {i}") for i in range(13)])
 assert "{#fig-losses-gan-1 " in loss_curves(many, folder, panels, "", "losses-gan")
 assert "{#fig-samples-gan-1 " in sample_sheets(many, folder, "samples-gan")
+
 
 # %% [markdown]
 # The course of the distance over training:

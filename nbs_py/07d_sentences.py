@@ -66,6 +66,7 @@ from genlab.plug import import_plugins
 
 import_plugins()
 
+
 # %% [markdown]
 # ## Comparing
 #
@@ -213,6 +214,7 @@ draws = np.random.default_rng(0)
 drawn = draws.normal(30, 1, 200_000) / draws.normal(2, 0.1, 200_000)
 assert ratio.value == 15 and ratio.sd == pytest.approx(drawn.std(), rel=0.02)
 
+
 # %% [markdown]
 # Only distances of one kind are compared at all: to the same test images, in the same features, of the same number of samples.
 
@@ -263,6 +265,7 @@ def listed(names: Iterable[str]) -> str:
 
 # %%
 assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
+
 
 # %% [markdown]
 # ## At a glance
@@ -542,6 +545,7 @@ assert "(0.28(1) instead of a half): merely typical images, or copies too few to
 text = copies_sentence(memorisation=near, copies=many | {"single": 0.02})
 assert "copies" not in text.partition(":")[0]
 
+
 # %% [markdown]
 # Made-up sets of results, and others that turn them round:
 
@@ -627,6 +631,7 @@ for path, value in [
     text = discussion_fragment(pd.DataFrame(apart))
     assert "nearer" not in text and "GAN" in text
     assert ("VAE" in text) == (value != 60), "the most common number of samples of each data set and size"
+
 
 # %% [markdown]
 # ## A claim
