@@ -23,8 +23,14 @@ class Theirs(nn.Module):
 
     def __init__(self):
         super().__init__()
-        kinds = {"down_block_types": ("DownBlock2D",) * 3, "up_block_types": ("UpBlock2D",) * 3, "add_attention": False}
-        self.net = UNet2DModel(sample_size=28, in_channels=1, out_channels=1, block_out_channels=(32, 64, 96), **kinds)
+        kinds = {
+            "down_block_types": ("DownBlock2D",) * 3,
+            "up_block_types": ("UpBlock2D",) * 3,
+            "add_attention": False,
+        }
+        self.net = UNet2DModel(
+            sample_size=28, in_channels=1, out_channels=1, block_out_channels=(32, 64, 96), **kinds
+        )
 
     def forward(self, x, t):
         return self.net(x, t).sample
@@ -40,8 +46,14 @@ class Loop:
 
     def __init__(self, make, precision="no", channels_last=False, compiled=False):
         seed_everything(0)
-        self.device, self.diffusion, self.bf16 = make_accelerator().device, Diffusion(cosine_betas()), precision == "bf16"
-        self.net = make().to(self.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        self.device, self.diffusion, self.bf16 = (
+            make_accelerator().device,
+            Diffusion(cosine_betas()),
+            precision == "bf16",
+        )
+        self.net = make().to(
+            self.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format
+        )
         self.model = torch.compile(self.net) if compiled else self.net
         self.opt = torch.optim.Adam(self.net.parameters(), 1e-3)
         self.x0 = torch.rand(BATCH, 1, 28, 28, device=self.device) * 2 - 1

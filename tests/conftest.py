@@ -34,7 +34,9 @@ def command(*words, cwd=ROOT, **environment):
     return subprocess.run(program, cwd=cwd, env=os.environ | environment, capture_output=True, text=True)
 
 
-needs_mnist = pytest.mark.skipif("GENLAB_MIRROR" not in os.environ, reason="GENLAB_MIRROR is not set: no MNIST here")
+needs_mnist = pytest.mark.skipif(
+    "GENLAB_MIRROR" not in os.environ, reason="GENLAB_MIRROR is not set: no MNIST here"
+)
 
 RESULTS = {"passed": 0, "failed": 0, "skipped": 0}
 

@@ -10,7 +10,11 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LINE, FUNCTION, LAMBDAS = 110, 25, 1  # letters in a line; lines of a function with its signature and docstring; lambdas in it
+LINE, FUNCTION, LAMBDAS = (
+    110,
+    25,
+    1,
+)  # letters in a line; lines of a function with its signature and docstring; lambdas in it
 LONG = {  # functions that may be longer, as "place: name", and why
 }
 
@@ -120,7 +124,12 @@ def many_lambdas() -> list[Finding]:
 
 
 def riddles() -> list[str]:
-    return [f"{part.where}: {ast.unparse(n)}" for part in python_parts() for n in ast.walk(parse(part)) if is_riddle(n)]
+    return [
+        f"{part.where}: {ast.unparse(n)}"
+        for part in python_parts()
+        for n in ast.walk(parse(part))
+        if is_riddle(n)
+    ]
 
 
 def test_lines_are_short():
@@ -133,7 +142,9 @@ def test_functions_are_short():
 
 
 def test_exceptions_are_needed_and_have_a_reason():
-    assert not LONG.keys() - {finding.key for finding in long_functions()}, "short enough now, or gone: remove them from LONG"
+    assert not LONG.keys() - {finding.key for finding in long_functions()}, (
+        "short enough now, or gone: remove them from LONG"
+    )
     assert all(len(reason.split()) >= 3 for reason in LONG.values())
 
 
@@ -152,7 +163,9 @@ def test_what_a_riddle_is(code):
     assert is_riddle(ast.parse(code, mode="eval").body)
 
 
-@pytest.mark.parametrize("code", ["[0] * n", "(a > b) * x", "'-' * len(x)", "2 * (a > b)", "names[a == 1]", "[1] * (n + 1)"])
+@pytest.mark.parametrize(
+    "code", ["[0] * n", "(a > b) * x", "'-' * len(x)", "2 * (a > b)", "names[a == 1]", "[1] * (n + 1)"]
+)
 def test_what_is_none(code):
     assert not is_riddle(ast.parse(code, mode="eval").body)
 
@@ -169,7 +182,9 @@ def main() -> None:
     wanted = lambda text: len(sys.argv) < 2 or any(name in text for name in sys.argv[1:])
     kinds = {
         f"lines over {LINE} letters": [f"{f.size:5} {f.where}" for f in long_lines()],
-        f"functions over {FUNCTION} lines": [f"{f.size:5} {f.key}" for f in long_functions() if f.key not in LONG],
+        f"functions over {FUNCTION} lines": [
+            f"{f.size:5} {f.key}" for f in long_functions() if f.key not in LONG
+        ],
         f"functions with more than {LAMBDAS} lambda": [f"{f.size:5} {f.key}" for f in many_lambdas()],
         "conditions in disguise": riddles(),
         "cells over 20 lines (not tested)": [

@@ -22,7 +22,15 @@ import genlab.fid
 from genlab.data import derive_seed, epoch_batches, load_dataset
 from genlab.ddpm import Noise, ddim, dpmpp, karras_times, sde_dpmpp
 from genlab.diffusion import Diffusion, cosine_betas, linear_betas
-from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features, inception_score, kernel_distance, precision_recall
+from genlab.fid import (
+    FeatureStats,
+    evaluate,
+    frechet_distance,
+    frechet_distance_of_features,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+)
 
 
 @pytest.mark.parametrize("n", [400, 2000])
@@ -46,7 +54,9 @@ def test_singular_against_extended_precision():
     exact = float(((x.mean(0) - y.mean(0)) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * roots)
     assert np.isclose(frechet_distance_of_features(x, y), exact, rtol=1e-10)
     stats = FeatureStats(torch.from_numpy(x)), FeatureStats(torch.from_numpy(y))
-    assert np.isclose(frechet_distance(stats[0].mean, stats[0].cov, stats[1].mean, stats[1].cov), exact, rtol=1e-9)
+    assert np.isclose(
+        frechet_distance(stats[0].mean, stats[0].cov, stats[1].mean, stats[1].cov), exact, rtol=1e-9
+    )
 
 
 def test_a_set_is_at_distance_zero_from_itself():
@@ -105,7 +115,9 @@ def test_inception_features_are_those_of_pytorch_fid(inception_weights, tmp_path
     files = [tmp_path / f"{i:02}.png" for i in range(12)]
     for image, file in zip(images, files, strict=True):
         Image.fromarray(image[0].numpy()).save(file)
-    theirs = fid_score.get_activations(files, inception.InceptionV3([3]), batch_size=4, dims=2048, num_workers=0)
+    theirs = fid_score.get_activations(
+        files, inception.InceptionV3([3]), batch_size=4, dims=2048, num_workers=0
+    )
     extractor = genlab.fid.inception_extractor()
     assert np.allclose(extractor(images).numpy(), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
     assert extractor.name == "Inception-v3 (pytorch-fid)" and len(extractor.hash) == 12
@@ -121,7 +133,9 @@ def test_the_command_has_the_value_of_pytorch_fids(inception_weights, tmp_path):
     ours = command("genlab_metrics", *folders, "--json", "--metrics", "fid", TORCH_HOME=str(tmp_path))
     assert theirs.returncode == ours.returncode == 0, theirs.stderr + ours.stderr
     scores = json.loads(ours.stdout)
-    assert scores["fid"]["value"] > 1e-3 and np.isclose(scores["fid"]["value"], float(theirs.stdout.split()[-1]), rtol=1e-3)
+    assert scores["fid"]["value"] > 1e-3 and np.isclose(
+        scores["fid"]["value"], float(theirs.stdout.split()[-1]), rtol=1e-3
+    )
 
 
 def test_fid_without_weights_is_a_reason_and_no_number(tmp_path, monkeypatch):
@@ -162,7 +176,9 @@ def walk(scheduler, model, shape, seed, stochastic=False):
     noise = Noise(shape, seed)
     x = noise()
     for t in scheduler.timesteps:
-        x = scheduler.step(model(x, t), t, x, **({"variance_noise": noise()} if stochastic else {})).prev_sample
+        x = scheduler.step(
+            model(x, t), t, x, **({"variance_noise": noise()} if stochastic else {})
+        ).prev_sample
     return x
 
 
@@ -170,7 +186,13 @@ def walk(scheduler, model, shape, seed, stochastic=False):
 @pytest.mark.parametrize("steps", [5, 20, 50])
 def test_ddim_of_diffusers(betas, steps):
     model, shape = Bent(betas), (4, 1, 6, 6)
-    theirs = DDIMScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", timestep_spacing="trailing", clip_sample=False)
+    theirs = DDIMScheduler(
+        1000,
+        trained_betas=betas.tolist(),
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
     theirs.set_timesteps(steps)
     assert torch.allclose(ddim(model, shape, steps, 0), walk(theirs, model, shape, 0), atol=2e-5)
 
@@ -180,10 +202,16 @@ def test_ddim_of_diffusers(betas, steps):
 def test_dpm_solvers_of_diffusers(ours, steps):
     betas = linear_betas(1000, last=0.017)  # ends at sigma = 74; ours begin at 80 at most
     model, shape = Bent(betas), (4, 1, 6, 6)
-    kind = {"algorithm_type": "sde-dpmsolver++" if ours is sde_dpmpp else "dpmsolver++", "use_karras_sigmas": True, "final_sigmas_type": "zero"}
+    kind = {
+        "algorithm_type": "sde-dpmsolver++" if ours is sde_dpmpp else "dpmsolver++",
+        "use_karras_sigmas": True,
+        "final_sigmas_type": "zero",
+    }
     theirs = DPMSolverMultistepScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", **kind)
     theirs.set_timesteps(steps)
     times = karras_times(model.diffusion, steps)[:-1]
     sigmas = ((1 / model.diffusion.abar_at(torch.tensor(times)) - 1).sqrt()).tolist()
     assert np.allclose(sigmas, theirs.sigmas[:-1], rtol=1e-4)
-    assert torch.allclose(ours(model, shape, steps, 0).float(), walk(theirs, model, shape, 0, ours is sde_dpmpp), atol=1e-4)
+    assert torch.allclose(
+        ours(model, shape, steps, 0).float(), walk(theirs, model, shape, 0, ours is sde_dpmpp), atol=1e-4
+    )

@@ -23,7 +23,9 @@ starting = lambda word: [line for line in LINES if line.startswith(word + " ")]
 def test_papermill_lines_name_parameters_that_there_are(line):
     _, notebook, _, *options = shlex.split(line)
     known = inspect_notebook(str(ROOT / notebook))
-    assert options and all(name in known for flag, name in zip(options, options[1:], strict=False) if flag == "-p")
+    assert options and all(
+        name in known for flag, name in zip(options, options[1:], strict=False) if flag == "-p"
+    )
 
 
 @pytest.mark.parametrize("line", starting("make"))
@@ -45,7 +47,14 @@ def test_genlab_metrics_lines(line, tmp_path):
         np.savez(tmp_path / f"{name}.npz", part.numpy())
     _, _, reference, *options = shlex.split(line)
     reference = "digits" if reference in LOADERS else tmp_path / "reference.npz"
-    done = command("genlab_metrics", tmp_path / "samples.npz", reference, *(o.replace("fid", "fd_lenet") for o in options), "--classifier", "digits")
+    done = command(
+        "genlab_metrics",
+        tmp_path / "samples.npz",
+        reference,
+        *(o.replace("fid", "fd_lenet") for o in options),
+        "--classifier",
+        "digits",
+    )
     assert done.returncode == 0 and "fd_lenet" in done.stdout, done.stdout + done.stderr
 
 
@@ -57,8 +66,12 @@ def test_the_results_on_the_first_page_are_those_of_the_files(tmp_path, monkeypa
 
 
 def test_the_ten_lines_of_python(runs_folder):
-    block = re.search(r"((?:^    .*\n|^\n)*^    from genlab\.gan .*\n(?:^    .*\n|^\n)*)", README, flags=re.M)[1]
+    block = re.search(
+        r"((?:^    .*\n|^\n)*^    from genlab\.gan .*\n(?:^    .*\n|^\n)*)", README, flags=re.M
+    )[1]
     code = "\n".join(line[4:] for line in block.splitlines())
-    small = code.replace("epochs=60, snapshots=[1, 5, 20]", "epochs=1, width=8").replace("samples(60)", "samples(1)")
+    small = code.replace("epochs=60, snapshots=[1, 5, 20]", "epochs=1, width=8").replace(
+        "samples(60)", "samples(1)"
+    )
     assert small != code
     exec(compile(small, "README.md", "exec"), {})

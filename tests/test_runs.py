@@ -31,15 +31,53 @@ TINY = dict(size=8, widths=[8, 16], T=40, steps=5, batch_size=64, ema=0.9, n_sam
 GAN = dict(width=8, latent=16, batch_size=64, n_samples=50, metrics=[])
 MODELS = {
     "gan": (GANConfig(**GAN | {"metrics": ["fd_lenet"]}, ema=0.9), run_gan),
-    "gan, hinge": (GANConfig(**GAN, loss="hinge", norm="spectral", lr_d=4e-4, conditional=True, augment=["colour", "tilt", "cutout"], ema=0.9), run_gan),
+    "gan, hinge": (
+        GANConfig(
+            **GAN,
+            loss="hinge",
+            norm="spectral",
+            lr_d=4e-4,
+            conditional=True,
+            augment=["colour", "tilt", "cutout"],
+            ema=0.9,
+        ),
+        run_gan,
+    ),
     "gan, wgan-gp": (GANConfig(**GAN, loss="wgan-gp", norm="layer", d_steps=3, dropout=0.2), run_gan),
     "gan, min-max, unrolled": (GANConfig(**GAN, loss="minmax", unroll=2, subset=200), run_gan),
-    "gan, report 004": (GANConfig(**GAN | {"width": 4}, network="report004", size=8, dropout=0.4, extra_layers=1, subset=200), run_gan),
+    "gan, report 004": (
+        GANConfig(**GAN | {"width": 4}, network="report004", size=8, dropout=0.4, extra_layers=1, subset=200),
+        run_gan,
+    ),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
-    "ddpm, report 003": (DDPMConfig(**TINY | {"widths": [8]}, network="report003", channels=3, target="eps", schedule="linear"), run_ddpm),
-    "vae": (VAEConfig(size=8, width=8, latent=4, likelihood="logistic", scale=None, batch_size=64, ema=0.9, n_samples=50, metrics=[]), run_vae),
-    "vae-gan": (VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]), run_vae),
-    "ddpm, by class": (DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True), run_ddpm),
+    "ddpm, report 003": (
+        DDPMConfig(
+            **TINY | {"widths": [8]}, network="report003", channels=3, target="eps", schedule="linear"
+        ),
+        run_ddpm,
+    ),
+    "vae": (
+        VAEConfig(
+            size=8,
+            width=8,
+            latent=4,
+            likelihood="logistic",
+            scale=None,
+            batch_size=64,
+            ema=0.9,
+            n_samples=50,
+            metrics=[],
+        ),
+        run_vae,
+    ),
+    "vae-gan": (
+        VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]),
+        run_vae,
+    ),
+    "ddpm, by class": (
+        DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True),
+        run_ddpm,
+    ),
 }
 
 
@@ -99,7 +137,11 @@ def go_straight(model, processes, tmp_path_factory):
 def test_killed_ten_times(straight, processes, tmp_path):
     config, go, expected, seconds = straight
     clock, kills = random.Random(0), 0
-    while kills < 10 and in_child(processes, tmp_path, config, go, 0.05, kill_after=clock.uniform(0.05, 0.4) * seconds) != 0:
+    while (
+        kills < 10
+        and in_child(processes, tmp_path, config, go, 0.05, kill_after=clock.uniform(0.05, 0.4) * seconds)
+        != 0
+    ):
         kills += 1
     assert kills >= 3, "killed too seldom to mean anything"
     assert in_child(processes, tmp_path, config, go) == 0
@@ -112,7 +154,11 @@ def test_continued(straight, processes, tmp_path):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     assert_same(result(tmp_path, config), expected)
     (folder,) = tmp_path.glob("*/*/*")
-    assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == ["epoch-0001", "epoch-0005", "epoch-0012"]
+    assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == [
+        "epoch-0001",
+        "epoch-0005",
+        "epoch-0012",
+    ]
 
 
 def test_snapshots_are_the_run_at_that_time(one_model, processes, tmp_path):
@@ -139,7 +185,9 @@ def trained_here(config, go):
     "All that training leaves: weights, buffers, optimizers, averages; and the history without the column that is looked at."
     run = Run(config)
     go(run, config.epochs)
-    return load_file(run.folder / "checkpoint.safetensors"), [{k: v for k, v in row.items() if k != "d_held_out"} for row in run.history]
+    return load_file(run.folder / "checkpoint.safetensors"), [
+        {k: v for k, v in row.items() if k != "d_held_out"} for row in run.history
+    ]
 
 
 @pytest.mark.parametrize("kind", SEEING)
@@ -150,7 +198,9 @@ def test_judging_held_out_images_changes_nothing(kind, tmp_path, monkeypatch):
         found.append(trained_here(config, train_gan))
         monkeypatch.setattr("genlab.gan.judge_held_out", lambda *_: torch.zeros(()))
     (looked, history), (unseen, same) = found
-    assert [key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])] == [] and history == same
+    assert [
+        key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])
+    ] == [] and history == same
 
 
 def look_around(model, config, data):
@@ -168,7 +218,12 @@ def look_around(model, config, data):
 @pytest.mark.parametrize("kind", ["gan", "gan, hinge", "gan, wgan-gp", "ddpm, by class", "vae", "vae-gan"])
 def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
     config = MODELS[kind][0].model_copy(update={"subset": 100, "epochs": 1})
-    data, go, update, found = config.training_set(), {"gan": train_gan, "ddpm": train_ddpm, "vae": train_vae}[config.model], EMA.update, []
+    data, go, update, found = (
+        config.training_set(),
+        {"gan": train_gan, "ddpm": train_ddpm, "vae": train_vae}[config.model],
+        EMA.update,
+        [],
+    )
 
     def update_and_look(self, model):
         update(self, model)
@@ -179,7 +234,9 @@ def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
         found.append(trained_here(config, go))
         monkeypatch.setattr(EMA, "update", update_and_look)
     (unseen, history), (looked, same) = found
-    assert [key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])] == [] and history == same
+    assert [
+        key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])
+    ] == [] and history == same
 
 
 def test_truncated_checkpoint(one_model, processes, tmp_path, monkeypatch):
@@ -273,7 +330,9 @@ def test_files_of_another_network(runs_folder):
     config = GANConfig(width=8, latent=16, n_samples=20, metrics=[])
     run, other = run_gan(config), run_gan(config.model_copy(update={"width": 16}))
     file = run.epoch_folder(1) / "weights.safetensors"
-    weights = {key: tensor.clone() for key, tensor in load_file(file).items()}  # of a file that is mapped into memory
+    weights = {
+        key: tensor.clone() for key, tensor in load_file(file).items()
+    }  # of a file that is mapped into memory
     for foreign in (other.epoch_folder(1) / "weights.safetensors", other.folder / "checkpoint.safetensors"):
         shutil.copy(foreign, file)
         with pytest.warns(UserWarning, match="weights.safetensors holds no weights of this run"):
@@ -281,7 +340,9 @@ def test_files_of_another_network(runs_folder):
         assert all(torch.equal(weights[key], tensor) for key, tensor in load_file(file).items())
     shutil.copy(other.folder / "checkpoint.safetensors", run.folder)
     before = (run.folder / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="checkpoint.safetensors belongs to another network than this run's; move it away") as error:
+    with pytest.raises(
+        ValueError, match="checkpoint.safetensors belongs to another network than this run's; move it away"
+    ) as error:
         run_gan(config.model_copy(update={"epochs": 2}))
     assert "\n" not in str(error.value) and (run.folder / "checkpoint.safetensors").read_bytes() == before
 
@@ -291,14 +352,22 @@ def test_folders_and_configurations_that_are_no_results(runs_folder):
     run = run_gan(GANConfig(width=8, latent=16, n_samples=20, metrics=[]))
     shutil.copytree(run.epoch_folder(1), run.folder / "epoch-0001-old")
     assert run.evaluated() == [1] and open_run(run.folder)[1] == 1
-    texts = {"list": "[1]", "cut": '{"model": "gan", ', "empty": "", "theirs": '{"lr": 1}', "field": '{"model": "gan", "colour": 1}'}
+    texts = {
+        "list": "[1]",
+        "cut": '{"model": "gan", ',
+        "empty": "",
+        "theirs": '{"lr": 1}',
+        "field": '{"model": "gan", "colour": 1}',
+    }
     for name, text in texts.items():
         (run.folder.parent / name).mkdir()
         (run.folder.parent / name / "config.json").write_text(text)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert find_run("gan", "digits") == run.folder
-    assert sorted(str(w.message).split("/config.json")[0].split("/")[-1] for w in told) == sorted(texts), "each is named"
+    assert sorted(str(w.message).split("/config.json")[0].split("/")[-1] for w in told) == sorted(texts), (
+        "each is named"
+    )
     edited = run.folder / "config.json"
     edited.write_text(edited.read_text().replace('"lr": 0.0002', '"lr": 0.0003'))
     with pytest.raises(ValueError, match="config.json was changed after training"):
@@ -334,7 +403,10 @@ def test_other_images_under_the_name_of_the_data_set(photos, runs_folder):
         change()
         before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")}
         for request in requests:
-            with pytest.raises(ValueError, match=f"dataset: folder:.*photos holds other {split.strip()} images than .* was .*; remove that folder or name"):
+            with pytest.raises(
+                ValueError,
+                match=f"dataset: folder:.*photos holds other {split.strip()} images than .* was .*; remove that folder or name",
+            ):
                 run_gan(request)
         assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")} == before
         shutil.rmtree(photos)
@@ -360,13 +432,18 @@ def read_without_rights(runs, config):
         os.setgid(65534)
         os.setuid(65534)
     train(runs, config, run_gan)
-    with pytest.raises(OSError, match=r"dcgan-.* cannot be written \(Permission denied\), and after \[2\] epochs there is no result yet"):
+    with pytest.raises(
+        OSError,
+        match=r"dcgan-.* cannot be written \(Permission denied\), and after \[2\] epochs there is no result yet",
+    ):
         train(runs, config.model_copy(update={"epochs": 2}), run_gan)
 
 
 def test_a_read_only_run_is_read(processes):
     config = GANConfig(width=8, latent=16, n_samples=20, metrics=[])
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:  # not below the tests' own folder, which is closed to others
+    with tempfile.TemporaryDirectory(
+        dir="/var/tmp"
+    ) as place:  # not below the tests' own folder, which is closed to others
         os.chmod(place, 0o755)
         assert in_child(processes, Path(place), config, run_gan) == 0
         (folder,) = Path(place).glob("*/*/*")
@@ -398,7 +475,9 @@ def test_published_results_are_found_by_their_configuration(monkeypatch):
 def test_a_seed_decides_everything(tmp_path, monkeypatch):
     def weights(seed, place):
         monkeypatch.setenv("GENLAB_RUNS", str(tmp_path / place))
-        return torch.cat([p.flatten() for p in train_gan(Run(GANConfig(width=8, latent=16, seed=seed)), 1).parameters()])
+        return torch.cat(
+            [p.flatten() for p in train_gan(Run(GANConfig(width=8, latent=16, seed=seed)), 1).parameters()]
+        )
 
     assert torch.equal(weights(1, "a"), weights(1, "b"))
     assert not torch.equal(weights(1, "a"), weights(2, "b"))
@@ -411,8 +490,15 @@ def test_a_nan_stops_training_and_spares_the_checkpoint(monkeypatch):
     weight = genlab.ddpm.loss_weight
     for at in (25, 33):  # between two logged updates, and in the last one
         steps = iter(range(run.step, 10_000))
-        monkeypatch.setattr(genlab.ddpm, "loss_weight", lambda *args: weight(*args) * (float("nan") if next(steps) >= at else 1))  # noqa: B023
-        with pytest.raises(FloatingPointError, match="Training has diverged.*Try a lower learning rate; .*checkpoint.* is (kept|as it was before)"):
+        monkeypatch.setattr(
+            genlab.ddpm,
+            "loss_weight",
+            lambda *args: weight(*args) * (float("nan") if next(steps) >= at else 1),
+        )  # noqa: B023
+        with pytest.raises(
+            FloatingPointError,
+            match="Training has diverged.*Try a lower learning rate; .*checkpoint.* is (kept|as it was before)",
+        ):
             run_ddpm(config.model_copy(update={"epochs": 3}))
         assert {p.name: p.read_bytes() for p in run.folder.glob("*.*") if p.is_file()} == before
     monkeypatch.undo()
@@ -422,7 +508,9 @@ def test_other_samples_need_no_training(runs_folder):
     run = run_ddpm(DDPMConfig(**TINY))
     weights = run.epoch_folder(1) / "weights.safetensors"
     before, first = weights.stat().st_mtime_ns, run.samples(1)
-    again = run_ddpm(DDPMConfig(**TINY | {"sampler": "ddim", "steps": 10}, compare=["ancestral:40", "heun:3"]))
+    again = run_ddpm(
+        DDPMConfig(**TINY | {"sampler": "ddim", "steps": 10}, compare=["ancestral:40", "heun:3"])
+    )
     assert again.folder == run.folder and weights.stat().st_mtime_ns == before and again.history == []
     assert again.metrics(1)["evaluations"] == 10 and not torch.equal(again.samples(1), first)
     table = json.loads((run.epoch_folder(1) / "samplers.json").read_text())
@@ -435,10 +523,17 @@ def test_the_likelihood_of_an_old_run_can_be_computed_anew(runs_folder):
     path, before = run.epoch_folder(1) / "metrics.json", run.metrics(1)
     bounds = before["likelihood"]["bounds"]
     assert set(bounds) == {"posterior", "beta", "fitted"} and before["likelihood"]["dimensions"] == 64
-    assert bounds[before["likelihood"]["variance"]]["bits_per_dim"] == min(bound["bits_per_dim"] for bound in bounds.values())
-    old = {key: bounds["posterior"][key] for key in ("bits_per_dim", "se", "first", "middle", "last")} | {"n": 50}
+    assert bounds[before["likelihood"]["variance"]]["bits_per_dim"] == min(
+        bound["bits_per_dim"] for bound in bounds.values()
+    )
+    old = {key: bounds["posterior"][key] for key in ("bits_per_dim", "se", "first", "middle", "last")} | {
+        "n": 50
+    }
     path.write_text(json.dumps(before | {"likelihood": old}))
-    assert genlab.ddpm.read_likelihood(run.metrics(1)) == old | {"variance": "posterior", "bounds": {"posterior": bounds["posterior"]}}
+    assert genlab.ddpm.read_likelihood(run.metrics(1)) == old | {
+        "variance": "posterior",
+        "bounds": {"posterior": bounds["posterior"]},
+    }
     assert genlab.ddpm.renew_likelihood(run, 1) == before["likelihood"] and run.metrics(1) == before
     (run.epoch_folder(1) / "weights.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="lacks metrics.json or weights.safetensors"):
@@ -457,5 +552,15 @@ def test_history_has_about_fifty_rows_an_epoch():
     run = Run(GANConfig(width=8, latent=16, batch_size=4))
     train_gan(run, 1)
     rows = pd.read_csv(run.folder / "history.csv")
-    assert list(rows.columns) == ["step", "epoch", "i", "loss_d", "loss_g", "d_x", "d_g_z1", "d_g_z2", "d_held_out"]
+    assert list(rows.columns) == [
+        "step",
+        "epoch",
+        "i",
+        "loss_d",
+        "loss_g",
+        "d_x",
+        "d_g_z1",
+        "d_g_z2",
+        "d_held_out",
+    ]
     assert 45 <= len(rows) <= 60
