@@ -1,7 +1,8 @@
-"""Training speed: genlab's U-Net against UNet2DModel of the package diffusers, about the same number of parameters, in one run.
+"""Training speed: genlab's U-Net against UNet2DModel of the package diffusers, with about as many parameters.
 
-Batches of 64 images of 28x28 pixels, the whole update: noising, forward, backward, Adam. Each figure is the median of three
-rounds in which all take turns. Prints images/s and ratios. A CPU that has no bfloat16 arithmetic leaves out the rows with it.
+Batches of 64 images of 28x28 pixels, the whole update: noising, forward, backward, Adam. Each figure is the
+median of three rounds in which all take turns, in one run. Prints images/s and ratios. A CPU that has no
+bfloat16 arithmetic leaves out the rows with it.
 """
 
 import statistics
@@ -18,7 +19,7 @@ from genlab.unet import UNet
 ROUNDS, UPDATES, BATCH = 3, 3, 64
 
 
-class Theirs(nn.Module):
+class Diffusers(nn.Module):
     "UNet2DModel without attention, its default of two layers a block."
 
     def __init__(self):
@@ -36,8 +37,8 @@ class Theirs(nn.Module):
         return self.net(x, t).sample
 
 
-def ours():
-    "Our U-Net, with more channels at the lowest resolution than by default, for as many parameters."
+def genlab_unet():
+    "The course's U-Net, with more channels at the lowest resolution than by default, for as many parameters."
     return UNet(1, (32, 64, 192))
 
 
@@ -79,12 +80,12 @@ class Loop:
 
 def main():
     loops = {
-        "diffusers, float32": Loop(Theirs),
-        "genlab, float32": Loop(ours),
-        "genlab, bf16": Loop(ours, "bf16"),
-        "genlab, channels_last, compiled": Loop(ours, "no", True, True),
-        "genlab, bf16, channels_last, compiled": Loop(ours, "bf16", True, True),
-        "diffusers, bf16": Loop(Theirs, "bf16"),
+        "diffusers, float32": Loop(Diffusers),
+        "genlab, float32": Loop(genlab_unet),
+        "genlab, bf16": Loop(genlab_unet, "bf16"),
+        "genlab, channels_last, compiled": Loop(genlab_unet, "no", True, True),
+        "genlab, bf16, channels_last, compiled": Loop(genlab_unet, "bf16", True, True),
+        "diffusers, bf16": Loop(Diffusers, "bf16"),
     }
     if loops["genlab, float32"].device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         loops = {name: loop for name, loop in loops.items() if "bf16" not in name}

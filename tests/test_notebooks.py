@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom: `nbdev_test`, one notebook at a time, so that each counts as a test."""
+"""Every notebook runs from top to bottom: `nbdev_test`, one at a time, so that each counts as a test."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the README tells people to type works: commands are run where they are cheap, and checked where they are not."""
+"""What the README tells people to type works: commands are run where they are cheap, and else checked."""
 
 import re
 import shlex

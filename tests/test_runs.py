@@ -1,4 +1,4 @@
-"""The run contract, for every model: killed at any moment and resumed, or continued later, the result is the same to the bit."""
+"""The run contract, for every model: killed and resumed, or continued, the result is the same to the bit."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 import warnings
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -182,7 +183,7 @@ SEEING = {  # configurations in which a network that is used changes, or draws r
 
 
 def trained_here(config, go):
-    "All that training leaves: weights, buffers, optimizers, averages; and the history without the column that is looked at."
+    "All that training leaves: weights, buffers, optimizers, averages; the history without `d_held_out`."
     run = Run(config)
     go(run, config.epochs)
     return load_file(run.folder / "checkpoint.safetensors"), [
@@ -302,7 +303,7 @@ def test_more_samples_need_no_training(tmp_path, runs_folder):
     assert torch.equal(again.samples(1)[:20], twenty), "the first samples stay as they were"
 
 
-# -- what may lie in a run's folder ----------------------------------------------------------------------------------
+# -- what may lie in a run's folder --------------------------------------------------------------------------
 
 
 def stamps(folder):
@@ -326,7 +327,7 @@ def test_results_that_were_cut_off_are_made_again_without_training(runs_folder, 
 
 
 def test_files_of_another_network(runs_folder):
-    "Weights are trained again; a checkpoint, which cannot be told from a good one of another run, is named and left alone."
+    "Weights are trained again; a checkpoint, maybe a good one of another run, is named and left alone."
     config = GANConfig(width=8, latent=16, n_samples=20, metrics=[])
     run, other = run_gan(config), run_gan(config.model_copy(update={"width": 16}))
     file = run.epoch_folder(1) / "weights.safetensors"
@@ -360,14 +361,14 @@ def test_folders_and_configurations_that_are_no_results(runs_folder):
         "field": '{"model": "gan", "colour": 1}',
     }
     for name, text in texts.items():
-        (run.folder.parent / name).mkdir()
-        (run.folder.parent / name / "config.json").write_text(text)
+        file = run.folder.parent / name / "config.json"
+        file.parent.mkdir()
+        file.write_text(text)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert find_run("gan", "digits") == run.folder
-    assert sorted(str(w.message).split("/config.json")[0].split("/")[-1] for w in told) == sorted(texts), (
-        "each is named"
-    )
+    named = [str(warning.message).split("/config.json")[0].split("/")[-1] for warning in told]
+    assert sorted(named) == sorted(texts)
     edited = run.folder / "config.json"
     edited.write_text(edited.read_text().replace('"lr": 0.0002', '"lr": 0.0003'))
     with pytest.raises(ValueError, match="config.json was changed after training"):
@@ -390,23 +391,22 @@ def save_photos(folder, numbers):
 
 
 def test_other_images_under_the_name_of_the_data_set(photos, runs_folder):
-    "A run is asked for again, for more samples, or for more epochs: neither goes on with images that it does not know."
+    "Asked for again, for more samples or more epochs, a run does not go on with images that it does not know."
     config = GANConfig(dataset=f"folder:{photos}", size=16, width=8, latent=16, n_samples=4, metrics=[])
     run = run_gan(config)
     requests = [config, config.model_copy(update={"n_samples": 6}), config.model_copy(update={"epochs": 2})]
     files = sorted(photos.iterdir())
-    for split, change in {
-        "train": lambda: shutil.copy(files[5], files[3]),  # as many as before, one of them replaced
-        "test": lambda: shutil.copy(files[5], files[9]),  # every tenth is a test image
-        "train ": lambda: save_photos(photos, range(40, 45)),  # more than before
-    }.items():
-        change()
+    changes = [
+        ("train", shutil.copy, files[5], files[3]),  # as many as before, one of them replaced
+        ("test", shutil.copy, files[5], files[9]),  # every tenth is a test image
+        ("train", save_photos, photos, range(40, 45)),  # more than before
+    ]
+    for split, change, *arguments in changes:
+        change(*arguments)
+        refused = f"dataset: folder:.*photos holds other {split} images than .* was .*; remove that folder"
         before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")}
         for request in requests:
-            with pytest.raises(
-                ValueError,
-                match=f"dataset: folder:.*photos holds other {split.strip()} images than .* was .*; remove that folder or name",
-            ):
+            with pytest.raises(ValueError, match=refused):
                 run_gan(request)
         assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")} == before
         shutil.rmtree(photos)
@@ -434,7 +434,7 @@ def read_without_rights(runs, config):
     train(runs, config, run_gan)
     with pytest.raises(
         OSError,
-        match=r"dcgan-.* cannot be written \(Permission denied\), and after \[2\] epochs there is no result yet",
+        match=r"dcgan-.* cannot be written \(Permission denied\), and after \[2\] epochs there is no",
     ):
         train(runs, config.model_copy(update={"epochs": 2}), run_gan)
 
@@ -483,22 +483,21 @@ def test_a_seed_decides_everything(tmp_path, monkeypatch):
     assert not torch.equal(weights(1, "a"), weights(2, "b"))
 
 
+def spoiled(weight, good):
+    "The function `weight`, which returns NaN after `good` calls."
+    calls = count()
+    return lambda *args: weight(*args) * (1 if next(calls) < good else float("nan"))
+
+
 def test_a_nan_stops_training_and_spares_the_checkpoint(monkeypatch):
     config = DDPMConfig(**TINY)
     run = run_ddpm(config)
     before = {p.name: p.read_bytes() for p in run.folder.glob("*.*") if p.is_file()}
     weight = genlab.ddpm.loss_weight
+    stopped = "Training has diverged.*Try a lower learning rate; .*checkpoint.* is (kept|as it was)"
     for at in (25, 33):  # between two logged updates, and in the last one
-        steps = iter(range(run.step, 10_000))
-        monkeypatch.setattr(
-            genlab.ddpm,
-            "loss_weight",
-            lambda *args: weight(*args) * (float("nan") if next(steps) >= at else 1),
-        )  # noqa: B023
-        with pytest.raises(
-            FloatingPointError,
-            match="Training has diverged.*Try a lower learning rate; .*checkpoint.* is (kept|as it was before)",
-        ):
+        monkeypatch.setattr(genlab.ddpm, "loss_weight", spoiled(weight, at - run.step))
+        with pytest.raises(FloatingPointError, match=stopped):
             run_ddpm(config.model_copy(update={"epochs": 3}))
         assert {p.name: p.read_bytes() for p in run.folder.glob("*.*") if p.is_file()} == before
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""What is derived from the notebooks is up to date: modules, twins, README; and the notebooks are fit to be committed."""
+"""What is derived from the notebooks is up to date: modules, twins, README; and they can be committed."""
 
 import filecmp
 import json
@@ -113,7 +113,7 @@ def test_links_between_notebooks_resolve(notebook):
 @pytest.mark.parametrize("notebook", [p for p in NOTEBOOKS if p.stem != "index"], ids=lambda p: p.stem)
 @pytest.mark.parametrize("user", ["", "somebody"])
 def test_colab_links_are_those_of_the_owner_in_the_settings(notebook, user):
-    "No owner: neither link nor clone, in no notebook. One: both, to the owner's repository. `make sync` leaves a notebook as it is."
+    "No owner: neither link nor clone. One: both, to that repository. `make sync` leaves a notebook as it is."
     read = lambda: nbformat.read(notebook, as_version=4)
     settings, given, committed = read_settings(), read(), read()
     connect(committed, notebook.name, settings)
