@@ -60,7 +60,7 @@ from genlab.vae import (
         ),
         (
             dict(loss="wgan-gp"),
-            "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer'",
+            "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm=",
         ),
         (
             dict(loss="wgan-gp", norm="layer", unroll=2),

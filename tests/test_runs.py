@@ -353,13 +353,8 @@ def test_folders_and_configurations_that_are_no_results(runs_folder):
     run = run_gan(GANConfig(width=8, latent=16, n_samples=20, metrics=[]))
     shutil.copytree(run.epoch_folder(1), run.folder / "epoch-0001-old")
     assert run.evaluated() == [1] and open_run(run.folder)[1] == 1
-    texts = {
-        "list": "[1]",
-        "cut": '{"model": "gan", ',
-        "empty": "",
-        "theirs": '{"lr": 1}',
-        "field": '{"model": "gan", "colour": 1}',
-    }
+    texts = {"list": "[1]", "cut": '{"model": "gan", ', "empty": "", "foreign": '{"lr": 1}'}
+    texts |= {"field": '{"model": "gan", "colour": 1}'}
     for name, text in texts.items():
         file = run.folder.parent / name / "config.json"
         file.parent.mkdir()
@@ -391,7 +386,7 @@ def save_photos(folder, numbers):
 
 
 def test_other_images_under_the_name_of_the_data_set(photos, runs_folder):
-    "Asked for again, for more samples or more epochs, a run does not go on with images that it does not know."
+    "Asked for again, for more samples or epochs, a run does not go on with images that it does not know."
     config = GANConfig(dataset=f"folder:{photos}", size=16, width=8, latent=16, n_samples=4, metrics=[])
     run = run_gan(config)
     requests = [config, config.model_copy(update={"n_samples": 6}), config.model_copy(update={"epochs": 2})]
