@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,18 @@ def command(*words, cwd=ROOT, **environment):
     "Run a program of the virtual environment; returns the finished process with its output as text."
     program = [str(Path(sys.executable).parent / words[0]), *map(str, words[1:])]
     return subprocess.run(program, cwd=cwd, env=os.environ | environment, capture_output=True, text=True)
+
+
+def copy_project(folder):
+    "The project's files as they are here, committed or not, in a folder in which a test may do as it likes."
+    done = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    for file in filter(None, done.stdout.split("\n")):
+        if (ROOT / file).is_file():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / file)
+    return folder
 
 
 needs_mnist = pytest.mark.skipif(
