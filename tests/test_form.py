@@ -43,7 +43,7 @@ def python_parts() -> list[Part]:
     "All Python of the project that people write."
     parts = [part for notebook in sorted((ROOT / "nbs").glob("*.ipynb")) for part in code_cells(notebook)]
     for folder in ("tests", "tools", "benchmarks"):
-        for path in sorted((ROOT / folder).glob("*.py")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
             parts.append(Part(path.stem, f"{folder}/{path.name}", path.read_text()))
     return parts
 
