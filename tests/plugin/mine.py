@@ -1,4 +1,4 @@
-"""One more of everything that has a name in genlab, from outside of it; tests/test_plug.py takes it through a report."""
+"""One more of everything that has a name in genlab, from outside of it; see tests/test_plug.py."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
+from genlab.features import Extractor
+from genlab.tables import loss_table
 from pydantic import Field, PositiveFloat
 from torch import nn
 
 from genlab.data import ImageSet, load_dataset, to_image
-from genlab.features import Extractor
 from genlab.fid import Measure, Views, check_metrics, evaluate
 from genlab.plug import (
     EXTRACTORS,
@@ -26,9 +27,8 @@ from genlab.plug import (
     Section,
 )
 from genlab.runs import Run, RunConfig, fits_memory, latents, project_root
-from genlab.tables import loss_table
 
-# -- a data set --------------------------------------------------------------------------------------------------
+# -- a data set -----------------
 
 
 def negatives(split: str) -> ImageSet:
@@ -39,7 +39,7 @@ def negatives(split: str) -> ImageSet:
 
 LOADERS["negatives"] = negatives
 
-# -- a network, a schedule and a sampler of diffusion models -----------------------------------------------------
+# -- a network, a schedule and a sampler of diffusion models -----------------
 
 
 class OneLayer(nn.Module):
@@ -73,7 +73,7 @@ NETWORKS["ddpm"]["one-layer"] = one_layer
 SCHEDULES["constant"] = constant_betas
 SAMPLERS["jump"] = one_jump
 
-# -- a GAN's loss ------------------------------------------------------------------------------------------------
+# -- a GAN's loss -----------------
 
 
 def squared_d_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
@@ -87,7 +87,7 @@ def squared_g_loss(fake_logits: torch.Tensor) -> torch.Tensor:
 
 LOSSES["squared"] = (squared_d_loss, squared_g_loss)
 
-# -- features, and a measure that uses them ----------------------------------------------------------------------
+# -- features, and a measure that uses them -----------------
 
 
 def blocks(dataset: str | None, size: int) -> Extractor:
@@ -105,7 +105,7 @@ MEASURES["mean_shift"] = Measure(
     mean_shift, "shift", "distance of the mean features", "smaller", "none", extractor="blocks"
 )
 
-# -- a section of the report -------------------------------------------------------------------------------------
+# -- a section of the report -----------------
 
 
 def brightness_section(runs: pd.DataFrame, folder: Path) -> Section:
@@ -116,7 +116,7 @@ def brightness_section(runs: pd.DataFrame, folder: Path) -> Section:
 
 SECTIONS["brightness"] = brightness_section
 
-# -- a kind of model: the mean image, with noise ------------------------------------------------------------------
+# -- a kind of model: the mean image, with noise -----------------
 
 
 class MeanConfig(RunConfig):
