@@ -6,12 +6,11 @@ from typing import ClassVar, Literal
 
 import pandas as pd
 import torch
-from genlab.features import Extractor
-from genlab.tables import loss_table
 from pydantic import Field, PositiveFloat
 from torch import nn
 
 from genlab.data import ImageSet, load_dataset, to_image
+from genlab.features import Extractor
 from genlab.fid import Measure, Views, check_metrics, evaluate
 from genlab.plug import (
     EXTRACTORS,
@@ -27,6 +26,7 @@ from genlab.plug import (
     Section,
 )
 from genlab.runs import Run, RunConfig, fits_memory, latents, project_root
+from genlab.tables import loss_table
 
 # -- a data set -----------------
 
