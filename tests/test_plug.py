@@ -1,7 +1,7 @@
 """One of everything is added from outside, and goes through papermill, a sweep and the PDF.
 
-tests/plugin/mine.py adds a data set, a network, a schedule, a sampler, a loss, a feature extractor, a measure, a
-section of the report, and a kind of model with its notebook. Nothing of genlab is changed for it: the profile
+tests/plugin/mine.py adds a data set, a network, a schedule, a sampler, a loss, a feature extractor, a measure,
+a section of the report, and a kind of model with its notebook. Nothing of genlab is changed for it: the profile
 names the module under `plugins`.
 """
 
@@ -109,7 +109,7 @@ def test_the_report_shows_the_data_set(report):
 
 
 def test_papermill_runs_the_notebook_by_itself(outside, tmp_path):
-    "As a user would, with the module named in the environment; a value that is wrong is refused as in genlab's own."
+    "As a user would, with the module named in the environment; a wrong value is refused."
     project, plugin, environment = outside
     line = ["papermill", plugin / "mean.ipynb", tmp_path / "out.ipynb", "--no-progress-bar", "--log-output"]
     line += ["-p", "dataset", "negatives", "-y", "{metrics: [mean_shift], n_samples: 20}"]
