@@ -1,8 +1,8 @@
 """One of everything is added from outside, and goes through papermill, a sweep and the PDF.
 
-tests/plugin/mine.py adds a data set, a network, a schedule, a sampler, a loss, a feature extractor, a measure,
-a section of the report, and a kind of model with its notebook. Nothing of genlab is changed for it: the profile
-names the module under `plugins`.
+tests/plugin/mine.py adds a data set, a network, a schedule, a sampler, a loss, a feature extractor, a
+measure, a section of the report, and a kind of model with its notebook. Nothing of genlab is changed for it:
+the profile names the module under `plugins`.
 """
 
 import json
