@@ -41,71 +41,57 @@ def outside(tmp_path_factory):
     return project, plugin, {"PYTHONPATH": path, "GENLAB_RUNS": str(home / "runs")}
 
 
-@pytest.fixture(scope="module")
-def swept(outside):
-    "The results of the sweep, by model and epoch."
+def test_one_more_of_everything_goes_through_sweep_and_report(outside):
+    "One test, so that one process does it all."
     project, plugin, environment = outside
     done = command("snakemake", "sweep", *FLAGS.split(), cwd=project, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = (plugin.parent / "runs").glob("negatives/*/*/*/metrics.json")
-    return {(path.parts[-4], path.parts[-2]): json.loads(path.read_text()) for path in found}
-
-
-@pytest.fixture(scope="module")
-def report(outside, swept):
-    "The report, as Markdown, and the text of the PDF without spaces."
-    project, _, environment = outside
+    check_results(plugin.parent / "runs" / "negatives")
     done = command("genlab_report", "outside", "--engine", "typst", cwd=project, **environment)
     assert done.returncode == 0 and "4 of 4 evaluations" in done.stdout, done.stdout + done.stderr
-    pdf = "".join(page.extract_text() for page in PdfReader(project / "report" / "report.pdf").pages)
-    markdown = (project / "report" / "_generated" / "build" / "report.md").read_text()
-    return markdown, re.sub(r"\s|\u200b", "", pdf)
+    check_report((project / "report" / "_generated" / "build" / "report.md").read_text())
+    pages = PdfReader(project / "report" / "report.pdf").pages
+    check_pdf(re.sub(r"\s|\u200b", "", "".join(page.extract_text() for page in pages)))
 
 
-def test_the_sweep_trains_each_kind_on_the_data_set(swept):
-    "The data set, and the kind with its notebook."
-    kinds = [("ddpm", "epoch-0001"), ("gan", "epoch-0001"), ("mean", "epoch-0001"), ("mean", "epoch-0002")]
-    assert sorted(swept) == kinds
-
-
-def test_the_network_is_trained_and_the_sampler_draws(outside, swept):
-    plugin = outside[1]
-    (weights,) = (plugin.parent / "runs").glob("negatives/ddpm/*/epoch-0001/weights.safetensors")
+def check_results(folder):
+    "The data set, the kind with its notebook, the network, the sampler, the measure and its extractor."
+    found = {path.parts[-4]: json.loads(path.read_text()) for path in folder.glob("*/*/epoch-*/metrics.json")}
+    assert (
+        found.keys() == {"gan", "ddpm", "mean"} and len(list(folder.glob("mean/*/epoch-*/metrics.json"))) == 2
+    )
+    (weights,) = folder.glob("ddpm/*/epoch-0001/weights.safetensors")
     with safe_open(weights, "pt") as file:
         assert set(file.keys()) == {"only.weight", "only.bias"}
-    found = swept["ddpm", "epoch-0001"]
-    assert found["evaluations"] == 1, "and not 5, the steps"
-    assert found["config"]["schedule"] == "constant"
+    assert found["ddpm"]["evaluations"] == 1, "and not 5, the steps"
+    assert found["ddpm"]["config"]["schedule"] == "constant" and found["gan"]["config"]["loss"] == "squared"
+    for metrics in found.values():
+        score = metrics["scores"]["mean_shift"]
+        assert score["value"] > 0 and score["floor"] > 0 and score["extractor"] == "means of 4x4 pixels"
 
 
-def test_the_measure_is_computed_with_the_extractor(swept):
-    for found in swept.values():
-        score = found["scores"]["mean_shift"]
-        assert score["value"] > 0 and score["extractor"] == "means of 4x4 pixels" and score["floor"] > 0
-
-
-def test_the_report_has_a_column_of_the_measure(report, swept):
-    (heading,) = [line for line in report[0].splitlines() if line.startswith("|") and "| shift" in line]
-    rows = report[0].partition(heading)[2].partition("\n\n")[0]
-    models = {row.split("|")[1].strip().split(",")[0] for row in rows.splitlines() if row}
-    assert {"dcgan", "unet", "mean"} <= models
-    assert "shift" in report[1]
-
-
-def test_the_report_has_the_section_of_the_module_and_that_of_the_kind(report):
-    markdown, pdf = report
-    assert "# How bright? {#sec-brightness}" in markdown and "Howbright?" in pdf and "Meanofallpixels:" in pdf
-    assert "# The mean image {#sec-mean}" in markdown and "Itknowsoneimage,andaddsnoisetoit." in pdf
+def check_report(markdown):
+    "The measure's column with a number of each run, the section, and that of the kind."
+    (heading,) = [line for line in markdown.splitlines() if line.startswith("|") and "| shift" in line]
+    column = [cell.strip() for cell in heading.split("|")].index("shift")
+    rows = markdown.partition(heading + "\n")[2].partition("\n\n")[0].splitlines()[1:]
+    numbers = {
+        cells[1].strip().split(",")[0]: cells[column].strip() for row in rows if (cells := row.split("|"))
+    }
+    assert {"dcgan", "unet", "mean"} <= numbers.keys() and not [
+        n for n in numbers.values() if not n[:1].isdigit()
+    ]
+    assert "# How bright? {#sec-brightness}" in markdown and "# The mean image {#sec-mean}" in markdown
     assert "{#tbl-mean-losses" in markdown
 
 
-@pytest.mark.parametrize("what", ["loss squared", "network one-layer", "schedule constant", "noise 0.2"])
-def test_the_report_says_what_was_used(report, what):
-    assert what.replace(" ", "") in report[1], "in the table of what is not as by default"
-
-
-def test_the_report_shows_the_data_set(report):
-    assert "testimagesofnegatives" in report[1]
+def check_pdf(text):
+    "The same in print, the data set, and what was used, in the table of what is not as by default."
+    for shown in ("shift", "Howbright?", "Meanofallpixels:", "Itknowsoneimage,andaddsnoisetoit."):
+        assert shown in text, shown
+    assert "testimagesofnegatives" in text
+    for used in ("losssquared", "networkone-layer", "scheduleconstant", "noise0.2"):
+        assert used in text, used
 
 
 def test_papermill_runs_the_notebook_by_itself(outside, tmp_path):
