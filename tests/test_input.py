@@ -24,13 +24,16 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
+import genlab.command
 import genlab.data
-import genlab.fid
+from genlab.command import load_images
 from genlab.data import epoch_batches, fingerprint, load_dataset, take, to_square
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
-from genlab.fid import EXTRACTORS, LeNet, cached_features, evaluate, load_images, load_lenet
+from genlab.features import Extractor, LeNet, LeNetFeatures, cached_features, lenet_extractor, load_lenet
+from genlab.fid import check_metrics, evaluate
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
+from genlab.plug import EXTRACTORS
 from genlab.runs import Run, memory_to_train
 from genlab.vae import (
     VAEConfig,
@@ -52,7 +55,7 @@ from genlab.vae import (
         (dict(dataset="minst"), "dataset: 'minst' is unknown; choose digits, mnist"),
         (dict(latent=0), "latent: 0 should be greater than 0"),
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
-        (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet', 'fd_lenet_infinity'"),
+        (dict(metrics=["fidd"]), "metrics: 'fidd' is unknown; did you mean fid?"),
         (dict(widht=5), "widht: there is no such parameter; did you mean width?"),
         (
             dict(loss="wasserstein"),
@@ -408,7 +411,7 @@ def measure(monkeypatch, capsys, tmp_path):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                genlab.fid.main()
+                genlab.command.main()
             except SystemExit as stop:
                 status = stop.code if isinstance(stop.code, int) else 1
                 print("" if isinstance(stop.code, int | None) else stop.code)
@@ -427,7 +430,7 @@ def no_weights(monkeypatch):
         tried.append(1)
         raise RuntimeError("Inception's weights are not here")
 
-    monkeypatch.setitem(genlab.fid.EXTRACTORS, "inception", fail)
+    monkeypatch.setitem(EXTRACTORS, "inception", fail)
     return tried
 
 
@@ -525,7 +528,7 @@ def test_nothing_could_be_measured(measure, no_weights):
     printed, status = measure("a.npz", "digits", "--metrics", "fd_lenet", "fid")
     assert status == 0 and "No fid: Inception's weights are not here." in printed
     assert measure("a.npz", "a.npz", "--json")[1] == 1
-    genlab.fid.check_metrics("digits", None, ("fid", "kid", "inception_score"))
+    check_metrics("digits", None, ("fid", "kid", "inception_score"))
     assert len(no_weights) == 4, "one try each, also before a training"
 
 
@@ -538,12 +541,9 @@ def test_masks_are_nearly_black(measure):
 def test_grey_and_colour(measure, monkeypatch):
     "A network for colours sees grey images in three equal channels; one for grey images refuses colours."
     colours = torch.randint(0, 256, (200, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
-    network = torch.nn.Sequential(genlab.fid._Features(LeNet(3, 16, 10)))
-    monkeypatch.setitem(
-        genlab.fid.EXTRACTORS,
-        "inception",
-        lambda *_: genlab.fid.Extractor("toy", "toy", network, torch.nn.Identity(), 100),
-    )
+    network = torch.nn.Sequential(LeNetFeatures(LeNet(3, 16, 10)))
+    toy = Extractor("toy", "toy", network, torch.nn.Identity(), 100)
+    monkeypatch.setitem(EXTRACTORS, "inception", lambda *_: toy)
     np.savez("colour.npz", colours.numpy())
     np.savez("black.npz", np.zeros_like(colours.numpy()))
     for name, images in (("grey", DIGITS), ("colour", colours)):
@@ -723,7 +723,7 @@ def test_a_cache_that_can_only_be_read(mirror, cache, tmp_path, monkeypatch):
     "What is in it is used, though no lock can be had there; what is not gives one sentence."
     draw(tmp_path / "set", *spread("cat", "dog"))
     names = ("mnist", f"folder:{tmp_path / 'set'}")
-    extractor, digits = EXTRACTORS["lenet"]("digits", 16), load_dataset("digits").images
+    extractor, digits = lenet_extractor("digits", 16), load_dataset("digits").images
     before = [load_dataset(name, size=16).images.clone() for name in names]
     kept = cached_features(extractor, digits[:20])
     for lock in cache.rglob("*.lock"):
