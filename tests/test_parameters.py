@@ -13,10 +13,8 @@ import_plugins()
 SMOKE = {  # parameters whose default differs from the configuration's in notebooks, and why
     "epochs": "the notebook's figures need more than one pass, and it has to execute on a laptop",
     "snapshots": "the notebook looks at the model on its way",
-    "compare": "the notebook compares samplers, which a run does only where it is asked to",
 }
 ASIDE = {  # parameters that are not the run's, and why the notebook has them
-    "guided_epochs": "epochs of a second run, which is told the classes",
     "side_epochs": "epochs of the small models beside the run",
 }
 FIELDS = {
