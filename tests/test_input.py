@@ -33,7 +33,7 @@ from genlab.features import Extractor, LeNet, LeNetFeatures, cached_features, le
 from genlab.fid import check_metrics, evaluate
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
-from genlab.plug import EXTRACTORS
+from genlab.plug import EXTRACTORS, KINDS, import_plugins
 from genlab.runs import Run, memory_to_train
 from genlab.vae import (
     VAEConfig,
@@ -139,7 +139,8 @@ def test_a_wrong_vae_parameter_is_named(values, sentence):
     assert sentence in str(error.value) and "\n" not in str(error.value)
 
 
-CONFIGS = [GANConfig, DDPMConfig, VAEConfig]
+import_plugins()
+CONFIGS = [kind.config for kind in KINDS.values()]
 FLOATS = [
     (kind, key)
     for kind in CONFIGS

@@ -113,6 +113,11 @@ def assert_same(a, b):
     assert a[1] == b[1]
 
 
+def test_every_kind_is_here():
+    import_plugins()
+    assert {config.model for config, _ in MODELS.values()} == KINDS.keys()
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def straight(request, processes, tmp_path_factory):
     "A run of 12 epochs without interruption, of each model."
