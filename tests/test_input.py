@@ -35,6 +35,7 @@ from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
 from genlab.plug import EXTRACTORS, KINDS, import_plugins
 from genlab.runs import Run, memory_to_train
+from genlab.sources import to_square
 from genlab.vae import (
     VAEConfig,
     make_vae,
@@ -44,7 +45,6 @@ from genlab.vae import (
     plot_sources,
     run_vae,
 )
-from genlab.sources import to_square
 
 
 @pytest.mark.parametrize(
