@@ -47,21 +47,11 @@ import torch
 from PIL import Image
 
 import genlab.measures  # noqa: F401  all measures are known
-from genlab.data import (
-    BROKEN,
-    CONVERTERS,
-    ENDINGS,
-    LOADERS,
-    check_dataset,
-    find_modes,
-    image_files,
-    load_dataset,
-    progress,
-    to_square,
-)
+from genlab.data import check_dataset, is_dataset, load_dataset
 from genlab.features import as_bytes
 from genlab.fid import evaluate, score_table
 from genlab.plug import MEASURES, import_plugins
+from genlab.sources import BROKEN, ENDINGS, find_modes, image_files, progress, to_square
 
 # %%
 #| hide
@@ -245,7 +235,6 @@ def main() -> None:
 #| export
 def _scores(options: argparse.Namespace) -> dict[str, dict]:
     "What `evaluate` says of the images that the command line names."
-    is_dataset = lambda name: name.partition(":")[0] in (*LOADERS, *CONVERTERS)
     samples, reference = options.samples, options.reference
     if is_dataset(samples):
         images = load_dataset(check_dataset(samples)).images
