@@ -23,7 +23,9 @@ def glance(folder: Path) -> str:
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         text = glance_fragment(collect_runs(plan(ROOT / "report" / "profiles" / "published.yaml")), folder)
     table, caption = re.search(r"(\|.*?)\n\n: (.*?) \{#tbl-glance\}", text, flags=re.S).groups()
-    return re.sub(r"\^(\w)\^", r"<sup>\1</sup>", f"{table}\n\n{caption}")  # pandoc's superscripts are not GitHub's
+    return re.sub(
+        r"\^(\w)\^", r"<sup>\1</sup>", f"{table}\n\n{caption}"
+    )  # pandoc's superscripts are not GitHub's
 
 
 def put_between_marks(text: str, inside: str) -> str:
