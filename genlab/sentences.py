@@ -425,8 +425,8 @@ def _near(evaluations: list[Evaluation], model: str, epochs: int) -> list[Evalua
     "Of each setting the evaluation nearest to this epoch count, at most a factor of 2 away; the best first."
     off = lambda e: abs(math.log2(e.epochs / epochs))
     candidates = [e for e in evaluations if e.model == model and off(e) <= 1]
-    settings = {e.rows[0].setting: e for e in sorted(candidates, key=off, reverse=True)}
-    return sorted(settings.values(), key=lambda e: e.distance.value)
+    nearest = {e.rows[0].setting: e for e in sorted(candidates, key=off, reverse=True)}.values()
+    return [e for _, _, e in sorted((e.distance.value, i, e) for i, e in enumerate(nearest))]
 
 # %% ../nbs/07d_sentences.ipynb #1bbba111
 def _claim_sentence(vae: list[Evaluation], gan: list[Evaluation]) -> str:

@@ -151,7 +151,7 @@ def _read_scale(scale: float | str) -> float:
 
 # %% ../nbs/07a_sweep.ipynb #3d90ebe8
 def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
-    "ValueError if a name is no parameter of the notebook, or a value, but for those `checked`, of another kind."
+    "ValueError if a name is no parameter, or if a value, but for those `checked`, is unlike its default."
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key, value in values.items():
         if key not in known:

@@ -46,6 +46,7 @@ import numpy as np
 import pandas as pd
 import pypandoc
 import seaborn as sns
+import torch
 import typst
 import yaml
 
@@ -118,25 +119,24 @@ def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
         try:
             train, test = (load_dataset(dataset, split, size).images for split in ("train", "test"))
         except (RuntimeError, OSError, ValueError) as problem:
-            lines.append(f"- {verbatim(dataset)} could not be loaded: {verbatim(str(problem))}")
+            lines.append(f"- {verbatim(dataset)} could not be loaded: {verbatim(str(problem))}\n")
             continue
         c, h, w = train.shape[1:]
-        shown[dataset, size] = test[:32]
-        lines.append(
-            f"- {verbatim(dataset)}: {len(train):,} training and {len(test):,} test images "
-            f"of {w}×{h} pixels and {plural(c, 'channel')}"
-        )
-    parts = ["\n".join(lines) + "\n"]
-    if shown:
-        size = (5, 0.7 * len(shown))
-        fig, axes = plt.subplots(len(shown), figsize=size, layout="constrained", squeeze=False)
-        for ax, images in zip(axes.flat, shown.values(), strict=True):
-            show_grid(images, ncol=16, ax=ax)
-        save_figure(fig, folder / "real")
-        names = listed([verbatim(dataset) for dataset, _ in shown])
-        caption = f"Real images: the first 32 test images of {names}."
-        parts.append(figure(folder, "real", caption, "real", "70%"))
-    return "\n".join(parts)
+        numbers = f"{len(train):,} training and {len(test):,} test images"
+        lines.append(f"- {verbatim(dataset)}: {numbers} of {w}×{h} pixels and {plural(c, 'channel')}\n")
+        shown[verbatim(dataset), size] = test[:32]
+    return "".join(lines) + (f"\n{_real_figure(shown, folder)}" if shown else "")
+
+
+def _real_figure(shown: dict[tuple, torch.Tensor], folder: Path) -> str:
+    "Images of each (name of the data set, size), one below the other."
+    size = (5, 0.7 * len(shown))
+    fig, axes = plt.subplots(len(shown), figsize=size, layout="constrained", squeeze=False)
+    for ax, images in zip(axes.flat, shown.values(), strict=True):
+        show_grid(images, ncol=16, ax=ax)
+    save_figure(fig, folder / "real")
+    caption = f"Real images: the first 32 test images of {listed([name for name, _ in shown])}."
+    return figure(folder, "real", caption, "real", "70%")
 
 
 # %% [markdown]

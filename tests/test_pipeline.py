@@ -33,14 +33,16 @@ labs:
 runs:
   - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100,
      metrics: [fd_lenet, precision, recall, memorisation, copies, fd_lenet_infinity, class_kl]}
-  - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
+  - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true,
+     compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
 """
-SECOND_ROW = "  - {notebook: 01_gan, name: second, epochs: [1], width: 8, latent: 16, n_samples: 20}\n"  # so that a row has one thread, as above
+# so that a row has one thread, as above
+SECOND_ROW = "  - {notebook: 01_gan, name: second, epochs: [1], width: 8, latent: 16, n_samples: 20}\n"
 FLAGS = (
-    "-s report/Snakefile --cores 2 --keep-going --rerun-incomplete --nolock --rerun-triggers mtime params input "
-    "--quiet rules host progress reason --config profile=mine"
+    "-s report/Snakefile --cores 2 --keep-going --rerun-incomplete --nolock "
+    "--rerun-triggers mtime params input --quiet rules host progress reason --config profile=mine"
 )
 
 
@@ -91,53 +93,48 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     if engine == "latex" and not shutil.which("lualatex"):
         pytest.skip("there is no LaTeX here")
     done = command("genlab_report", "mine", "--engine", engine, cwd=project, GENLAB_RUNS=str(swept[0]))
-    assert done.returncode == 0 and f"(by {engine}): 4 of 5 evaluations of profile mine" in done.stdout, (
-        done.stdout + done.stderr
-    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and f"(by {engine}): 4 of 5 evaluations of profile mine" in said, said
     assert (project / "report/report.pdf").read_bytes().startswith(b"%PDF")
     text = (project / "report/_generated/build/report.md").read_text()
-    assert (
-        "**broken, folder:/nowhere, 1 epoch** is missing: `FileNotFoundError: dataset: there is no folder /nowhere.`"
-        in text
-    )
+    why = "`FileNotFoundError: dataset: there is no folder /nowhere.`"
+    assert f"**broken, folder:/nowhere, 1 epoch** is missing: {why}" in text
     assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
-    assert (
-        "the only sampler with at most 20 evaluations is ddim (5 evaluations)" in text
-        and "| ancestral | 40 | 40 | 60 |" in text
-    )
-    figures = [
-        "denoising-unet-digits",
-        "noise-unet-digits",
-        "levels-unet-digits",
-        "guidance-unet-digits",
-        "samplers-unet-digits-1",
-        "losses-ddpm",
-    ]
-    for figure in [*figures, "losses-vae", "plane-vae-digits", "sources-vae-digits", "walks", "corners"]:
-        assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
-    (vae,) = (json.loads(p.read_text()) for p in swept[0].glob("digits/vae/*/*/metrics.json"))
+    assert "the only sampler with at most 20 evaluations is ddim (5 evaluations)" in text
+    assert "| ancestral | 40 | 40 | 60 |" in text and "| cross-fade |" in text
+    too_few = "No run has the extrapolation to infinitely many (`fd_lenet_infinity`): `"  # a hundred samples
+    assert too_few in text
+    check_numbers(swept[0], text)
+
+
+FIGURES = """losses-gan losses-ddpm losses-vae samples-gan samples-ddpm samples-vae denoising-unet-digits
+    noise-unet-digits levels-unet-digits guidance-unet-digits samplers-unet-digits-1 plane-vae-digits
+    sources-vae-digits walks corners nearest copies precision-recall ring gap histogram-digits-0"""
+
+
+def test_figures_are_made_and_shown(swept, project):
+    done = command("genlab_report", "mine", "--engine", "typst", cwd=project, GENLAB_RUNS=str(swept[0]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (project / "report/_generated/build/report.md").read_text()
+    for figure in FIGURES.split():
+        assert f"_generated/{figure})" in text, figure
+        assert (project / f"report/_generated/{figure}.pdf").exists(), figure
+
+
+def check_numbers(runs, text):
+    "Numbers of the runs' files stand in the report."
+    (vae,) = (json.loads(p.read_text()) for p in runs.glob("digits/vae/*/*/metrics.json"))
     known = vae["likelihood"]
     bound = f"−{-known['elbo']:,.1f} ± {known['se']:,.1f} | {known['gap']:,.1f}"
     assert f"| digits | test, 500 | {vae['losses']['loss']:,.1f} | {bound} |" in text
-    assert "| cross-fade |" in text
-    assert (
-        "No run has the extrapolation to infinitely many (`fd_lenet_infinity`): `" in text
-    )  # a hundred samples are too few
-    for found in scores(swept[0]).values():
-        shown = [
-            uncertain(found[metric]["value"], found[metric]["sd"])
-            for metric in ("fd_lenet", "precision", "recall")
-        ]
-        assert (
-            f"| {shown[0]} | {uncertain(found['fd_lenet']['floor'], found['fd_lenet']['floor_sd'])} |" in text
-            and f"| {shown[1]} | {shown[2]} |" in text
-        )
-    for figure in ("nearest", "copies", "precision-recall", "ring", "gap", "histogram-digits-0"):
-        assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
+    for found in scores(runs).values():
+        fd, *shares = (found[metric] for metric in ("fd_lenet", "precision", "recall"))
+        assert f"| {uncertain(fd['value'], fd['sd'])} | {uncertain(fd['floor'], fd['floor_sd'])} |" in text
+        assert " | ".join(uncertain(share["value"], share["sd"]) for share in shares) in text
 
 
 def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
-    "The sweep leaves them; the report reads them, without weights, and survives a damaged file; a published copy has them."
+    "The sweep leaves them; the report reads them, without weights; a published copy has them."
     shutil.copytree(swept[0], runs_folder)
     profile = tmp_path / "mine.yaml"
     profile.write_text(PROFILE.rsplit("  -", 1)[0])
@@ -170,7 +167,7 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
 
 
 def scores_in(value):
-    "All scores and floors with their standard deviations in nested JSON, written as the report writes them: 0.81(2)."
+    "All scores and floors of nested JSON with their deviations, as the report writes them: 0.81(2)."
     found = []
     if isinstance(value, dict):
         pairs = (("value", "sd"), ("value", "se"), ("floor", "floor_sd"))
@@ -220,7 +217,7 @@ def test_a_second_time_there_is_nothing_to_do(swept, project):
 
 
 def test_what_the_pdf_is_made_from_is_a_reason_to_make_it_again(swept, project):
-    "Any module that the report imports, the classifiers' weights, and what it reads of any epoch count; and no other file."
+    "Any module that the report imports, the classifiers' weights, and what it reads of runs."
     runs, _ = swept
     (project / "report/profiles/mine.yaml").write_text(PROFILE.rsplit("  -", 1)[0])
     (project / "report/report.pdf").unlink(
@@ -246,7 +243,7 @@ def test_what_the_pdf_is_made_from_is_a_reason_to_make_it_again(swept, project):
 
 
 def test_a_space_and_braces_in_paths(project, tmp_path):
-    "The Makefile keeps a folder of runs with a space whole, and Snakemake finds the run of a data set whose path has braces."
+    "A folder of runs with a space stays whole, and a data set whose path has braces is found."
     shown = subprocess.run(
         ["make", "-pn", "report"],
         cwd=project,
@@ -288,7 +285,7 @@ ODD = "# $a$ 100% & ~x ^2 _y_ {z} @lena <b> `c` a|b *d* -- e"  # "/" and ":" end
 
 @pytest.fixture(scope="module")
 def oddly_named(tmp_path_factory):
-    "Two small runs, with scores, on a folder whose name and classes hold what Markdown, LaTeX and Typst take for commands."
+    "Two small runs on a folder whose name and classes hold what Markdown and LaTeX take for commands."
     folder = tmp_path_factory.mktemp("images") / ODD
     train, test = load_dataset("digits"), load_dataset("digits", "test")
     for split, data in (("train", train), ("test", test)):
@@ -361,7 +358,7 @@ def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path
 
 
 def test_killed_and_started_again(swept, project, tmp_path):
-    "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over, with the same results."
+    "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over."
     (project / "report/profiles/mine.yaml").write_text(
         "runs:" + PROFILE.split("runs:")[1].split("  - {notebook: 02")[0] + SECOND_ROW
     )
