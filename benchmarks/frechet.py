@@ -25,14 +25,20 @@ def main():
     rng = np.random.default_rng(0)
     dims = 2048
     mix = rng.normal(size=(dims, dims)) / dims**0.5
-    print(f"{'N':>6} {'pytorch-fid':>16} {'genlab':>16} {'rel. difference':>16} {'seconds':>16} {'times faster':>13}")
+    head = f"{'pytorch-fid':>16} {'genlab':>16} {'rel. difference':>16} {'seconds':>16} {'times faster':>13}"
+    print(f"{'N':>6} {head}")
     for n in (10_000, 128):
         x, y = rng.normal(size=(n, dims)) @ mix, rng.normal(size=(n, dims)) @ mix + 0.05
-        moments = [f(a) for a in (x, y) for f in (lambda a: a.mean(0), lambda a: np.cov(a, rowvar=False))]
-        theirs, slow = timed(calculate_frechet_distance, *moments)
-        ours, fast = timed(frechet_distance, *moments) if n > dims else timed(frechet_distance_of_features, x, y)
-        print(f"{n:>6} {theirs:>16.9f} {ours:>16.9f} {abs(theirs / ours - 1):>16.1e} {slow:>8.2f} {fast:>7.2f} {slow / fast:>13.1f}")
-    print(f"a set with itself: {frechet_distance_of_features(x, x):.1e} (N=128), {frechet_distance(*moments[:2], *moments[:2]):.1e} (its moments)")
+        moments = [moment for a in (x, y) for moment in (a.mean(0), np.cov(a, rowvar=False))]
+        peer, slow = timed(calculate_frechet_distance, *moments)
+        if n > dims:
+            value, fast = timed(frechet_distance, *moments)
+        else:
+            value, fast = timed(frechet_distance_of_features, x, y)
+        numbers = f"{peer:>16.9f} {value:>16.9f} {abs(peer / value - 1):>16.1e}"
+        print(f"{n:>6} {numbers} {slow:>8.2f} {fast:>7.2f} {slow / fast:>13.1f}")
+    of_features, of_moments = frechet_distance_of_features(x, x), frechet_distance(*moments[:2], *moments[:2])
+    print(f"a set with itself: {of_features:.1e} (N=128), {of_moments:.1e} (its moments)")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ LOSSES = Names()  # of GANs: a pair, the discriminator's and the generator's
 EXTRACTORS = Names()  # of features: (data set, size) -> Extractor
 MEASURES = Names()  # of samples: see genlab.fid
 SECTIONS = Names()  # of the report: (runs, folder) -> Section
+LABS = Names()  # notebooks that find something out by themselves: -> the file where they keep it
 KINDS: dict[str, "Kind"] = {}  # kinds of models, by the field `model` of their configuration
 
 

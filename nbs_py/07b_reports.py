@@ -44,33 +44,35 @@ from genlab.ddpm import make_diffusion
 from genlab.gan import layer_table, report004_discriminator, report004_generator
 from genlab.interpolation import keep_paths, load_paths
 from genlab.report import (
-    NONE,
-    claim_fragment,
     collapse_fragment,
     data_fragment,
     ddpm_losses_fragment,
     ddpm_pictures_fragment,
+    elbo_table,
+    gan_losses_fragment,
+    missing_fragment,
+    ring_fragment,
+    vae_losses_fragment,
+    vae_pictures_fragment,
+)
+from genlab.sentences import claim_fragment
+from genlab.tables import (
+    NONE,
     device_marks,
     devices,
-    dig,
     distance_figure,
     distance_table,
-    elbo_table,
     figure,
-    gan_losses_fragment,
     loss_table,
     markdown_table,
-    missing_fragment,
     number,
     provenance_table,
-    ring_fragment,
-    samples_fragment,
+    sample_sheets,
     save_figure,
     time_table,
     timed,
     uncertain,
-    vae_losses_fragment,
-    vae_pictures_fragment,
+    value_at,
     verbatim,
 )
 
@@ -82,8 +84,8 @@ import tempfile
 import matplotlib.pyplot as plt
 
 from genlab.gan import GANConfig, run_gan
-from genlab.report import Job, collect_runs
 from genlab.runs import Run
+from genlab.sweep import Job, collect_runs
 
 
 # %% [markdown]
@@ -98,10 +100,10 @@ def _as_printed(value: float | None) -> str:
 
 
 OURS = {  # what a report printed: its heading, and the same of ours
-    "fid": ("FID", lambda r: uncertain(*(dig(r.metrics, "scores", "fid", key) for key in ("value", "sd")))),
-    "elbo": ("ELBO", lambda r: number(dig(r.metrics, "likelihood", "elbo"), 1)),
-    "loss": ("loss", lambda r: number(dig(r.metrics, "losses", "loss"), 4)),
-    "minutes": ("minutes", lambda r: number(s / 60, 1) if (s := dig(r.metrics, "train_seconds")) is not None else "—"),
+    "fid": ("FID", lambda r: uncertain(*(value_at(r.metrics, "scores", "fid", key) for key in ("value", "sd")))),
+    "elbo": ("ELBO", lambda r: number(value_at(r.metrics, "likelihood", "elbo"), 1)),
+    "loss": ("loss", lambda r: number(value_at(r.metrics, "losses", "loss"), 4)),
+    "minutes": ("minutes", lambda r: number(s / 60, 1) if (s := value_at(r.metrics, "train_seconds")) is not None else "—"),
 }
 
 
@@ -115,10 +117,10 @@ def published_table(runs: pd.DataFrame, label: str) -> str:
     kinds = [kind for kind in OURS if kind == "fid" or any(kind in job.published for job in runs.job)]
     rows, marks = [], device_marks(runs)
     for r in runs.itertuples():
-        fd = dig(r.metrics, "scores", "fd_lenet") or {}
+        fd = value_at(r.metrics, "scores", "fd_lenet") or {}
         both = [cell for kind in kinds for cell in (_as_printed(r.job.published.get(kind)), timed(OURS[kind][1](r), [r], marks if kind == "minutes" else {}))]
         rows.append([r.label, r.job.planned, *both, uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd")),
-                     number(dig(r.metrics, "n_samples"), 0)])  # fmt: skip
+                     number(value_at(r.metrics, "n_samples"), 0)])  # fmt: skip
     heads = [head for kind in kinds for head in (f"{OURS[kind][0]}, report", "here")]
     small = any(r.epochs != r.job.planned for r in runs.itertuples())
     caption = "What the report printed, and what is measured here" + (", at a fraction of these epochs, images and samples" if small else "") + ". "
@@ -176,7 +178,7 @@ def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
     if last.empty:
         return NONE
     (r,) = last.itertuples()
-    pairs = dig(r.metrics, "scores", "one_image", "pairs") or []
+    pairs = value_at(r.metrics, "scores", "one_image", "pairs") or []
     of_digit = pairs[digit] if digit < len(pairs) else {}
     rows = [[f"a test image and {what} {i + 1}", number(distances[i] if i < len(distances) else None, 1)]
             for what, key in (("generated image", "samples"), ("other test image", "test")) for distances in [of_digit.get(key, [])] for i in range(3)]  # fmt: skip
@@ -283,12 +285,12 @@ def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str,
         "published": published_table(few, label("published")),
         "gan-losses": gan_losses_fragment(gan, folder) or NONE,
         "gan-table": loss_table(few[few.model == "gan"], {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}, label("gan-table")),
-        "gan-samples": samples_fragment(gan, folder) or NONE,
+        "gan-samples": sample_sheets(gan, folder, label("samples-gan")),
         "ddpm-losses": ddpm_losses_fragment(ddpm, folder, label("losses-ddpm")),
-        "ddpm-samples": samples_fragment(ddpm, folder) or NONE,
+        "ddpm-samples": sample_sheets(ddpm, folder, label("samples-ddpm")),
         "ddpm-pictures": ddpm_pictures_fragment(ddpm, folder),
         "vae-losses": vae_losses_fragment(vae, folder),
-        "vae-samples": samples_fragment(vae, folder) or NONE,
+        "vae-samples": sample_sheets(vae, folder, label("samples-vae")),
         "vae-pictures": vae_pictures_fragment(vae, folder),
         "elbo": elbo_table(vae, label("elbo")),
         "distances": distance_table(few, label("distances")),

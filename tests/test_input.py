@@ -24,13 +24,16 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
-import genlab.fid
+import genlab.command
 import genlab.sources
+from genlab.command import load_images
 from genlab.data import epoch_batches, fingerprint, load_dataset, take
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
-from genlab.fid import EXTRACTORS, LeNet, cached_features, evaluate, load_images, load_lenet
+from genlab.features import Extractor, LeNet, LeNetFeatures, cached_features, lenet_extractor, load_lenet
+from genlab.fid import check_metrics, evaluate
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
+from genlab.plug import EXTRACTORS
 from genlab.runs import Run, memory_to_train
 from genlab.sources import to_square
 from genlab.vae import VAEConfig, make_vae, plot_codes, plot_plane, plot_reconstructions, plot_sources, run_vae
@@ -45,7 +48,7 @@ from genlab.vae import VAEConfig, make_vae, plot_codes, plot_plane, plot_reconst
         (dict(dataset="minst"), "dataset: 'minst' is unknown; did you mean mnist?"),
         (dict(latent=0), "latent: 0 should be greater than 0"),
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
-        (dict(metrics=["fidd"]), "metrics.0: 'fidd' should be 'fd_lenet', 'fd_lenet_infinity'"),
+        (dict(metrics=["fidd"]), "metrics: 'fidd' is unknown; did you mean fid?"),
         (dict(widht=5), "widht: there is no such parameter; did you mean width?"),
         (dict(loss="wasserstein"), "loss: 'wasserstein' should be 'nonsaturating', 'minmax', 'hinge' or 'wgan-gp'"),
         (dict(loss="wgan-gp"), "norm: a gradient penalty is about single images, which batch normalisation mixes; use norm='layer' or 'spectral'"),
@@ -331,7 +334,7 @@ def measure(monkeypatch, capsys, tmp_path):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                genlab.fid.main()
+                genlab.command.main()
             except SystemExit as stop:
                 status = stop.code if isinstance(stop.code, int) else 1
                 print("" if isinstance(stop.code, int | None) else stop.code)
@@ -350,7 +353,7 @@ def no_weights(monkeypatch):
         tried.append(1)
         raise RuntimeError("Inception's weights are not here")
 
-    monkeypatch.setitem(genlab.fid.EXTRACTORS, "inception", fail)
+    monkeypatch.setitem(EXTRACTORS, "inception", fail)
     return tried
 
 
@@ -430,7 +433,7 @@ def test_nothing_could_be_measured(measure, no_weights):
     printed, status = measure("a.npz", "digits", "--metrics", "fd_lenet", "fid")
     assert status == 0 and "No fid: Inception's weights are not here." in printed
     assert measure("a.npz", "a.npz", "--json")[1] == 1
-    genlab.fid.check_metrics("digits", None, ("fid", "kid", "inception_score"))
+    check_metrics("digits", None, ("fid", "kid", "inception_score"))
     assert len(no_weights) == 4, "one try each, also before a training"
 
 
@@ -443,8 +446,9 @@ def test_masks_are_nearly_black(measure):
 def test_grey_and_colour(measure, monkeypatch):
     "A network for colours sees grey images in three equal channels; one for grey images says that it cannot see colours."
     colours = torch.randint(0, 256, (200, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
-    network = torch.nn.Sequential(genlab.fid._Features(LeNet(3, 16, 10)))
-    monkeypatch.setitem(genlab.fid.EXTRACTORS, "inception", lambda *_: genlab.fid.Extractor("toy", "toy", network, torch.nn.Identity(), 100))
+    network = torch.nn.Sequential(LeNetFeatures(LeNet(3, 16, 10)))
+    toy = Extractor("toy", "toy", network, torch.nn.Identity(), 100)
+    monkeypatch.setitem(EXTRACTORS, "inception", lambda *_: toy)
     np.savez("colour.npz", colours.numpy())
     np.savez("black.npz", np.zeros_like(colours.numpy()))
     for name, images in (("grey", DIGITS), ("colour", colours)):
@@ -591,7 +595,7 @@ def test_a_cache_that_can_only_be_read(mirror, cache, tmp_path, monkeypatch):
     "What is in it is used, though no lock can be had there; what is not gives one sentence."
     draw(tmp_path / "set", *spread("cat", "dog"))
     load = lambda split: (load_dataset("mnist", split), load_dataset(f"folder:{tmp_path / 'set'}", split, 16))
-    features = lambda split: cached_features(EXTRACTORS["lenet"]("digits", 16), load_dataset("digits", split).images[:20])
+    features = lambda split: cached_features(lenet_extractor("digits", 16), load_dataset("digits", split).images[:20])
     before, kept = [data.images.clone() for data in load("train")], features("train")
     for lock in cache.rglob("*.lock"):
         lock.unlink()

@@ -18,11 +18,12 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-import genlab.fid
+import genlab.features
 from genlab.data import derive_seed, epoch_batches, load_dataset
 from genlab.ddpm import Noise, ddim, dpmpp, karras_times, sde_dpmpp
 from genlab.diffusion import Diffusion, cosine_betas, linear_betas
-from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features, inception_score, kernel_distance, precision_recall
+from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features
+from genlab.measures import inception_score, kernel_distance, precision_recall
 
 
 @pytest.mark.parametrize("n", [400, 2000])
@@ -95,9 +96,9 @@ def inception_weights(tmp_path, monkeypatch):
     file = tmp_path / "hub" / "checkpoints" / inception.FID_WEIGHTS_URL.rsplit("/", 1)[1]
     file.parent.mkdir(parents=True)
     torch.save(net.state_dict(), file)
-    genlab.fid.inception_extractor.cache_clear()
+    genlab.features.inception_extractor.cache_clear()
     yield file
-    genlab.fid.inception_extractor.cache_clear()
+    genlab.features.inception_extractor.cache_clear()
 
 
 def test_inception_features_are_those_of_pytorch_fid(inception_weights, tmp_path):
@@ -106,7 +107,7 @@ def test_inception_features_are_those_of_pytorch_fid(inception_weights, tmp_path
     for image, file in zip(images, files, strict=True):
         Image.fromarray(image[0].numpy()).save(file)
     theirs = fid_score.get_activations(files, inception.InceptionV3([3]), batch_size=4, dims=2048, num_workers=0)
-    extractor = genlab.fid.inception_extractor()
+    extractor = genlab.features.inception_extractor()
     assert np.allclose(extractor(images).numpy(), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
     assert extractor.name == "Inception-v3 (pytorch-fid)" and len(extractor.hash) == 12
 
@@ -127,7 +128,7 @@ def test_the_command_has_the_value_of_pytorch_fids(inception_weights, tmp_path):
 def test_fid_without_weights_is_a_reason_and_no_number(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(inception, "FID_WEIGHTS_URL", "http://nowhere.invalid/weights.pth")
-    genlab.fid.inception_extractor.cache_clear()
+    genlab.features.inception_extractor.cache_clear()
     scores = evaluate(load_dataset("digits", "test").images, "digits", ["fd_lenet", "fid"])
     assert scores["fid"]["value"] is None and str(tmp_path) in scores["fid"]["why"]
     assert scores["fd_lenet"]["value"] < 1e-6, "the test set against itself"

@@ -22,8 +22,10 @@ from safetensors.torch import load_file
 from genlab.data import load_dataset
 from genlab.gan import GANConfig, run_gan
 from genlab.interpolation import load_paths
-from genlab.report import Job, _interpolation_fragment, build_pdf, collect_runs, plan, publish_run, uncertain, write_fragments
+from genlab.report import _interpolation_fragment, build_pdf, publish_run, write_fragments
 from genlab.runs import Run
+from genlab.sweep import Job, collect_runs, plan
+from genlab.tables import uncertain
 
 PROFILE = """
 labs:

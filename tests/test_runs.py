@@ -22,7 +22,7 @@ from genlab.data import load_dataset
 from genlab.ddpm import DDPMConfig, look_inside, run_ddpm, sample_ddpm, train_ddpm
 from genlab.gan import GANConfig, run_gan, sample_gan, train_gan
 from genlab.interpolation import find_run, open_run
-from genlab.report import CONFIGS
+from genlab.plug import KINDS, import_plugins
 from genlab.runs import EMA, Run, read_config
 from genlab.vae import VAEConfig, measure_elbo, run_vae, train_vae, vae_pictures
 
@@ -387,7 +387,8 @@ def test_a_read_only_run_is_read(processes):
 def test_published_results_are_found_by_their_configuration(monkeypatch):
     "The hash of a run is the same in every version, or its results are lost."
     monkeypatch.setenv("GENLAB_RUNS", str(ROOT / "report" / "results"))
-    kinds = {kind.model_fields["model"].default: kind for kind in CONFIGS.values()}
+    import_plugins()
+    kinds = {model: kind.config for model, kind in KINDS.items()}
     folders = [path.parent for path in (ROOT / "report" / "results").rglob("config.json")]
     assert len(folders) >= 15
     for folder in folders:

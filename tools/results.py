@@ -11,7 +11,8 @@ import nbformat
 import seaborn as sns
 from PIL import Image
 
-from genlab.report import collect_runs, glance_fragment, plan
+from genlab.sentences import glance_fragment
+from genlab.sweep import collect_runs, plan
 
 ROOT = Path(__file__).parent.parent
 MARKS = "<!-- results: written by `make results` -->", "<!-- end of results -->"
