@@ -66,7 +66,7 @@ class Section(NamedTuple):
     appendix: str = ""  # long tables and figures, for the end of the report
 
 # %% ../nbs/00c_plug.ipynb #0d80cb77
-PLUGINS = ["genlab.fid", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
+PLUGINS = ["genlab.fid", "genlab.measures", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
 
 
 def import_plugins() -> None:

@@ -107,7 +107,7 @@ class Section(NamedTuple):
 
 # %%
 #| export
-PLUGINS = ["genlab.fid", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
+PLUGINS = ["genlab.fid", "genlab.measures", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
 
 
 def import_plugins() -> None:

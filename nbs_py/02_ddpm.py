@@ -108,7 +108,7 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    asked: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
