@@ -18,9 +18,9 @@ import torch
 from matplotlib.colors import PowerNorm
 from torch import nn
 
-from .data import progress
 from .gan import GANConfig, update_gan
 from .runs import EMA, atomic, runs_root, seed_everything
+from .sources import progress
 
 # %% ../nbs/01b_mode_collapse.ipynb #df226c35
 SPREAD = 0.05  # standard deviation of each mode, in both directions

@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 
 import genlab.measures  # noqa: F401  all measures are known
-from .data import check_dataset, is_dataset, load_dataset, progress
+from .data import check_dataset, is_dataset, load_dataset
 from .features import as_bytes
 from .fid import evaluate, score_table
 from .plug import MEASURES, import_plugins
-from .sources import BROKEN, ENDINGS, find_modes, image_files, to_square
+from .sources import BROKEN, ENDINGS, find_modes, image_files, progress, to_square
 
 # %% ../nbs/05d_command.ipynb #5b7aecb3
 def _read_folder(folder: Path) -> torch.Tensor:

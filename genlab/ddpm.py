@@ -24,10 +24,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
-from .data import ImageSet, derive_seed, load_dataset, progress, show_grid, take, to_image, to_model
+from .data import ImageSet, derive_seed, load_dataset, show_grid, take, to_image, to_model
 from .diffusion import Diffusion, cosine_betas, discretised_nll, linear_betas
 from .fid import check_metrics, evaluate
 from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
+from .sources import progress
 from .unet import Report003UNet, UNet
 
 # %% ../nbs/02_ddpm.ipynb #944a1ae4

@@ -22,7 +22,7 @@ import torch
 
 from .data import ImageSet, load_dataset, show_grid, to_image, to_model
 from .ddpm import DDPMConfig, Denoiser, karras_times, make_network, run_ddpm
-from .fid import lenet_extractor, load_lenet
+from .features import lenet_extractor, load_lenet
 from .gan import GANConfig, make_networks, run_gan
 from .runs import Run, RunConfig, atomic, latents, make_accelerator, read_config, runs_root
 from .vae import VAEConfig, make_vae, run_vae

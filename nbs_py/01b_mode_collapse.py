@@ -46,9 +46,9 @@ import torch
 from matplotlib.colors import PowerNorm
 from torch import nn
 
-from genlab.data import progress
 from genlab.gan import GANConfig, update_gan
 from genlab.runs import EMA, atomic, runs_root, seed_everything
+from genlab.sources import progress
 
 # %%
 #| hide

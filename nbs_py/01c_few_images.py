@@ -58,7 +58,7 @@ import numpy as np
 import scipy.stats
 
 from genlab.data import load_dataset, show_grid, take, to_model
-from genlab.fid import plot_nearest
+from genlab.measures import plot_nearest
 from genlab.runs import project_root
 
 

@@ -79,10 +79,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
-from genlab.data import ImageSet, derive_seed, load_dataset, progress, show_grid, take, to_image, to_model
+from genlab.data import ImageSet, derive_seed, load_dataset, show_grid, take, to_image, to_model
 from genlab.diffusion import Diffusion, cosine_betas, discretised_nll, linear_betas
 from genlab.fid import check_metrics, evaluate
 from genlab.runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, read_json, seed_everything
+from genlab.sources import progress
 from genlab.unet import Report003UNet, UNet
 
 # %%

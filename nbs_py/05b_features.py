@@ -55,10 +55,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.hub import load_state_dict_from_url
 
-from genlab.data import ImageSet, epoch_batches, load_dataset, progress, to_image, to_model
+from genlab.data import ImageSet, epoch_batches, load_dataset, to_image, to_model
 from genlab.plug import EXTRACTORS
 from genlab.runs import atomic, make_accelerator, seed_everything
-from genlab.sources import cache_dir, cache_lock
+from genlab.sources import cache_dir, cache_lock, progress
 
 # %%
 #| hide

@@ -47,11 +47,11 @@ import torch
 from PIL import Image
 
 import genlab.measures  # noqa: F401  all measures are known
-from genlab.data import check_dataset, is_dataset, load_dataset, progress
+from genlab.data import check_dataset, is_dataset, load_dataset
 from genlab.features import as_bytes
 from genlab.fid import evaluate, score_table
 from genlab.plug import MEASURES, import_plugins
-from genlab.sources import BROKEN, ENDINGS, find_modes, image_files, to_square
+from genlab.sources import BROKEN, ENDINGS, find_modes, image_files, progress, to_square
 
 # %%
 #| hide

@@ -56,7 +56,7 @@ import torch
 
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.ddpm import DDPMConfig, Denoiser, karras_times, make_network, run_ddpm
-from genlab.fid import lenet_extractor, load_lenet
+from genlab.features import lenet_extractor, load_lenet
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.runs import Run, RunConfig, atomic, latents, make_accelerator, read_config, runs_root
 from genlab.vae import VAEConfig, make_vae, run_vae
