@@ -36,7 +36,7 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    asked: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
@@ -605,7 +605,7 @@ def compare_samplers(run: Run) -> list[dict]:  # see scored_samplers
     "Score the samplers that the configuration compares, with the weights of its epoch count; each is scored once."
     config, table, net = run.config, scored_samplers(run), None
     for other in map(config.with_sampler, config.compare):
-        key = {name: getattr(other, name) for name in config.asked}
+        key = {name: getattr(other, name) for name in config.sample_fields}
         if any(key.items() <= row.items() for row in table):
             continue
         if net is None:

@@ -212,9 +212,7 @@ class RunConfig(Checked):
     "What every run has."
 
     log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
-    sample_fields: ClassVar[tuple[str, ...]] = (
-        "n_samples",
-    )  # which samples to draw; other values: draw again
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples",)  # they say which samples to draw
 
     model: str  # which notebook's model this is: gan, ddpm, vae
     name: RunName = "default"  # a word for people; the folder starts with it
