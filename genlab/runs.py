@@ -141,7 +141,7 @@ def _count_or_share(subset: int | float | None) -> int | float | None:
         return None if subset == 1 else int(subset)
     return subset
 
-
+# %% ../nbs/00_runs.ipynb #fa28fde7
 RunName = Annotated[str, Field(pattern=r"^[\w.-]+$"), AfterValidator(_short)]
 Dataset = Annotated[str, AfterValidator(check_dataset)]
 Subset = Annotated[int | Annotated[float, AllowInfNan()] | None, AfterValidator(_count_or_share)]
@@ -296,14 +296,15 @@ class EMA:
         "Take in the weights after one more update of `model`."
         self.average.update_parameters(model)
 
-    def _follow(self, averages: list[torch.Tensor], weights: list[torch.Tensor], _) -> None:
-        "Move averages towards weights; all of one type."
-        n = self.average.n_averaged.item()  # of this update, from 1 on
-        if averages[0].is_floating_point():
-            get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, n)
-        else:
-            for average, counter in zip(averages, weights, strict=True):
-                average.copy_(counter)
+# %% ../nbs/00_runs.ipynb #882d0fe0
+@patch
+def _follow(self: EMA, averages: list[torch.Tensor], weights: list[torch.Tensor], _) -> None:
+    n = self.average.n_averaged.item()  # of this update, from 1 on
+    if averages[0].is_floating_point():
+        get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, n)
+    else:
+        for average, counter in zip(averages, weights, strict=True):
+            average.copy_(counter)
 
 # %% ../nbs/00_runs.ipynb #bd26ea8b
 @patch
@@ -407,7 +408,7 @@ def _folder_name(dataset: str) -> str:
         return f"{name[:16]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name[-32:]}"
     return name
 
-
+# %% ../nbs/00_runs.ipynb #ac386650
 class Run:
     "A training run on disk, found again by its configuration. Everything it writes is whole or not there."
 

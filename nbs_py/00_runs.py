@@ -198,6 +198,8 @@ def _count_or_share(subset: int | float | None) -> int | float | None:
     return subset
 
 
+# %%
+#| export
 RunName = Annotated[str, Field(pattern=r"^[\w.-]+$"), AfterValidator(_short)]
 Dataset = Annotated[str, AfterValidator(check_dataset)]
 Subset = Annotated[int | Annotated[float, AllowInfNan()] | None, AfterValidator(_count_or_share)]
@@ -491,14 +493,20 @@ class EMA:
         "Take in the weights after one more update of `model`."
         self.average.update_parameters(model)
 
-    def _follow(self, averages: list[torch.Tensor], weights: list[torch.Tensor], _) -> None:
-        "Move averages towards weights; all of one type."
-        n = self.average.n_averaged.item()  # of this update, from 1 on
-        if averages[0].is_floating_point():
-            get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, n)
-        else:
-            for average, counter in zip(averages, weights, strict=True):
-                average.copy_(counter)
+
+# %% [markdown]
+# One update of the average, for all tensors of one type at once:
+
+# %%
+#| export
+@patch
+def _follow(self: EMA, averages: list[torch.Tensor], weights: list[torch.Tensor], _) -> None:
+    n = self.average.n_averaged.item()  # of this update, from 1 on
+    if averages[0].is_floating_point():
+        get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, n)
+    else:
+        for average, counter in zip(averages, weights, strict=True):
+            average.copy_(counter)
 
 
 # %% [markdown]
@@ -733,6 +741,8 @@ def _folder_name(dataset: str) -> str:
     return name
 
 
+# %%
+#| export
 class Run:
     "A training run on disk, found again by its configuration. Everything it writes is whole or not there."
 
@@ -1264,6 +1274,7 @@ class ToyConfig(RunConfig):
     units: PositiveInt = 8  # numbers that an image is squeezed into
 
 
+# %%
 def train_toy(config, stop_at=None):
     run, data = Run(config), load_dataset(config.dataset)
     seed_everything(config.seed, 0)
