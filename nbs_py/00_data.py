@@ -543,11 +543,11 @@ def images_per_second(loader: Callable[[int], Iterable], seconds: float = 0.1) -
 rates = np.array([[images_per_second(loader) for loader in loaders.values()] for _ in range(9)])
 for name, rate, ratio in zip(loaders, rates.T, (rates[:, :1] / rates).T, strict=True):
     faster = f"{np.median(ratio):.1f} times ({ratio.min():.1f} to {ratio.max():.1f})"
-    print(f"{name:>26}: {np.median(rate):>10,.0f} images/s; epoch_batches makes {faster} as many")
+    print(f"{name:>26}: {np.median(rate):>10,.0f} images/s; epoch_batches is {faster} as fast")
 
 
 # %% [markdown]
-# One image at a time is slower by a factor of more than a hundred. Each image becomes a Python object or two, and small operations are done a hundred times where one large one would do. A `DataLoader` that is handed whole batches comes close. With a `BatchSampler` it still takes every index through Python, with index tensors it does not. On MNIST, on one core of a busy machine, in four rounds of `benchmarks/batches.py`:
+# One image at a time is slower by a factor of more than a hundred. Each image becomes a Python object or two, and small operations are done a hundred times where one large one would do. A `DataLoader` that is handed whole batches comes within a factor of three. With a `BatchSampler` it still takes every index through Python, with index tensors it does not. On MNIST, on one core of a busy machine, in four rounds of `benchmarks/batches.py`:
 #
 # | loader | `epoch_batches` is so many times as fast |
 # |---|---|
