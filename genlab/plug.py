@@ -35,7 +35,7 @@ def _home(value) -> str:
     functions = filter(callable, value if isinstance(value, tuple) else [value])
     return next((function.__module__ for function in functions), "")
 
-# %% ../nbs/00c_plug.ipynb #01ebdd73
+# %% ../nbs/00c_plug.ipynb #e33a618e
 LOADERS = Names()  # data sets: split -> (images, labels, classes); see genlab.sources
 NETWORKS = defaultdict(Names)  # by kind of model and name: (config, data) -> network, or networks
 SCHEDULES = Names()  # of the noise of a diffusion: T -> betas
@@ -66,8 +66,15 @@ class Section(NamedTuple):
     appendix: str = ""  # long tables and figures, for the end of the report
 
 # %% ../nbs/00c_plug.ipynb #0d80cb77
-# modules that add to the dictionaries
-PLUGINS = ["genlab.fid", "genlab.measures", "genlab.gan", "genlab.ddpm", "genlab.vae"]
+PLUGINS = [  # modules that add to the dictionaries
+    "genlab.fid",
+    "genlab.measures",
+    "genlab.gan",
+    "genlab.collapse",
+    "genlab.ddpm",
+    "genlab.vae",
+    "genlab.reports",
+]
 
 
 def import_plugins() -> None:
@@ -78,7 +85,7 @@ def import_plugins() -> None:
         except ModuleNotFoundError as problem:
             raise ValueError(f"GENLAB_PLUGINS: {name}: {problem}; is its folder in PYTHONPATH?") from None
 
-# %% ../nbs/00c_plug.ipynb #6623c8bd
+# %% ../nbs/00c_plug.ipynb #73537e4c
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     "The end of a sentence about a name that is not known: the nearest one that is, else all of them."
     known = {other.lower(): other for other in known}

@@ -7,7 +7,7 @@ __all__ = ['LIKELIHOODS', 'FEATURES', 'NO_ELBO', 'VAEConfig', 'kl_normal', 'repa
            'logistic', 'VAE', 'importance_bound', 'mlp', 'conv', 'Residual', 'residual', 'channels_of', 'make_vae',
            'larsen_losses', 'train_vae', 'encode_images', 'decode_codes', 'training_codes', 'draw_codes',
            'measure_elbo', 'vae_pictures', 'plot_reconstructions', 'plot_sources', 'plot_codes', 'plot_plane',
-           'plot_units', 'compare_sources', 'run_vae']
+           'plot_units', 'compare_sources', 'run_vae', 'vae_space']
 
 # %% ../nbs/04_vae.ipynb #2ed4b39c
 import math
@@ -26,7 +26,9 @@ from torch import nn
 
 from .data import ImageSet, load_dataset, show_grid, to_image, to_model
 from .fid import check_metrics, evaluate
-from .gan import Discriminator, discriminator_loss, generator_loss, init_weights
+from .gan import Discriminator, bce_d_loss, nonsaturating_g_loss, init_weights
+from .interpolation import LatentSpace, describe_run, load_or_explain
+from .plug import KINDS, Kind
 from .runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %% ../nbs/04_vae.ipynb #ebb392b3
@@ -216,7 +218,7 @@ def larsen_losses(
     features = D.features  # all but the last convolution
     distance = FEATURES * (features(x).detach().float() - features(m).float()).square().mean()
     fakes = vae.decode(torch.cat([z.detach(), torch.randn_like(z)]))
-    return distance, generator_loss(D(fakes).float()), discriminator_loss(D(x).float(), D(fakes.detach()).float())
+    return distance, nonsaturating_g_loss(D(fakes).float()), bce_d_loss(D(x).float(), D(fakes.detach()).float())
 
 # %% ../nbs/04_vae.ipynb #09bac24a
 def train_vae(run: Run, epochs: int) -> VAE:
@@ -428,3 +430,24 @@ def run_vae(config: VAEConfig) -> Run:
                 scores=scores, sources=sources, sample_seconds=seconds, likelihood=measure_elbo(vae, test) | (NO_ELBO if config.adversarial else {}),
             )  # fmt: skip
     return run
+
+# %% ../nbs/04_vae.ipynb #ede2c6b8
+def vae_space(run: Run, epochs: int) -> LatentSpace:
+    "The latent space of a trained VAE; an image's code is the mean of q(z | x)."
+    vae = make_vae(run.config, run.config.training_set())
+    load_or_explain(run, epochs, vae)
+    device = make_accelerator().device
+    vae = vae.to(device).eval()
+
+    @torch.no_grad()
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return vae.decode(z.to(device)).cpu()
+
+    @torch.no_grad()
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        return vae.encode(x.to(device))[0].cpu()
+
+    return LatentSpace("vae", (run.config.latent,), decode, describe_run(run, epochs), encode)
+
+
+KINDS["vae"] = Kind("VAE", "04_vae", VAEConfig, run_vae, space=vae_space)

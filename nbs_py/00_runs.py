@@ -200,7 +200,6 @@ def _count_or_share(subset: int | float | None) -> int | float | None:
 
 # %%
 #| export
-RunName = Annotated[str, Field(pattern=r"^[\w.-]+$"), AfterValidator(_short)]
 Dataset = Annotated[str, AfterValidator(check_dataset)]
 Subset = Annotated[int | Annotated[float, AllowInfNan()] | None, AfterValidator(_count_or_share)]
 
@@ -217,7 +216,7 @@ class RunConfig(Checked):
     sample_fields: ClassVar[tuple[str, ...]] = ("n_samples",)  # they say which samples to draw
 
     model: str  # which notebook's model this is: gan, ddpm, vae
-    name: RunName = "default"  # a word for people; the folder starts with it
+    name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
     dataset: Dataset = "digits"  # see genlab.data.load_dataset
     size: PositiveInt | None = None  # pixels a side; None: the data set's own
     subset: Subset = None  # train on so many images, or on a share, drawn with the seed; None: all
@@ -230,6 +229,8 @@ class RunConfig(Checked):
     snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
     n_samples: int | None = Field(None, ge=2, exclude=True)  # None: as many as there are test images
     metrics: list[key_of(MEASURES)] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
+
+    _name = field_validator("name")(_short)  # also of subclasses with another default
 
 
 # %% [markdown]

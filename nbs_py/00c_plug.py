@@ -109,8 +109,15 @@ class Section(NamedTuple):
 
 # %%
 #| export
-# modules that add to the dictionaries
-PLUGINS = ["genlab.fid", "genlab.measures", "genlab.gan", "genlab.ddpm", "genlab.vae"]
+PLUGINS = [  # modules that add to the dictionaries
+    "genlab.fid",
+    "genlab.measures",
+    "genlab.gan",
+    "genlab.collapse",
+    "genlab.ddpm",
+    "genlab.vae",
+    "genlab.reports",
+]
 
 
 def import_plugins() -> None:

@@ -71,7 +71,9 @@ from torch import nn
 
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.fid import check_metrics, evaluate
-from genlab.gan import Discriminator, discriminator_loss, generator_loss, init_weights
+from genlab.gan import Discriminator, bce_d_loss, nonsaturating_g_loss, init_weights
+from genlab.interpolation import LatentSpace, describe_run, load_or_explain
+from genlab.plug import KINDS, Kind
 from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 
 # %%
@@ -587,7 +589,7 @@ def larsen_losses(
     features = D.features  # all but the last convolution
     distance = FEATURES * (features(x).detach().float() - features(m).float()).square().mean()
     fakes = vae.decode(torch.cat([z.detach(), torch.randn_like(z)]))
-    return distance, generator_loss(D(fakes).float()), discriminator_loss(D(x).float(), D(fakes.detach()).float())
+    return distance, nonsaturating_g_loss(D(fakes).float()), bce_d_loss(D(x).float(), D(fakes.detach()).float())
 
 
 # %%
@@ -862,6 +864,33 @@ def run_vae(config: VAEConfig) -> Run:
             )  # fmt: skip
     return run
 
+
+# %% [markdown]
+# ## Its latent space
+#
+# For walks between images ([06_interpolation](06_interpolation.ipynb)): codes are decoded, and of an image's $q(z\,|\,x)$ the mean is taken. With this a VAE is complete as a *kind* of model, of which sweeps and the report know ([00c_plug](00c_plug.ipynb)).
+
+# %%
+#| export
+def vae_space(run: Run, epochs: int) -> LatentSpace:
+    "The latent space of a trained VAE; an image's code is the mean of q(z | x)."
+    vae = make_vae(run.config, run.config.training_set())
+    load_or_explain(run, epochs, vae)
+    device = make_accelerator().device
+    vae = vae.to(device).eval()
+
+    @torch.no_grad()
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        return vae.decode(z.to(device)).cpu()
+
+    @torch.no_grad()
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        return vae.encode(x.to(device))[0].cpu()
+
+    return LatentSpace("vae", (run.config.latent,), decode, describe_run(run, epochs), encode)
+
+
+KINDS["vae"] = Kind("VAE", "04_vae", VAEConfig, run_vae, space=vae_space)
 
 # %% [markdown]
 # ## Training it

@@ -55,11 +55,9 @@ import pandas as pd
 import torch
 
 from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
-from genlab.ddpm import DDPMConfig, Denoiser, karras_times, make_network, run_ddpm
 from genlab.features import lenet_extractor, load_lenet
-from genlab.gan import GANConfig, make_networks, run_gan
-from genlab.runs import Run, RunConfig, atomic, latents, make_accelerator, read_config, runs_root
-from genlab.vae import VAEConfig, make_vae, run_vae
+from genlab.plug import KINDS, import_plugins, look_up
+from genlab.runs import Run, RunConfig, atomic, latents, read_config, runs_root
 
 # %%
 #| hide
@@ -67,7 +65,11 @@ import tempfile
 
 import pytest
 
-from genlab.ddpm import make_diffusion
+from genlab.ddpm import DDPMConfig, ddpm_space, denoiser, run_ddpm
+from genlab.diffusion import Diffusion, cosine_betas
+from genlab.gan import GANConfig, run_gan
+from genlab.samplers import flow, karras_times
+from genlab.vae import VAEConfig, run_vae
 
 
 # %% [markdown]
@@ -167,35 +169,8 @@ assert torch.equal(lerp(a, b, t)[[0, -1]], torch.stack([a, b]))
 #
 # DDIM is Euler's method for it. An equation can be solved in *both* directions: from an image up to $\sigma_{\max}$, which **encodes** the image as noise, and down again. That the way back ends where it began is exact for the equation; its solver makes an error. Euler's error per path falls in proportion to the step (a method of *order* 1); that of [Heun's method](https://en.wikipedia.org/wiki/Heun%27s_method), which averages the slopes at both ends of a step, with its square (order 2).
 #
-# `flow` goes along any list of noise levels with either. The noise that a network predicts is used as it comes: samplers clip the predicted image to [-1, 1] at each step, which is fine for making images, but puts kinks into the equation. We start at $t=1$ rather than at 0, where $\varepsilon$ is not defined, and take the image for $x_1$: the noise at that level has a standard deviation of about one grey level.
-
-# %%
-#| export
-@torch.no_grad()
-def flow(
-    model: Denoiser,
-    x: torch.Tensor,  # xt at times[0], float (B, C, H, W)
-    times: list[float],  # noise levels in [1, T], rising (encoding) or falling (decoding)
-    order: int = 2,  # 1: Euler, which is DDIM; 2: Heun
-) -> torch.Tensor:  # xt at times[-1]
-    "Follow the probability-flow equation of a diffusion model (Song et al. 2021, eq. 14; Heun: Karras et al. 2022, algorithm 1)."
-    diffusion, kind = model.diffusion, model.config.target
-    scale = lambda t: diffusion.abar_at(t).sqrt().item()
-    sigma = lambda t: (1 / diffusion.abar_at(t) - 1).sqrt().item()
-
-    def slope(y, t):
-        xt, t = y * scale(t), torch.full((len(y),), float(t))
-        return diffusion.x0_eps(kind, model.output(xt, t), xt, t)[1]
-
-    y = x / scale(times[0])
-    for t, s in zip(times[:-1], times[1:], strict=True):
-        first = slope(y, t)
-        there = y + (sigma(s) - sigma(t)) * first
-        y = there if order == 1 else y + (sigma(s) - sigma(t)) * (first + slope(there, s)) / 2
-    return y * scale(times[-1])
-
-
-# %% [markdown]
+# `flow`, of [02b_samplers](02b_samplers.ipynb), goes along any list of noise levels with either. The noise that a network predicts is used as it comes: samplers clip the predicted image to [-1, 1] at each step, which is fine for making images, but puts kinks into the equation. We start at $t=1$ rather than at 0, where $\varepsilon$ is not defined, and take the image for $x_1$: the noise at that level has a standard deviation of about one grey level.
+#
 # First on an equation whose solution is known. If the data are normally distributed, $x_0\sim\mathcal N(0,c^2)$, the best noise prediction is $\varepsilon(x_t,t)=\sqrt{1-\bar\alpha_t}\,x_t/(\bar\alpha_tc^2+1-\bar\alpha_t)$, and along the flow $\bar x/\sqrt{c^2+\sigma^2}$ is constant: everything shrinks with the standard deviation of the noised data. (For $x_t$ that is $\sqrt{\bar\alpha_tc^2+1-\bar\alpha_t}$, `spread` in the cell.) The measured orders are the slopes in the plot.
 
 # %%
@@ -203,11 +178,10 @@ class Exact:
     "The best possible network for data from N(0, c^2)."
 
     def __init__(self, c=0.5):
-        self.config = DDPMConfig(target="eps")
-        self.diffusion, self.c = make_diffusion(self.config), c
+        self.diffusion, self.c = Diffusion(cosine_betas(1000)), c
 
-    def output(self, xt, t):
-        abar = self.diffusion.abar_at(t).view(-1, 1, 1, 1)
+    def eps(self, xt, t):
+        abar = self.diffusion.abar_at(t)
         return (1 - abar).sqrt() * xt / (abar * self.c**2 + 1 - abar)
 
 
@@ -256,31 +230,29 @@ assert abs(orders[1] - 1) < 0.25 and abs(orders[2] - 3) < 0.4
 class LatentSpace(NamedTuple):
     "Latents of some shape, standard normal, and what a model makes of them."
 
-    name: str  # gan, vae, ddpm
+    name: str  # the kind of model, as in KINDS
     shape: tuple[int, ...]  # of one latent
     decode: Callable[[torch.Tensor], torch.Tensor]  # latents (B, *shape) -> images (B, C, H, W), float in [-1, 1]
     about: str  # which run, after how many epochs
-    encode: Callable[[torch.Tensor], torch.Tensor] | None = None  # the way back, images -> latents; None: there is none
+    encode: Callable[[torch.Tensor], torch.Tensor] | None = None  # images -> latents; None: there is no way back
 
 
 # %% [markdown]
-# Finished runs lie on disk ([00_runs](00_runs.ipynb)). To open one, read its parameters and look for the last weights; to find one, look through the folders:
+# Finished runs lie on disk ([00_runs](00_runs.ipynb)). To open one, read its parameters and look for the last weights; to find one, look through the folders: Which kinds of models there are is written in `KINDS` ([00c_plug](00c_plug.ipynb)), not here.
 
 # %%
 #| export
-MODELS: dict[str, type[RunConfig]] = {"gan": GANConfig, "vae": VAEConfig, "ddpm": DDPMConfig}
-
-
-def _read_run(folder: Path, kinds: dict[str, type[RunConfig]]) -> tuple[Run, list[int]]:
-    "A run from its folder, and the evaluated epoch counts whose weights are there."
-    run = Run(read_config(folder, kinds))
+def _read_run(folder: Path, kinds: list[str]) -> tuple[Run, list[int]]:
+    "A run of one of `kinds` from its folder, and the evaluated epoch counts whose weights are there."
+    run = Run(read_config(folder, {kind: KINDS[kind].config for kind in kinds}))
     run.folder = folder
     return run, [epochs for epochs in run.evaluated() if (run.epoch_folder(epochs) / "weights.safetensors").exists()]
 
 
 def open_run(folder: Path) -> tuple[Run, int]:
     "A run from its folder, and its last evaluated epoch count whose weights are there. ValueError if there is none."
-    run, done = _read_run(folder, MODELS)
+    import_plugins()
+    run, done = _read_run(folder, list(KINDS))
     if not done:
         raise ValueError(f"{folder} has no evaluated epoch with weights; train it first.")
     return run, done[-1]
@@ -289,100 +261,99 @@ def open_run(folder: Path) -> tuple[Run, int]:
 # %%
 #| export
 def find_run(model: str, dataset: str, size: int | None = None) -> Path | None:
-    "The folder of the finished run of a model with the most epochs, or None. Runs with a name of their own come last: they may be something special."
+    "The folder of the finished run of a model with the most epochs, or None; runs with a name of their own come last."
+    default_name = look_up("model", model, KINDS).config.model_fields["name"].default
     found = []
     for path in runs_root().glob(f"*/{model}/*/config.json"):
         try:
-            run, done = _read_run(path.parent, {model: MODELS[model]})
+            run, done = _read_run(path.parent, [model])
         except ValueError as problem:
             warnings.warn(f"{problem} It is left out.", stacklevel=2)
             continue
         if done and (run.config.dataset, run.config.size) == (dataset, size):
-            plain = run.config.name == MODELS[model].model_fields["name"].default
-            found.append((plain, done[-1], run.folder))
+            found.append((run.config.name == default_name, done[-1], run.folder))
     return max(found, default=(True, 0, None))[-1]
 
 
+# %% [markdown]
+# A run that somebody names must be of the right model and of the same images as the others:
+
+# %%
+#| export
 def check_run(run: Run, model: str, dataset: str, size: int | None) -> None:
     "ValueError, one sentence, if a run is of another model, another data set or another image size."
     config = run.config
     if config.model != model:
         raise ValueError(f"{model}: {run.folder} holds a {config.model}, not a {model}.")
     if (config.dataset, config.size) != (dataset, size):
-        told = lambda name, pixels: name + (f" at {pixels} pixels" if pixels else "")
-        raise ValueError(f"{model}: {run.folder} was trained on {told(config.dataset, config.size)}, not on {told(dataset, size)}.")
+        trained_on, wanted = _images_of(config.dataset, config.size), _images_of(dataset, size)
+        raise ValueError(f"{model}: {run.folder} was trained on {trained_on}, not on {wanted}.")
+
+
+def _images_of(dataset: str, size: int | None) -> str:
+    "A data set and its image size in words."
+    return f"{dataset} at {size} pixels" if size else dataset
 
 
 # %% [markdown]
-# Three ways to decode: a GAN's generator, a VAE's decoder, and the flow of a diffusion model from $t=T$ or $\sigma=80$ down to $t=1$. (Of a diffusion model with three equal channels for grey images we take the mean.) And two ways to encode: a VAE's encoder, of which we take the mean of $q$, and the flow in the other direction. A GAN has none; one would have to search for the latent, which is exercise 4.
+# Each kind of model brings its latent space along, defined at the end of its notebook: a GAN's generator (`gan_space`), a VAE's decoder (`vae_space`), and the flow of a diffusion model from $t=T$ or $\sigma=80$ down to $t=1$ (`ddpm_space`). (Of a diffusion model with three equal channels for grey images we take the mean.) There are two ways to encode: a VAE's encoder, of which we take the mean of $q$, and the flow in the other direction. A GAN has none; one would have to search for the latent, which is exercise 4.
 
 # %%
 #| export
-def latent_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
-    "The latent space of a trained run; `steps` is for diffusion models."
-    config = run.config
-    data = config.training_set()
-    about = f"{'/'.join(run.folder.parts[-3:])}, {epochs} epoch{'s' * (epochs > 1)}"
-    if config.model == "ddpm":
-        model = denoiser(run, epochs)
-        channels, *sides = data.images.shape[1:]
-        times = karras_times(model.diffusion, steps)[:-1]
-        decode = lambda z: flow(model, z.to(model.device), times).view(len(z), -1, channels, *sides).mean(1).clamp(-1, 1).cpu()
-        encode = lambda x: flow(model, x.expand(-1, config.channels or -1, -1, -1).to(model.device), times[::-1]).cpu()
-        return LatentSpace("ddpm", (config.channels or channels, *sides), decode, about, encode)
-    net = make_vae(config, data) if config.model == "vae" else make_networks(config, data)[0]
-    load_or_explain(run, epochs, net)
-    device = make_accelerator().device
-    net = net.to(device).eval()
-    told = lambda z: [torch.zeros(len(z), dtype=torch.long, device=device)] if net.classes else []  # a conditional GAN: its first class
-    generate = net.decode if config.model == "vae" else lambda z: net(z, *told(z))
-    decode = torch.no_grad()(lambda z: generate(z.to(device)).cpu())
-    encode = torch.no_grad()(lambda x: net.encode(x.to(device))[0].cpu()) if config.model == "vae" else None
-    return LatentSpace(config.model, (config.latent,), decode, about, encode)
+def latent_space(run: Run, epochs: int) -> LatentSpace:
+    "The latent space of a trained run, as its kind of model defines it. ValueError if that has none."
+    space = look_up("model", run.config.model, KINDS).space
+    if space is None:
+        raise ValueError(f"{run.config.model}: this kind of model has no latent space to walk through.")
+    return space(run, epochs)
 
 
 # %% [markdown]
-# The diffusion model's network, as `flow` wants it:
+# What they have in common: they say which run it is, and refuse weights that do not fit in one sentence.
 
 # %%
 #| export
-def denoiser(run: Run, epochs: int) -> Denoiser:
-    "The network of a trained diffusion run, ready to be asked for noise. A conditional one is asked for no class."
-    net = make_network(run.config, run.config.training_set())
-    load_or_explain(run, epochs, net)
-    return Denoiser(net.to(make_accelerator().device), run.config.model_copy(update={"guidance": 1.0, "precision": "no"}))
+def describe_run(run: Run, epochs: int) -> str:
+    "Which run, after how many epochs."
+    return f"{'/'.join(run.folder.parts[-3:])}, {epochs} epoch{'s' if epochs > 1 else ''}"
 
 
-# %% [markdown]
-# Weights that do not fit are refused in one sentence:
-
-# %%
-#| export
 def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:
     "Load weights into a network. ValueError if they are not there or belong to another."
     if not run.load_weights(epochs, net):
-        raise ValueError(f"{run.epoch_folder(epochs)}: its weights.safetensors is missing, damaged, or of another network than its config.json describes.")
+        path = run.epoch_folder(epochs)
+        raise ValueError(
+            f"{path}: its weights.safetensors is missing, damaged, or of another network than its config.json describes."
+        )
 
 
 # %% [markdown]
 # Now find the runs, or train small ones:
 
 # %%
-small = {
-    "gan": lambda: run_gan(GANConfig(dataset=dataset, size=size, epochs=40, width=32, metrics=[])),
-    "vae": lambda: run_vae(VAEConfig(dataset=dataset, size=size, epochs=60, network="mlp", metrics=[])),
-    "ddpm": lambda: run_ddpm(DDPMConfig(dataset=dataset, size=size, epochs=10, n_samples=64, metrics=[])),
-}
-runs, spaces = {}, {}
-for model, asked in {"gan": gan, "vae": vae, "ddpm": ddpm}.items():
-    folder = Path(asked) if asked else find_run(model, dataset, size)
+def train_small(model):
+    "A small run of its own for a model without one."
+    common = {"dataset": dataset, "size": size, "metrics": []}
+    if model == "gan":
+        return run_gan(GANConfig(epochs=40, width=32, **common))
+    if model == "vae":
+        return run_vae(VAEConfig(epochs=60, network="mlp", **common))
+    return run_ddpm(DDPMConfig(epochs=10, n_samples=64, **common))
+
+
+runs = {}
+for model, given in {"gan": gan, "vae": vae, "ddpm": ddpm}.items():
+    folder = Path(given) if given else find_run(model, dataset, size)
     if folder is None:
         print(f"{model}: no finished run on {dataset}; training a small one.")
-        folder = small[model]().folder
+        folder = train_small(model).folder
     runs[model] = open_run(folder)
     check_run(runs[model][0], model, dataset, size)
-    spaces[model] = latent_space(*runs[model], steps)
-    print(f"{model}: {spaces[model].about}")
+
+# %%
+spaces = {model: latent_space(*run) for model, run in runs.items()}
+spaces["ddpm"] = ddpm_space(*runs["ddpm"], steps)
+print("\n".join(space.about for space in spaces.values()))
 
 # %%
 train, test = (load_dataset(dataset, split, size) for split in ("train", "test"))
@@ -780,7 +751,7 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 # 2. Encode a test image with the flow, add a little noise to its latent, and decode. How much noise may it be until the class changes?
 # 3. The flow starts at $t=1$. Start it at $t=20$: in `round_trip`, `times = [t for t in karras_times(model.diffusion, n)[:-1] if t > 20] + [20.0]`. What happens to the error of the round trip, and what to the noise's standard deviation?
 # 4. Find the latent of a real image for the GAN, by gradient descent on $\lVert G(z)-x\rVert^2$ from ten starting points: `G = make_networks(runs["gan"][0].config, train)[0]`, `load_or_explain(*runs["gan"], G.eval())`, `z = latents(10, (G.latent,), 0).requires_grad_()`, and Adam on `z`. How does its best reconstruction compare with the VAE's?
-# 5. The class-mean direction of the diffusion model (`latent_space(*runs["ddpm"], steps=8)`, and 500 latents): what do you expect, and what do you find?
+# 5. The class-mean direction of the diffusion model (`ddpm_space(*runs["ddpm"], steps=8)`, and 500 latents): what do you expect, and what do you find?
 
 # %% [markdown]
 # ## Solutions
@@ -836,6 +807,8 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #
 # <details><summary>4. The latent of a real image, for the GAN</summary>
 #
+#     from genlab.gan import make_networks
+#
 #     G = make_networks(runs["gan"][0].config, train)[0]
 #     load_or_explain(*runs["gan"], G.eval())
 #     best, kept = [], []
@@ -870,7 +843,7 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #             moved = moved * z.norm(dim=1, keepdim=True) / moved.norm(dim=1, keepdim=True)
 #             return (net(space.decode(moved.view(-1, *space.shape))).argmax(1) == end).float().mean().item()
 #
-#     for space in (spaces["gan"], spaces["vae"], latent_space(*runs["ddpm"], steps=8)):
+#     for space in (spaces["gan"], spaces["vae"], ddpm_space(*runs["ddpm"], steps=8)):
 #         means = class_means(space, dataset, size, 500, seed)
 #         print(space.name, [round(turned(space, means, start, end), 2) for start, end in ((0, 1), (1, 7), (3, 8), (4, 9))])
 #     pixels = torch.stack([to_model(train.images[train.labels == k]).mean(0) for k in range(len(means))])

@@ -55,7 +55,7 @@ import typst
 import yaml
 
 from genlab.augment import plot_distance_bands, plot_gap
-from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
+from genlab.collapse import count_classes, load_ring, plot_classes, plot_strips, ring
 from genlab.data import load_dataset, show_grid
 from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
 from genlab.interpolation import load_paths, plot_walks
@@ -330,7 +330,7 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
             some, stem = dict(list(found.items())[i : i + 4]), slug(f"{name}-{escape(dataset)}{f'-{size}' if size else ''}-{i}")
             classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
             save_figure(plot_classes(some, classes), folder / stem)
-            seen = ", ".join(f"{label} {classes_seen(score)} of {len(score['expected'])}" for label, score in some.items())
+            seen = ", ".join(f"{label} {count_classes(score)} of {len(score['expected'])}" for label, score in some.items())
             caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
             parts.append(figure(folder, stem, caption, stem, f"{25 * len(some)}%"))
     return "\n".join(parts) or NONE
