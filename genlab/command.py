@@ -47,7 +47,7 @@ def _read_folder(folder: Path) -> torch.Tensor:
         raise ValueError(f"{folder}: there are no images ({', '.join(ENDINGS)}) in it.")
     return _grey_if_grey(torch.from_numpy(np.stack(list(images.values()))))
 
-
+# %% ../nbs/05d_command.ipynb #26871780
 def _check_same_size(folder: Path, first: tuple[Path, np.ndarray], other: tuple[Path, np.ndarray]) -> None:
     "ValueError if two images of a folder, each with its path, have different shapes."
     if first[1].shape != other[1].shape:
@@ -121,7 +121,7 @@ SAMPLES = "a folder of images, an .npz file, the folder of a run, or a data set 
 RANGE = "what arrays of floats call black and white, as --range=0,1; by default what cannot be mistaken"
 DASH = "A name that begins with - stands last, after --, as in: genlab_metrics --json -- -mine.npz mnist"
 
-
+# %% ../nbs/05d_command.ipynb #2f79b26d
 def _options() -> argparse.Namespace:
     "What the command line says."
     about = f"Metrics: {', '.join(MEASURES)}. 05_fid explains them. {DASH}"
@@ -147,7 +147,7 @@ def main() -> None:
         sys.exit(f"genlab_metrics: {problem}")
     _print_scores(options.samples, scores, options.json)
 
-
+# %% ../nbs/05d_command.ipynb #a006b362
 def _scores(options: argparse.Namespace) -> dict[str, dict]:
     "What `evaluate` says of the images that the command line names."
     samples, reference = options.samples, options.reference
