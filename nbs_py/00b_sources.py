@@ -22,13 +22,14 @@
 # A **loader** is a function of the split, `"train"` or `"test"`. It returns bytes of shape (N, channels, height, width), a label for each or None, and the names of the classes. The dictionary `LOADERS` has one for each name ([00c_plug](00c_plug.ipynb)). So a data set of your own is one function and one line:
 #
 #     def noise(split):
-#         images = torch.randint(0, 256, (1000, 1, 16, 16), dtype=torch.uint8)
+#         generator = torch.Generator().manual_seed(0 if split == "train" else 1)
+#         images = torch.randint(0, 256, (1000, 1, 16, 16), dtype=torch.uint8, generator=generator)
 #         return images, None, []
 #
 #
 #     LOADERS["noise"] = noise
 #
-# In a module that `GENLAB_PLUGINS` names, `-p dataset noise` then works in every notebook.
+# In a module that `GENLAB_PLUGINS` names, `-p dataset noise` then works in every notebook. The images must be the same whenever the loader is called: a run notices if it is shown others ([00_runs](00_runs.ipynb)). A name with a place behind it, such as `LOADERS["mine:PATH"]`, gets what stands behind the colon as its second argument.
 
 # %%
 #| default_exp sources
@@ -923,6 +924,8 @@ with pytest.raises(ValueError, match="dataset: the loader of floats returned tor
 #     image = ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color=0)
 #
 # What it does to a wide picture:
+#
+#     from genlab.data import image_grid
 #
 #     wide = Image.fromarray(image_grid(digits.images[:3], ncol=3)).convert("L")
 #     padded = ImageOps.pad(wide, (48, 48), Image.Resampling.BICUBIC, color=0)

@@ -214,7 +214,7 @@ def test_judging_held_out_images_changes_nothing(kind, tmp_path, monkeypatch):
 def look_around(model, config, data):
     "Whatever one may want to see of a model in the middle of its training."
     if config.model == "gan":
-        sample_gan(model, 3)
+        sample_gan(model, config, data, 3)
     elif config.model == "ddpm":
         sample_ddpm(model, config, data, 3)
         look_inside(model, config, data)
@@ -583,7 +583,7 @@ class PlainConfig(RunConfig):
 
 
 def test_a_log_has_ten_lines_at_most(runs_folder, monkeypatch, capsys):
-    "A slow run prints a line after each tenth of it, snapshots or not, and goes on counting when it is resumed."
+    "A slow run prints a line after each tenth of it, with snapshots or without, also when it is resumed."
     run, data = Run(PlainConfig(epochs=5, batch_size=100)), load_dataset("digits")
     clock = count(step=100)
     monkeypatch.setattr("genlab.runs.time.perf_counter", lambda: next(clock))
