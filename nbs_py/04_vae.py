@@ -345,19 +345,19 @@ def draw_arrow(ax, start, end, style="-"):
 
 
 fig, ax = plt.subplots(figsize=(9, 3.5), layout="constrained")
+group = FancyBboxPatch((3.35, -0.05), 1.3, 2.1, boxstyle="round,pad=0", facecolor="none", edgecolor="0.5")
+ax.add_patch(group)
+ax.text(4.75, 2.0, "$q(z\,|\,x)$", va="top", fontsize=10)
 for text in BOXES:
     draw_box(ax, text)
 for start, end in [
     ((1.1, 1), (1.6, 1)), ((2.8, 1.15), (3.55, 1.6)), ((2.8, 0.85), (3.55, 0.4)),
     ((4.45, 1.6), (5.2, 1.15)), ((4.45, 0.4), (5.2, 0.85)), ((6.6, 1), (7.2, 1)), ((8.4, 1), (8.9, 1)),
-    ((4.0, 1.9), (4.0, 2.45)), ((9.3, 1.4), (9.3, 2.45)),
+    ((4.0, 2.05), (4.0, 2.45)), ((9.3, 1.4), (9.3, 2.45)),
 ]:  # fmt: skip
     draw_arrow(ax, start, end)
-ax.plot([3.4, 3.2, 3.2], [0.3, 0.3, 2.3], color="0.2", linewidth=1)  # sigma has a part in the KL term, too
-draw_arrow(ax, (3.2, 2.25), (3.45, 2.45))
 draw_arrow(ax, (5.9, -0.15), (5.9, 0.6), "--")
-ax.plot([0.6, 0.6], [1.4, 3.35], color="0.2", linewidth=1)
-ax.plot([0.6, 9.3], [3.35, 3.35], color="0.2", linewidth=1)
+ax.plot([0.6, 0.6, 9.3], [1.4, 3.35, 3.35], color="0.2", linewidth=1)
 draw_arrow(ax, (9.3, 3.35), (9.3, 3.05))
 ax.set(xlim=(0, 10.2), ylim=(-0.9, 3.5), aspect="equal")
 ax.axis("off");
