@@ -66,7 +66,9 @@ class Section(NamedTuple):
     appendix: str = ""  # long tables and figures, for the end of the report
 
 # %% ../nbs/00c_plug.ipynb #0d80cb77
-PLUGINS = ["genlab.fid", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
+PLUGINS = [  # modules that add to the dictionaries
+    "genlab.fid", "genlab.measures", "genlab.gan", "genlab.collapse", "genlab.ddpm", "genlab.vae", "genlab.reports",
+]  # fmt: skip
 
 
 def import_plugins() -> None:

@@ -30,20 +30,49 @@ import typst
 import yaml
 
 from .augment import plot_distance_bands, plot_gap
-from .collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
+from .collapse import count_classes, load_ring, plot_classes, plot_strips, ring
 from .data import load_dataset, show_grid
-from .ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
-from .fid import plot_copies, plot_nearest
+from .ddpm import plot_denoising, plot_level_losses, plot_noise
+from .guidance import plot_guidance
+from .likelihood import read_likelihood
+from .samplers import plot_samplers, scored_samplers
 from .interpolation import load_paths, plot_walks
-from .plug import KINDS
+from .measures import plot_copies, plot_nearest
+from .plug import KINDS, MEASURES
 from .runs import Run, atomic, git_commit, plot_history, project_root, read_config, runs_root
-from .sentences import (
-    Estimate, Evaluation, best_of, claim_fragment, comparable, compare, discussion_fragment, glance_fragment, largest_groups, listed)
+from .sentences import Estimate, Evaluation, best_of, claim_fragment, comparable, compare, discussion_fragment, glance_fragment, largest_groups, listed
 from .sweep import Job, collect_runs, last_error, plan, walked
-from .tables import (
-    NONE, bias_figure, class_table, devices, device_marks, distance_figure, distance_table, escape, figure, grid_figure, legend_above, loss_table,
-    markdown_table, measure_table, number, plot_label, plus_minus, precision_recall_figure, provenance_table, sample_sheets, save_figure, slug,
-    time_table, timed, uncertain, value_at, verbatim, MEASURES, MEASURES_CAPTION, DIVERSITY)
+from genlab.tables import (
+    DIVERSITY,
+    MEASURES_CAPTION,
+    NONE,
+    bias_figure,
+    class_table,
+    device_marks,
+    devices,
+    distance_figure,
+    distance_table,
+    escape,
+    figure,
+    grid_figure,
+    legend_above,
+    loss_table,
+    markdown_table,
+    measure_table,
+    number,
+    plot_label,
+    plus_minus,
+    precision_recall_figure,
+    provenance_table,
+    sample_sheets,
+    save_figure,
+    slug,
+    time_table,
+    timed,
+    uncertain,
+    value_at,
+    verbatim,
+)
 from .vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %% ../nbs/07_report.ipynb #9ffab2d8
@@ -200,7 +229,7 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
             some, stem = dict(list(found.items())[i : i + 4]), slug(f"{name}-{escape(dataset)}{f'-{size}' if size else ''}-{i}")
             classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
             save_figure(plot_classes(some, classes), folder / stem)
-            seen = ", ".join(f"{label} {classes_seen(score)} of {len(score['expected'])}" for label, score in some.items())
+            seen = ", ".join(f"{label} {count_classes(score)} of {len(score['expected'])}" for label, score in some.items())
             caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
             parts.append(figure(folder, stem, caption, stem, f"{25 * len(some)}%"))
     return "\n".join(parts) or NONE

@@ -4,28 +4,29 @@
 
 # %% auto #0
 __all__ = ['OURS', 'published_table', 'thinned', 'stand_ins', 'one_image_table', 'strip_fragment', 'augment_fragment',
-           'corners_fragment', 'curve_fragment', 'layers_fragment', 'report_fragments', 'reports_fragments']
+           'corners_fragment', 'curve_fragment', 'more_convolutions', 'report004_generator', 'report004_discriminator',
+           'init_glorot', 'report004', 'layers_fragment', 'report_fragments', 'reports_fragments']
 
 # %% ../nbs/07b_reports.ipynb #7a6a5d05
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 
 from .augment import AUGMENTATIONS, augment_images
-from .data import show_grid, take, to_model
+from .data import ImageSet, show_grid, take, to_model
 from .ddpm import make_diffusion
-from .gan import layer_table, report004_discriminator, report004_generator
+from .gan import GANConfig, layer_table, resolutions
 from .interpolation import keep_paths, load_paths
+from .plug import NETWORKS
+from .collapse import collapse_fragment, ring_fragment
+from .ddpm import ddpm_losses_fragment, ddpm_pictures_fragment
 from genlab.report import (
-    collapse_fragment,
     data_fragment,
-    ddpm_losses_fragment,
-    ddpm_pictures_fragment,
     elbo_table,
     gan_losses_fragment,
     missing_fragment,
-    ring_fragment,
     vae_losses_fragment,
     vae_pictures_fragment,
 )
@@ -147,12 +148,59 @@ def curve_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     "fd_lenet against epochs."
     return distance_figure(runs, folder, label, "Distance to the test set (`fd_lenet`) against the number of epochs; dashed, the floor.") or NONE
 
+# %% ../nbs/07b_reports.ipynb #d11e479e
+def more_convolutions(width: int, n: int) -> list[nn.Module]:
+    "So many 3x3 convolutions that keep width and size, each with its leaky ReLU."
+    return [layer for _ in range(n) for layer in (nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(0.2))]
+
+
+def report004_generator(latent: int, channels: int, size: int, extra_layers: int = 0) -> nn.Module:
+    "z (B, latent) to images (B, channels, size, size) in [-1, 1]. ValueError if `size` is no multiple of 4."
+    half = resolutions(size)[1]
+    return nn.Sequential(
+        nn.Linear(latent, 256 * half**2), nn.LeakyReLU(0.2), nn.Unflatten(1, (256, half, half)),
+        nn.ConvTranspose2d(256, 128, 4, 2, 1), nn.LeakyReLU(0.2),
+        *more_convolutions(128, extra_layers), nn.Conv2d(128, channels, 3, padding=1), nn.Tanh(),
+    )  # fmt: skip
+
+# %% ../nbs/07b_reports.ipynb #840044f0
+def report004_discriminator(channels: int, size: int, width=64, dropout=0.4, extra_layers=0) -> nn.Module:
+    "Images (B, channels, size, size) to logits (B,); the report's `width` is 56 for MNIST and 64 for CIFAR-10."
+    w, quarter = width, size // 4
+    return nn.Sequential(
+        nn.Conv2d(channels, w, 3, 1, 1), nn.LeakyReLU(0.2),
+        nn.Conv2d(w, 2 * w, 3, 2, 1), nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * w, 4 * w, 3, 2, 1), nn.LeakyReLU(0.2), *more_convolutions(4 * w, extra_layers),
+        nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * w * quarter**2, 1), nn.Flatten(0),
+    )  # fmt: skip
+
+# %% ../nbs/07b_reports.ipynb #54ee6449
+def init_glorot(module: nn.Module) -> None:
+    "Keras's initialisation of one layer (Glorot and Bengio 2010, eq. 16); use as `net.apply(init_glorot)`."
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+# %% ../nbs/07b_reports.ipynb #be6e7403
+def report004(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
+    "Report 004's generator and discriminator for images like those of `data`, initialised."
+    if config.norm != "batch" or config.conditional:
+        raise ValueError("network: report004 knows no classes and no other normalisation than none; "
+                         "leave norm and conditional as they are.")  # fmt: skip
+    channels, size = data.images.shape[1:3]
+    G = report004_generator(config.latent, channels, size, config.extra_layers).apply(init_glorot)
+    D = report004_discriminator(channels, size, config.width, config.dropout, config.extra_layers)
+    return G, D.apply(init_glorot)
+
+
+NETWORKS["gan"]["report004"] = report004
+
 # %% ../nbs/07b_reports.ipynb #54b95b08
 def layers_fragment() -> str:
     "Layer tables of report 004's four networks, with the totals that it printed."
     parts = []
     for dataset, channels, size, width in (("mnist", 1, 28, 56), ("cifar10", 3, 32, 64)):
-        networks = {"discriminator": (report004_discriminator(channels, size, width, 0.4), torch.zeros(2, channels, size, size)),
+        networks = {"discriminator": (report004_discriminator(channels, size, width), torch.zeros(2, channels, size, size)),
                     "generator": (report004_generator(100, channels, size), torch.zeros(2, 100))}  # fmt: skip
         for kind, (net, x) in networks.items():
             rows = [[r.layer, "×".join(map(str, r["output shape"])), number(r.parameters, 0)] for _, r in layer_table(net, x).iterrows()]

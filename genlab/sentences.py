@@ -18,9 +18,9 @@ import pandas as pd
 import torch
 
 from .data import load_dataset, show_grid
-from .fid import finds_copies
+from .measures import finds_copies
 from .plug import KINDS
-from .tables import (NONE, device_marks, devices, escape, figure, markdown_table, number, save_figure, timed, uncertain, value_at, verbatim)
+from .tables import NONE, device_marks, devices, escape, figure, markdown_table, number, save_figure, timed, uncertain, value_at, verbatim
 
 # %% ../nbs/07d_sentences.ipynb #79ceb90c
 class Estimate(NamedTuple):

@@ -107,7 +107,9 @@ class Section(NamedTuple):
 
 # %%
 #| export
-PLUGINS = ["genlab.fid", "genlab.measures", "genlab.gan", "genlab.ddpm", "genlab.vae"]  # modules that add to the dictionaries
+PLUGINS = [  # modules that add to the dictionaries
+    "genlab.fid", "genlab.measures", "genlab.gan", "genlab.collapse", "genlab.ddpm", "genlab.vae", "genlab.reports",
+]  # fmt: skip
 
 
 def import_plugins() -> None:

@@ -17,7 +17,7 @@
 #
 # > Eight points on a ring, and a generator that finds only some of them: collapse made to happen, its cures on the same seeds, and how to see it in images
 #
-# A generator that always draws the same perfect seven fools a discriminator for a while. Data with several *modes*, regions where images are frequent, invite that: the generator may keep to a few of them. That is **mode collapse**. Report 001, one of the student reports behind this course, names two cures, the Wasserstein GAN and the unrolled GAN ([01_gan](01_gan.ipynb) explains both), and did not try them. We do, first where one can see everything: in two dimensions.
+# A generator that always draws the same perfect seven fools a discriminator for a while. Data with several *modes*, regions where images are frequent, invite that: the generator may keep to a few of them. That is **mode collapse**. Two cures are known: the Wasserstein GAN ([01_gan](01_gan.ipynb)) and the unrolled GAN, which this notebook explains. We try both, first where one can see everything: in two dimensions.
 
 # %%
 #| default_exp collapse
@@ -37,6 +37,7 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 # %%
 #| export
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -45,15 +46,29 @@ import pandas as pd
 import torch
 from matplotlib.colors import PowerNorm
 from torch import nn
+from torch.func import functional_call
 
-from genlab.data import progress
-from genlab.gan import GANConfig, update_gan
+from genlab.data import load_dataset
+from genlab.gan import GANConfig, make_optimizers, update_gan
+from genlab.plug import SECTIONS, Section
 from genlab.runs import EMA, atomic, runs_root, seed_everything
+from genlab.sources import progress
+from genlab.tables import (
+    escape,
+    figure,
+    markdown_table,
+    plot_label,
+    plus_minus,
+    save_figure,
+    slug,
+    value_at,
+    verbatim,
+)
 
 # %%
 #| hide
-from genlab.data import load_dataset, show_grid
-from genlab.gan import discriminator_loss, generator_loss, minmax_loss, run_gan
+from genlab.data import show_grid
+from genlab.gan import bce_d_loss, minmax_g_loss, nonsaturating_g_loss, run_gan
 
 # %% [markdown]
 # ## Eight modes, twenty-five modes
@@ -104,6 +119,98 @@ for centres in (ring(), square_grid()):
     assert count_modes(real[torch.cdist(real, centres).argmin(1) < 3], centres)[0] == 3
 assert torch.allclose(ring().norm(dim=1), torch.tensor(2.0)) and square_grid().mean(0).abs().max() < 1e-6
 
+
+# %% [markdown]
+# ## Looking ahead
+#
+# The generator's loss treats the discriminator as fixed. So the generator may run to where *this* discriminator is weakest, all images to the same place, and a step later the discriminator has learned about that place. An **unrolled GAN** ([Metz et al. 2017](https://arxiv.org/abs/1611.02163)) asks what the discriminator will have become after $k$ more updates, and differentiates *through* these updates: the generator then sees that a crowded place will be punished.
+#
+# The updates are those that Adam would make, written as formulas instead of in-place changes. First one of them: Adam keeps running means $m$ of the gradient and $v$ of its square, and steps along $m/\sqrt v$, both corrected for their start at zero.
+
+# %%
+#| export
+def adam_step(
+    params: dict[str, torch.Tensor],
+    grads: tuple[torch.Tensor, ...],
+    moments: list[tuple[torch.Tensor, torch.Tensor]],  # m and v of each parameter
+    i: int,  # number of this update, from 1 on
+    group: dict,  # of the optimizer: lr, betas, eps
+) -> tuple[dict, list]:  # parameters and moments
+    "What comes after one of Adam's updates (Kingma and Ba 2015); nothing is changed in place."
+    (b1, b2), later, kept = group["betas"], {}, []
+    for (name, p), g, (m, v) in zip(params.items(), grads, moments, strict=True):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        root = (v / (1 - b2**i) + 1e-16).sqrt()  # 1e-16: a root has no slope at 0
+        step = m / (1 - b1**i) / (root + group["eps"])
+        later[name] = p - group["lr"] * step
+        kept.append((m, v))
+    return later, kept
+
+
+# %% [markdown]
+# From there to a discriminator of the future: start where its optimizer stands, take so many steps, and run the network with what comes out. (`functional_call(net, params, inputs)` runs a network with other tensors for weights, so that gradients flow on through the updates that made them.)
+
+# %%
+#| export
+def unrolled(
+    net: nn.Module,
+    opt: torch.optim.Adam,  # its optimizer
+    loss: Callable,  # of a network: what `opt` minimises
+    steps: int,
+) -> Callable:  # like `net`, differentiable in all that `loss` depends on
+    "`net` as it will be after `steps` more updates (Metz et al. 2017, eqs. 7-8). Nothing is changed."
+    (group,) = opt.param_groups
+    params, zero = dict(net.named_parameters()), torch.zeros(())
+    states = [opt.state.get(p, {}) for p in params.values()]
+    moments = [tuple(state.get(key, zero) for key in ("exp_avg", "exp_avg_sq")) for state in states]
+    done = int(states[0].get("step", 0))
+
+    def with_weights(weights: dict) -> Callable:
+        return lambda *inputs: functional_call(net, weights, inputs)
+
+    for i in range(done + 1, done + steps + 1):
+        grads = torch.autograd.grad(loss(with_weights(params)), params.values(), create_graph=True)
+        params, moments = adam_step(params, grads, moments, i, group)
+    return with_weights(params)
+
+
+# %% [markdown]
+# Two checks on a toy. Three unrolled steps give what three real steps give. And the gradient through three steps equals finite differences, where the plain gradient, which takes the discriminator as fixed, does not:
+
+# %%
+torch.manual_seed(0)
+toy_D = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0)).double()
+toy_opt = torch.optim.Adam(toy_D.parameters(), 0.05, (0.5, 0.999))
+toy_real, toy_z = torch.randn(8, 2).double(), torch.randn(8, 2).double()
+
+
+def toy_loss(fake):
+    return lambda net: bce_d_loss(net(toy_real), net(fake))
+
+
+def toy_step(fake):
+    toy_opt.zero_grad()
+    toy_loss(fake)(toy_D).backward()
+    toy_opt.step()
+
+
+def loss_ahead(theta, steps=3):
+    fake = toy_z * theta[:2] + theta[2:]  # a generator of four numbers: scale and shift
+    return nonsaturating_g_loss(unrolled(toy_D, toy_opt, toy_loss(fake), steps)(fake))
+
+
+theta = torch.tensor([0.5, -0.3, 1.0, 0.2], dtype=torch.float64, requires_grad=True)
+toy_step(toy_z)  # so that Adam has a past
+assert torch.autograd.gradcheck(loss_ahead, theta)
+for steps in (0, 3):
+    (gradient,) = torch.autograd.grad(loss_ahead(theta, steps), theta)
+    print(f"the generator's gradient, {steps} steps ahead:", gradient.numpy().round(3))
+fake = (toy_z * theta[:2] + theta[2:]).detach()
+later = unrolled(toy_D, toy_opt, toy_loss(fake), 3)(toy_real)
+for _ in range(3):
+    toy_step(fake)
+assert torch.allclose(toy_D(toy_real), later, atol=1e-9)
+
 # %% [markdown]
 # ## Small networks, the same update
 #
@@ -143,8 +250,13 @@ class Dense(nn.Module):
 
 def toy_network(seeds: int, inputs: int, outputs: int) -> nn.Sequential:
     "Two hidden layers for each seed: (seeds * B, inputs) to (seeds * B, outputs), a seed's rows together."
-    layers = [Dense(seeds, inputs, HIDDEN), nn.ReLU(), Dense(seeds, HIDDEN, HIDDEN), nn.ReLU(), Dense(seeds, HIDDEN, outputs)]
-    return nn.Sequential(nn.Unflatten(0, (seeds, -1)), *layers, nn.Flatten(0, 1))
+    return nn.Sequential(
+        nn.Unflatten(0, (seeds, -1)),
+        Dense(seeds, inputs, HIDDEN), nn.ReLU(),
+        Dense(seeds, HIDDEN, HIDDEN), nn.ReLU(),
+        Dense(seeds, HIDDEN, outputs),
+        nn.Flatten(0, 1),
+    )  # fmt: skip
 
 
 # %% [markdown]
@@ -153,24 +265,25 @@ def toy_network(seeds: int, inputs: int, outputs: int) -> nn.Sequential:
 # %%
 #| export
 def train_toy(
-    config: GANConfig,  # loss, unrolled steps, learning rates, ...; what is about images does not matter
+    config: GANConfig,  # loss, unrolled steps, learning rates, ...; what is about images is not used
     centres: torch.Tensor,  # of the data's modes (M, 2)
     updates: int,  # of the generator
     seeds: int = 5,  # trainings side by side
     watch: int = 6,  # looks on the way
-) -> torch.Tensor:  # (watch, seeds, 2000, 2): points of the generator, evenly spaced over training, the last at its end
+) -> torch.Tensor:  # (watch, seeds, 2000, 2): points of the generator, the last at the end
     "Train GANs of small dense networks on a mixture in the plane; config.seed decides everything."
     seed_everything(config.seed, 0)
     G, D = toy_network(seeds, config.latent, 2), nn.Sequential(toy_network(seeds, 2, 1), nn.Flatten(0))
-    opt_G, opt_D = (torch.optim.Adam(net.parameters(), lr, betas=(config.beta1, 0.999)) for net, lr in ((G, config.lr), (D, config.lr_d)))
-    z, seen, average = torch.randn(seeds * 2000, config.latent), [], EMA(G, config.ema)
+    opts, average = make_optimizers(G, D, config), EMA(G, config.ema)
+    z, looks = torch.randn(seeds * 2000, config.latent), []
     for i in range(updates):
         for j in range(config.d_steps):
-            update_gan(G, D, opt_G, opt_D, draw_points(centres, seeds * config.batch_size), None, config, follow=j == config.d_steps - 1)
+            real = draw_points(centres, seeds * config.batch_size)
+            update_gan(G, D, *opts, real, None, config, update_G=j == config.d_steps - 1)
         average.update(G)
         if (i + 1) * watch // updates > i * watch // updates:
-            seen.append(average.model(z).view(seeds, 2000, 2))
-    return torch.stack(seen)
+            looks.append(average.model(z).view(seeds, 2000, 2))
+    return torch.stack(looks)
 
 
 # %% [markdown]
@@ -189,13 +302,15 @@ def compare_cures(
     updates: int = 1000,  # of the generator
     seeds: int = 5,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    "All CURES on one mixture: a row a kind (modes found by each seed, share of good samples), and points of the first seed (watch, 2000, 2) on the way."
+    "All CURES on one mixture: a row a kind, and points of the first seed (watch, 2000, 2) on the way."
     rows, strips = [], {}
     for kind, config in progress(list(CURES.items()), "training on the plane", "kind"):
         points = train_toy(config, centres, updates, seeds)
         modes, good = zip(*(count_modes(p, centres) for p in points[-1]), strict=True)
-        rows.append({"kind": kind, "modes": list(modes), "of": len(centres), "all found": f"{sum(m == len(centres) for m in modes)} of {seeds}",
-                     "good": np.mean(good), "sd": np.std(good, ddof=1) if seeds > 1 else None})  # fmt: skip
+        whole = sum(m == len(centres) for m in modes)
+        sd = np.std(good, ddof=1) if seeds > 1 else None
+        rows.append({"kind": kind, "modes": list(modes), "of": len(centres),
+                     "all found": f"{whole} of {seeds}", "good": np.mean(good), "sd": sd})  # fmt: skip
         strips[kind] = points[:, 0].numpy()
     return pd.DataFrame(rows), strips
 
@@ -206,14 +321,16 @@ def compare_cures(
 # %%
 #| export
 def plot_strips(strips: dict[str, np.ndarray], centres: torch.Tensor) -> plt.Figure:
-    "Density of the generator's points over the course of training, a row a kind, with the data's modes as crosses."
+    "Density of the generator's points in the course of training, a row a kind; crosses are the data's modes."
     watch = len(next(iter(strips.values())))
-    fig, axes = plt.subplots(len(strips), watch, figsize=(1.1 * watch, 1.1 * len(strips)), layout="constrained", squeeze=False)
+    size = (1.1 * watch, 1.1 * len(strips))
+    fig, axes = plt.subplots(len(strips), watch, figsize=size, layout="constrained", squeeze=False)
     half = 1.4 * centres.abs().max().item()
     for row, (kind, looks) in zip(axes, strips.items(), strict=True):
         row[0].set_ylabel(kind.replace(", ", ",\n"), fontsize=7)
         for ax, points in zip(row, looks, strict=True):
-            ax.hist2d(*points.T, bins=50, range=[[-half, half]] * 2, cmap="Blues", norm=PowerNorm(0.5, 0, len(points) / 20))
+            shades = PowerNorm(0.5, 0, len(points) / 20)
+            ax.hist2d(*points.T, bins=50, range=[[-half, half]] * 2, cmap="Blues", norm=shades)
             ax.plot(*centres.T, "+", color="C3", markersize=6, markeredgewidth=0.6)
             ax.set(xticks=[], yticks=[], aspect="equal")
     for i, ax in enumerate(axes[0]):
@@ -300,22 +417,26 @@ torch.manual_seed(0)
 D = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1), nn.Flatten(0))
 opt, spot = torch.optim.Adam(D.parameters(), 1e-3), torch.tensor([2.8, 2.8])
 for _ in range(300):
-    loss = discriminator_loss(D(draw_points(ring(), 256)), D(spot + 0.2 * torch.randn(256, 2)))
+    loss = bce_d_loss(D(draw_points(ring(), 256)), D(spot + 0.2 * torch.randn(256, 2)))
     opt.zero_grad()
     loss.backward()
     opt.step()
 fakes = (spot + 0.2 * torch.randn(500, 2)).requires_grad_()
-slopes = {name: torch.autograd.grad(len(fakes) * loss(D(fakes)), fakes)[0].norm(dim=1).mean().item() for name, loss in [("min-max", minmax_loss), ("non-saturating", generator_loss)]}
-print(f"mean D of the fakes {D(fakes).sigmoid().mean():.5f}; mean slope:", {k: f"{v:.5f}" for k, v in slopes.items()})
+losses, slopes = {"min-max": minmax_g_loss, "non-saturating": nonsaturating_g_loss}, {}
+for name, loss in losses.items():
+    (gradient,) = torch.autograd.grad(len(fakes) * loss(D(fakes)), fakes)
+    slopes[name] = gradient.norm(dim=1).mean().item()
+print(f"mean D of the fakes {D(fakes).sigmoid().mean():.5f}; mean slopes:", slopes)
 assert slopes["min-max"] < 0.05 * slopes["non-saturating"]
 
 # %%
 along = torch.linspace(-4, 4, 17)
 places = torch.cartesian_prod(along, along).requires_grad_()
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.3), layout="constrained")
-for ax, (name, loss) in zip(axes, [("min-max", minmax_loss), ("non-saturating", generator_loss)], strict=True):
+verdicts = D(places).sigmoid().detach().view(17, 17).T
+for ax, (name, loss) in zip(axes, losses.items(), strict=True):
     arrows = -torch.autograd.grad(len(places) * loss(D(places)), places)[0]
-    shown = ax.pcolormesh(along, along, D(places).sigmoid().detach().view(17, 17).T, cmap="Greys", vmin=0, vmax=1.6, shading="gouraud")
+    shown = ax.pcolormesh(along, along, verdicts, cmap="Greys", vmin=0, vmax=1.6, shading="gouraud")
     ax.quiver(*places.detach().T, *arrows.T, angles="xy", scale=40, width=0.004)
     ax.plot(*fakes[:100].detach().T, ".", markersize=2, color="C3")
     ax.plot(*ring().T, "+", color="C0")
@@ -333,21 +454,24 @@ fig.colorbar(shown, ax=axes, label="$D$", boundaries=np.linspace(0, 1, 51), tick
 
 # %%
 #| export
-def classes_seen(score: dict) -> int:
+def count_classes(score: dict) -> int:
     "Of a `class_kl` score: how many classes have at least a tenth of their share of the samples."
     share = sum(score["histogram"]) / sum(score["expected"])
-    return sum(got >= 0.1 * share * wanted for got, wanted in zip(score["histogram"], score["expected"], strict=True))
+    pairs = zip(score["histogram"], score["expected"], strict=True)
+    return sum(got >= 0.1 * share * wanted for got, wanted in pairs)
 
 
 def plot_classes(scores: dict[str, dict], classes: list[str]) -> plt.Figure:
     "Histograms of classes, a panel for each `class_kl` score, with what the test set has as steps."
-    fig, axes = plt.subplots(1, len(scores), figsize=(min(9, 2.2 * len(scores)), 2), layout="constrained", sharey=True, squeeze=False)
+    rotation = 90 if max(map(len, classes)) > 2 else 0
+    size = (min(9, 2.6 * len(scores)), 2.2)
+    fig, axes = plt.subplots(1, len(scores), figsize=size, layout="constrained", sharey=True, squeeze=False)
     for ax, (name, score) in zip(axes[0], scores.items(), strict=True):
         got, wanted = (np.array(score[key]) / sum(score[key]) for key in ("histogram", "expected"))
         ax.bar(range(len(got)), got, color="C0")
-        ax.step([*np.arange(len(got)) - 0.5, len(got) - 0.5], [*wanted, wanted[-1]], where="post", color="0.3", linewidth=0.8)
-        ax.set_title(f"{name}: KL {score['value']:.3f}", fontsize=8)
-        ax.set_xticks(range(len(classes)), classes, fontsize=6, rotation=90 * (max(map(len, classes)) > 2))
+        ax.stairs(wanted, np.arange(len(got) + 1) - 0.5, baseline=None, color="0.3", linewidth=0.8)
+        ax.set_title(f"{name}: KL {score['value']:.3f}", fontsize=9)
+        ax.set_xticks(range(len(classes)), classes, fontsize=8, rotation=rotation)
         ax.set_xlabel("class")
     axes[0, 0].set_ylabel("share of samples")
     return fig
@@ -366,19 +490,132 @@ for kind, run in runs.items():
 
 # %%
 scores = {kind: run.metrics(epochs)["scores"] for kind, run in runs.items()}
-plot_classes({kind: s["class_kl"] for kind, s in scores.items()}, load_dataset(dataset).classes).suptitle("bars: samples, steps: test images", fontsize=9);
+fig = plot_classes({kind: s["class_kl"] for kind, s in scores.items()}, load_dataset(dataset).classes)
+fig.suptitle("bars: samples, steps: test images", fontsize=9);
 
 # %%
-pd.DataFrame([
-    {"loss": kind, **{m: s[m]["value"] for m in ("fd_lenet", "class_kl", "recall")}, "classes seen": classes_seen(s["class_kl"])}
-    for kind, s in scores.items()
-]).round(3)  # fmt: skip
+values = {kind: {name: score["value"] for name, score in s.items()} for kind, s in scores.items()}
+pd.DataFrame(values).T.assign(classes=[count_classes(s["class_kl"]) for s in scores.values()]).round(3)
 
 # %%
-assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, "4 are more than a tenth of 35, 0 are not"
+rare = {"histogram": [100, 0, 4], "expected": [50, 50, 50]}
+assert count_classes(rare) == 2, "4 are more than a tenth of 35, 0 are not"
+
 
 # %% [markdown]
 # Nothing collapses here. The non-saturating GAN and the WGAN-GP draw all ten classes, if some of them too rarely (the histograms show which), and samples lie near more than half of the test images. The min-max one has failed in another way: its discriminator has won (`Loss_D` is below 0.1 in nine of ten logged updates). The samples are no digits and recall is 0, and yet six classes are "seen": a classifier that knows nothing but digits sorts noise into them, too, most of it into one. So look at recall, at the distance and at the samples before you count classes. And one run each says nothing about how often.
+
+# %% [markdown]
+# ## Its section of the report
+#
+# The report has what was found on the ring, if that was run, and the classes that its GANs draw. First the ring:
+
+# %%
+#| export
+def ring_sentences(table: pd.DataFrame) -> str:
+    "Which kinds of `compare_cures` found all modes, which collapsed, and which have few good points."
+    settled = table.good >= 0.5
+    shares = [sum(m == r.of for m in r.modes) / len(r.modes) for r in table.itertuples()]
+    whole = pd.Series(shares, table.index) > 0.5
+    missing = "Most seeds miss some modes, "
+    groups = {
+        missing + "though at least half of the points are near one, which is mode collapse": settled & ~whole,
+        "Most seeds find all modes": whole,
+        missing + "and less than half of the points are near any, so that one cannot speak of collapse":
+            ~settled & ~whole,
+    }  # fmt: skip
+    kinds = {what: "; ".join(table.kind[which]) for what, which in groups.items()}
+    return " ".join(f"{what}: {names}." for what, names in kinds.items() if names)
+
+
+def ring_fragment(folder: Path) -> str:
+    "Mode collapse in the plane: modes found by each loss, and points on the way; nothing if it was not run."
+    if (kept := load_ring()) is None:
+        return ""
+    table, strips = kept
+    save_figure(plot_strips(strips, ring()), folder / "ring")
+    about = "Density of the generator's points in the course of training, first seed. Crosses: modes."
+    caption = (f"Modes found, of {table.of[0]}, by GANs on a ring of narrow Gaussians, from "
+               f"{len(table.modes[0])} seeds; share of samples within three standard deviations of a mode, "
+               "mean and spread over seeds.")  # fmt: skip
+    heads = ["loss", "modes found", "all found", "good samples"]
+    rows = [[r.kind, ", ".join(map(str, r.modes)), found, plus_minus(r.good, r.sd)]
+            for r, found in zip(table.itertuples(), table["all found"], strict=True)]  # fmt: skip
+    tabled = markdown_table(rows, heads, caption, "ring", "llrr")
+    return "\n\n".join([ring_sentences(table), figure(folder, "ring", about, "ring", "70%"), tabled])
+
+
+# %%
+#| hide
+one, few, all_, none = [2, 1, 2], [8, 7, 6], [8, 8, 7], [0, 1, 8]
+modes, good = [one, few, all_, none, all_], [0.9, 0.6, 0.7, 0.2, 0.45]
+made_up = pd.DataFrame({"kind": [*"abcde"], "modes": modes, "of": 8, "good": good})
+text = ring_sentences(made_up)
+for end in ("mode collapse: a; b.", "find all modes: c; e.", "cannot speak of collapse: d."):
+    assert end in text
+assert "collapse" not in ring_sentences(made_up[2:3])
+
+
+# %% [markdown]
+# In images, a panel for each run at its last epoch count, four to a figure:
+
+# %%
+#| export
+def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:
+    "Histograms of classes of each run at its last epoch count, by data set; nothing if nobody counted them."
+    parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
+    sizes = last.job.map(lambda job: job.run.config.size or 0)
+    for (dataset, size), group in last.groupby(["dataset", sizes], sort=False):
+        scores = [(r.label, value_at(r.metrics, "scores", "class_kl") or {}) for r in group.itertuples()]
+        found = [(plot_label(label), score) for label, score in scores if "expected" in score]
+        place = escape(dataset) + (f"-{size}" if size else "")
+        for i in range(0, len(found), 4):
+            file = folder / slug(f"{name}-{place}-{i}")
+            parts.append(_histograms(dict(found[i : i + 4]), dataset, size, file))
+    return "\n".join(parts)
+
+
+def _histograms(scores: dict[str, dict], dataset: str, size: int, file: Path) -> str:
+    "One figure of `plot_classes`, with a caption that counts classes."
+    classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
+    save_figure(plot_classes(scores, classes), file)
+    counts = [f"{label} {count_classes(score)} of {len(classes)}" for label, score in scores.items()]
+    caption = (f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the "
+               "classifier sees them. Classes with at least a tenth of their share: "
+               f"{', '.join(counts)}.")  # fmt: skip
+    return figure(file.parent, file.name, caption, file.name, f"{25 * len(scores)}%")
+
+
+# %% [markdown]
+# Both together:
+
+# %%
+#| export
+ABOUT_COLLAPSE = """
+# Mode collapse {#sec-collapse}
+
+A generator can fool a discriminator with few kinds of images.
+"""
+ABOUT_RING = """
+Two cures were proposed: a Wasserstein critic with a gradient penalty [@arjovsky2017; @gulrajani2017], and a
+generator that looks ahead by differentiating through the discriminator's updates [@metz2017]. In the plane
+one can count what each game finds, and how good its points are.
+"""
+ABOUT_CLASSES = """
+In images, a classifier counts what is drawn. It knows nothing but its classes, and sorts noise into them,
+too.
+"""
+
+
+def collapse_section(runs: pd.DataFrame, folder: Path) -> Section:
+    "What the report says of mode collapse: the ring, and the classes that GANs draw."
+    gans = runs[runs.model == "gan"]
+    found = {ABOUT_RING: ring_fragment(folder), ABOUT_CLASSES: collapse_fragment(gans, folder)}
+    parts = [f"{about}\n{fragment}" for about, fragment in found.items() if fragment]
+    return Section("\n".join([ABOUT_COLLAPSE, *parts]) if parts else "")
+
+
+SECTIONS["collapse"] = collapse_section
 
 # %% [markdown]
 # ## What to remember
@@ -429,11 +666,11 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 #
 # What the critic believes the distance to be, $f(x)-f(G(z))$, is the difference of the two logged verdicts. We listen in on `update_gan` (with learning rates of 1e-3, and without an average):
 #
-#     usual, critic = update_gan, dict(loss="wgan-gp", norm="layer", d_steps=5, latent=8, lr=1e-3, lr_d=1e-3, batch_size=128)
+#     update_once, critic = update_gan, dict(loss="wgan-gp", norm="layer", d_steps=5, latent=8, lr=1e-3, lr_d=1e-3, batch_size=128)
 #
 #
 #     def update_gan(*args, **more):
-#         losses = usual(*args, **more)
+#         losses = update_once(*args, **more)
 #         gaps.append((losses["d_x"] - losses["d_g_z1"]).item())
 #         return losses
 #
@@ -442,7 +679,7 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 #         gaps = []
 #         points = train_toy(GANConfig(penalty=penalty, **critic), ring(), 1000, 5)[-1]
 #         print(penalty, np.mean(gaps[:500]), np.mean(gaps[-500:]), [count_modes(p, ring())[0] for p in points])
-#     update_gan = usual
+#     update_gan = update_once
 #
 # Let $W$ be the earth mover's distance, and let the critic be $s$ times the best one of slope 1. Its loss is $-sW+\lambda(s-1)^2$. Setting the derivative $-W+2\lambda(s-1)$ to zero gives
 #
@@ -454,10 +691,6 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 #
 # <details><summary>4. From good weights</summary>
 #
-#     def optimizers(config):
-#         return [torch.optim.Adam(net.parameters(), lr, betas=(config.beta1, 0.999)) for net, lr in ((G, config.lr), (D, config.lr_d))]
-#
-#
 #     def go_on(config, opts, updates):
 #         for _ in range(updates):
 #             update_gan(G, D, *opts, draw_points(ring(), 5 * config.batch_size), None, config)
@@ -468,9 +701,9 @@ assert classes_seen({"histogram": [100, 0, 4], "expected": [50, 50, 50]}) == 2, 
 #     seed_everything(0, 0)
 #     G, D = toy_network(5, 8, 2), nn.Sequential(toy_network(5, 2, 1), nn.Flatten(0))
 #     plain = GANConfig(latent=8, lr=1e-3, lr_d=3e-4, batch_size=128)
-#     unrolled = plain.model_copy(update={"unroll": 5})
-#     print(go_on(unrolled, optimizers(unrolled), 1000))
-#     opts = optimizers(plain)  # fresh ones
+#     ahead = plain.model_copy(update={"unroll": 5})
+#     print(go_on(ahead, make_optimizers(G, D, ahead), 1000))
+#     opts = make_optimizers(G, D, plain)  # fresh ones
 #     print([go_on(plain, opts, 200) for _ in range(10)])
 #
 # They stay. The unrolled GAN left us with 8, 6, 8, 8 and 8 modes, and the plain one, which by itself finds next to none, had all eight with all five seeds after 800 updates and kept them through 2,000. The samples even became sharper: the share of good ones rose from 0.22 to 0.44 to 0.75 to 0.89. With `lr_d=1e-3` it was the same. Here, then, running from place to place is not where the plain game *ends*, it is where it gets to from a bad start. (We have not tried it with five steps of $D$, which collapse.) A plausible reason: near the data the points are spread out, the discriminator's slope is small, and there is no one place for all of them to run to. What to try next: how early may the unrolled training be stopped? And does it hold for 20,000 updates, or with a higher learning rate of the generator?

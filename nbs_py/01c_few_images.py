@@ -17,7 +17,7 @@
 #
 # > A GAN with few training images: how the discriminator learns them by heart, how augmentation keeps it from that, and two cases, in one of which it seems to help
 #
-# A GAN wants many images. With few, the discriminator has an easier way to win than to learn what digits look like: it remembers the training images. From then on everything else looks less real to it, and what it tells the generator is worth less. The usual remedy for few images is *augmentation*: flip, shift and tint them, so that none looks the same twice. Report 001, one of the student reports behind this course, found that its GAN did not train without. This notebook, which goes on from [01_gan](01_gan.ipynb), shows a case where the augmented runs are ahead and one where they are behind, what to augment, and what goes wrong if one augments the wrong thing.
+# A GAN wants many images. With few, the discriminator has an easier way to win than to learn what digits look like: it remembers the training images. From then on everything else looks less real to it, and what it tells the generator is worth less. The usual remedy for few images is *augmentation*: flip, shift and tint them, so that none looks the same twice. This notebook, which goes on from [01_gan](01_gan.ipynb), shows a case where the augmented runs are ahead and one where they are behind, what to augment, and what goes wrong if one augments the wrong thing.
 
 # %%
 #| default_exp augment
@@ -40,9 +40,11 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 
 # %%
 #| export
+import json
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -50,15 +52,19 @@ import seaborn as sns
 import torch
 import torch.nn.functional as F
 
+from genlab.plug import SECTIONS, Section, key_of
+from genlab.sentences import Evaluation, comparable, compare, listed
+from genlab.tables import figure, legend_above, plot_label, save_figure, uncertain
+
 # %%
 #| hide
-import json
+from types import SimpleNamespace
 
 import numpy as np
 import scipy.stats
 
 from genlab.data import load_dataset, show_grid, take, to_model
-from genlab.fid import plot_nearest
+from genlab.measures import plot_nearest
 from genlab.runs import project_root
 
 
@@ -70,10 +76,10 @@ from genlab.runs import project_root
 # %%
 #| export
 def plot_distance_bands(
-    curves: dict[str, list[tuple[list[int], list[float]]]],  # by label: updates and distances of each run (seed)
+    curves: dict[str, list[tuple[list[int], list[float]]]],  # by label: updates and distances of each run
     ax: plt.Axes | None = None,
 ) -> plt.Axes:
-    "Distances against updates: for each label the mean over its runs, with a band of one standard deviation (divisor n - 1) to either side."
+    "Distances against updates: for each label the mean over its runs, in a band of one standard deviation."
     rows = [
         (label, n, distance)
         for label, runs in curves.items()
@@ -92,13 +98,17 @@ def published(name):
     "Seed, updates and distance of each epoch count of the runs of this name in report/results."
     files = (project_root() / "report/results/mnist/gan").glob(f"{name}-????????/epoch-*/metrics.json")
     found = [json.loads(file.read_text()) for file in sorted(files)]
-    return pd.DataFrame([{"seed": m["config"]["seed"], "updates": m["updates"], **m["scores"]["fd_lenet"]} for m in found])
+    rows = [{"seed": m["config"]["seed"], "updates": m["updates"], **m["scores"]["fd_lenet"]} for m in found]
+    return pd.DataFrame(rows)
 
 
 kept = {"plain": published("few"), "augmented, both": published("few-augmented")}
-ax = plot_distance_bands({k: [(list(run.updates), list(run.value)) for _, run in runs.groupby("seed")] for k, runs in kept.items()})
-ax.set(ylabel="fd_lenet of 10,000 samples", ylim=0, title="MNIST, 1,000 training images: mean and sd of three seeds")
-ax.title.set_fontsize(9)
+ax = plot_distance_bands({
+    label: [(list(run.updates), list(run.value)) for _, run in runs.groupby("seed")]
+    for label, runs in kept.items()
+})  # fmt: skip
+ax.set(ylabel="fd_lenet of 10,000 samples", ylim=0)
+ax.set_title("MNIST, 1,000 training images: mean and sd of three seeds", fontsize=9);
 
 # %% [markdown]
 # The seed draws the initial weights *and* the thousand images, so a plain and an augmented run of the same seed belong together. By how much is the plain one's distance larger, and what is a 95 % interval of the mean difference (Student's $t$, two degrees of freedom)?
@@ -107,20 +117,22 @@ ax.title.set_fontsize(9)
 by_seed = [runs.set_index(["seed", "updates"]).value.unstack() for runs in kept.values()]
 excess = by_seed[0] - by_seed[1]  # plain minus augmented: a row a seed, a column a count of updates
 half = scipy.stats.t.ppf(0.975, len(excess) - 1) * excess.std() / len(excess) ** 0.5
-assert len(excess) == 3 and (excess > 0).all(axis=None), "the augmented distance is the smaller one in all twelve pairs"
-pd.concat([excess, pd.DataFrame({"mean": excess.mean(), "from": excess.mean() - half, "to": excess.mean() + half}).T]).round(1)
+assert len(excess) == 3 and (excess > 0).all(axis=None), "augmented, it is smaller in all twelve pairs"
+mean = excess.mean()
+pd.concat([excess, pd.DataFrame({"mean": mean, "from": mean - half, "to": mean + half}).T]).round(1)
 
 # %% [markdown]
 # In eleven of the twelve pairs the augmented run is clearly ahead, in one (seed 2, 1,600 updates) by less than a score's own spread. The lead is largest at the start. From 1,600 updates on the interval of the mean reaches below zero, though, and the bands overlap: three seeds are few, and how much augmentation is worth in the end they cannot say. Nothing is near the floor of 0.86 yet.
-#
-# The picture knows two numbers, the mean and the spread of the runs. Is that what is drawn?
 
 # %%
+#| hide
 drawn = plot_distance_bands({"two": [([1, 2], [1.0, 5.0]), ([1, 2], [3.0, 5.0])], "one": [([2], [4.0])]})
 assert drawn.lines[0].get_xydata().tolist() == [[1, 2], [2, 5]], "the mean"
 band = drawn.collections[0].get_paths()[0].vertices
-assert np.allclose([band[:, 1].min(), band[:, 1].max()], [2 - 2**0.5, 5]), "2 -+ the deviation of 1 and 3, 5 -+ 0"
+ends = [band[:, 1].min(), band[:, 1].max()]
+assert np.allclose(ends, [2 - 2**0.5, 5]), "2 -+ the deviation of 1 and 3, 5 -+ 0"
 plt.close(drawn.figure)
+
 
 # %% [markdown]
 # ## Six augmentations
@@ -134,22 +146,20 @@ plt.close(drawn.figure)
 # - `translate`: shift by up to an eighth of the side, in whole pixels; black moves in.
 # - `cutout`: paint a square of half the side grey. Its middle may lie anywhere, so that part of it may be outside.
 #
-# `colour`, `translate` and `cutout` are those of [Zhao et al. (2020)](https://arxiv.org/abs/2006.10738), the rest is report 001's.
+# `colour`, `translate` and `cutout` are those of [Zhao et al. (2020)](https://arxiv.org/abs/2006.10738).
 
 # %%
 #| export
-Augmentation = Literal["flip", "colour", "hue", "tilt", "translate", "cutout"]
-
-
 def _uniform(x: torch.Tensor, low: float, high: float) -> torch.Tensor:
     "A random number for each image, to be broadcast over its pixels."
     return torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype).uniform_(low, high)
 
 
-def _resample(x: torch.Tensor, angle: torch.Tensor, shift_x: torch.Tensor, shift_y: torch.Tensor) -> torch.Tensor:
-    "Rotate each image about its centre by an angle (radians), and shift it by shares of half its side; black comes in."
-    rows = [torch.cat([angle.cos(), -angle.sin(), -shift_x], -1), torch.cat([angle.sin(), angle.cos(), -shift_y], -1)]
-    grid = F.affine_grid(torch.cat(rows, 2)[:, 0], x.shape, align_corners=False)
+def _resample(x: torch.Tensor, angle: torch.Tensor, shift_x, shift_y) -> torch.Tensor:
+    "Rotate images about their centres (radians), shift them by shares of half their side; black comes in."
+    first, second = [angle.cos(), -angle.sin(), -shift_x], [angle.sin(), angle.cos(), -shift_y]
+    turn = torch.cat([torch.cat(first, -1), torch.cat(second, -1)], 2)[:, 0]
+    grid = F.affine_grid(turn, x.shape, align_corners=False)
     return F.grid_sample(x + 1, grid, align_corners=False) - 1  # outside is 0, so black is moved there
 
 
@@ -218,7 +228,10 @@ def _cutout(x: torch.Tensor) -> torch.Tensor:
 
 # %%
 #| export
-AUGMENTATIONS = {"flip": _flip, "colour": _colour, "hue": _hue, "tilt": _tilt, "translate": _translate, "cutout": _cutout}
+AUGMENTATIONS = {
+    "flip": _flip, "colour": _colour, "hue": _hue, "tilt": _tilt, "translate": _translate, "cutout": _cutout,
+}  # fmt: skip
+Augmentation = key_of(AUGMENTATIONS)  # a name, as a configuration has it
 
 
 def augment_images(
@@ -248,30 +261,38 @@ for name, change in AUGMENTATIONS.items():
 assert augment_images(x, []) is x
 
 # %%
+#| hide
 with torch.no_grad():
     many = x[:1].expand(500, -1, -1, -1)
     shifted = AUGMENTATIONS["translate"](many)
-    assert sum(torch.allclose(y, x[0], atol=1e-9) for y in shifted) in range(30, 85), "unmoved: 1 of 9, 56 +- 7 of 500"
-    assert any(torch.allclose(y[:, :, 1:], x[0, :, :, :-1]) and (y[:, :, 0] + 1).abs().max() < 1e-9 for y in shifted), "one to the right, black moves in"
+    unmoved = sum(torch.allclose(y, x[0], atol=1e-9) for y in shifted)
+    assert unmoved in range(30, 85), "1 of 9, 56 +- 7 of 500"
+    to_the_right = torch.cat([-torch.ones(3, 8, 1), x[0, :, :, :-1]], 2)
+    assert any(torch.allclose(y, to_the_right, atol=1e-9) for y in shifted), "one pixel; black moves in"
     flipped = AUGMENTATIONS["flip"](many)
     assert sum(torch.equal(y, x[0].flip(2)) for y in flipped) in range(200, 300)
     turned = AUGMENTATIONS["hue"](many)
-    assert torch.allclose(turned.mean(1), many.mean(1)) and torch.allclose(turned.norm(dim=1), many.norm(dim=1))
-    blob = 2 * torch.exp(-4 * torch.linspace(-1, 1, 33)[:, None] ** 2 - 4 * torch.linspace(-1, 1, 33) ** 2)[None, None] - 1
+    assert torch.allclose(turned.mean(1), many.mean(1))
+    assert torch.allclose(turned.norm(dim=1), many.norm(dim=1))
+    along = torch.linspace(-1, 1, 33)
+    blob = 2 * torch.exp(-4 * along[:, None] ** 2 - 4 * along**2)[None, None] - 1
     assert (AUGMENTATIONS["tilt"](blob) - blob).abs().max() < 0.03, "round things stay, up to interpolation"
     dot = torch.full((1000, 1, 33, 33), -1.0)
     dot[:, 0, 16, 29] = 1  # 13 pixels to the right of the middle
     weight = AUGMENTATIONS["tilt"](dot)[:, 0] + 1
     up = (weight * (16 - torch.arange(33.0))[:, None]).sum((1, 2)) / weight.sum((1, 2))
-    assert 2.8 < up.max() < 13 * math.sin(math.pi / 12) + 0.3 and -2.8 > up.min() > -13 * math.sin(math.pi / 12) - 0.3, "15 degrees, both ways"
+    farthest = 13 * math.sin(math.pi / 12)  # 3.36 pixels
+    assert 2.8 < up.max() < farthest + 0.3 and -2.8 > up.min() > -farthest - 0.3, "15 degrees, both ways"
     holes = AUGMENTATIONS["cutout"](torch.ones(2000, 1, 8, 8))
-    assert set(holes.unique().tolist()) == {0.0, 1.0} and holes.mean((1, 2, 3)).min() == 0.75, "a quarter of the image at most"
+    assert set(holes.unique().tolist()) == {0.0, 1.0}
+    assert holes.mean((1, 2, 3)).min() == 0.75, "a quarter of the image at most"
 
 # %%
 data = take(load_dataset(dataset), subset, seed)
 torch.manual_seed(0)
 some = to_model(data.images[:16])
-show_grid(torch.cat([some, *(augment_images(some, [name]) for name in AUGMENTATIONS)]), ncol=16, rows=["real", *AUGMENTATIONS]);
+changed = [augment_images(some, [name]) for name in AUGMENTATIONS]
+show_grid(torch.cat([some, *changed]), ncol=16, rows=["real", *AUGMENTATIONS]);
 
 # %% [markdown]
 # ## What to augment
@@ -288,8 +309,10 @@ from genlab.gan import GANConfig, run_gan  # here because genlab.gan itself impo
 # %%
 per_epoch = -(-len(data.images) // batch_size)
 every = max(1, updates // (per_epoch * evaluations))
-common = dict(dataset=dataset, subset=subset, width=width, batch_size=batch_size, seed=seed, epochs=evaluations * every,
-              snapshots=[every * i for i in range(1, evaluations)], metrics=["fd_lenet", "memorisation"])  # fmt: skip
+common = dict(
+    dataset=dataset, subset=subset, width=width, batch_size=batch_size, seed=seed, epochs=evaluations * every,
+    snapshots=[every * i for i in range(1, evaluations)], metrics=["fd_lenet", "memorisation"],
+)  # fmt: skip
 kinds = {
     "plain": GANConfig(name="plain", **common),
     "reals only": GANConfig(name="reals-only", augment=policy, augment_fakes=False, **common),
@@ -299,7 +322,8 @@ runs = {kind: run_gan(config) for kind, config in kinds.items()}
 
 # %%
 for kind, run in runs.items():
-    show_grid(run.samples(run.config.epochs)[:32], ncol=16, title=f"{kind}, after {run.config.epochs} epochs of {per_epoch} updates")
+    done = run.config.epochs
+    show_grid(run.samples(done)[:32], ncol=16, title=f"{kind}, after {done} epochs of {per_epoch} updates")
 show_grid(data.images[:32], ncol=16, title=f"32 of the {subset} real images");
 
 
@@ -309,9 +333,10 @@ show_grid(data.images[:32], ncol=16, title=f"32 of the {subset} real images");
 # %%
 #| export
 def plot_gap(histories: dict[str, pd.DataFrame], ax: plt.Axes) -> None:
-    "The discriminator's mean verdict on training images minus that on test images: a running mean, a line a history."
+    "The discriminator's mean verdict on training images minus that on test images, as running means."
     for label, history in histories.items():
-        gap = (history.d_x - history.d_held_out).rolling(max(1, len(history) // 20), min_periods=1, center=True).mean()
+        window = max(1, len(history) // 20)
+        gap = (history.d_x - history.d_held_out).rolling(window, min_periods=1, center=True).mean()
         ax.plot(history.epoch, gap, label=label)
     ax.axhline(0, color="0.6", linestyle="--", linewidth=0.8)
     ax.set(xlabel="epoch", ylabel="$D$(training) - $D$(test)")
@@ -322,8 +347,11 @@ fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
 for kind, run in runs.items():
     fd = [run.metrics(e)["scores"]["fd_lenet"]["value"] for e in run.evaluated()]
     axes[0].plot(run.evaluated(), fd, ".-", label=kind)
-axes[0].axhline(run.metrics(run.evaluated()[-1])["scores"]["fd_lenet"]["floor"], color="0.6", linestyle="--", linewidth=0.8)
-axes[0].set(xlabel="epoch", ylabel="fd_lenet", yscale="log", title="distance to the test set; dashed: the floor")
+floor = run.metrics(run.config.epochs)["scores"]["fd_lenet"]["floor"]
+axes[0].axhline(floor, color="0.6", linestyle="--", linewidth=0.8)
+axes[0].set(xlabel="epoch", ylabel="fd_lenet", yscale="log", title="distance to the test set; dashed: floor")
+axes[0].set_yticks([10, 30, 100, 300, 1000, 3000], [10, 30, 100, 300, 1000, 3000])
+axes[0].minorticks_off()
 plot_gap({kind: pd.read_csv(run.folder / "history.csv") for kind, run in runs.items()}, axes[1])
 axes[1].set_title("what $D$ knows by heart")
 axes[0].legend(frameon=False);
@@ -335,22 +363,25 @@ def row(kind, run):
     fd, farther = m["scores"]["fd_lenet"], m["scores"]["memorisation"]
     epoch = m["train_seconds"] / run.config.epochs
     return {
-        "augmented": kind, "fd_lenet": fd["value"], "sd": fd["sd"], "floor": fd["floor"], "farther": farther["value"], "N": fd["n"],
-        "plain epoch (s)": epoch, "epoch with evaluation (s)": epoch + m["sample_seconds"] + m["score_seconds"],
+        "augmented": kind, "fd_lenet": fd["value"], "sd": fd["sd"], "floor": fd["floor"],
+        "farther": farther["value"], "N": fd["n"], "plain epoch (s)": epoch,
+        "epoch with evaluation (s)": epoch + m["sample_seconds"] + m["score_seconds"],
     }  # fmt: skip
 
 
 pd.DataFrame([row(*item) for item in runs.items()]).round(2)
 
 # %% [markdown]
-# *Farther* is the probability that a sample is farther from the training images than a test image is: 0.5 for new images as good as the test images, less for copies or merely typical images (0 for nothing but copies), and more for images unlike any real ones. An epoch that ends with an evaluation takes longer, by the samples and their score; report 001 evaluated every tenth epoch for that reason.
+# *Farther* is the probability that a sample is farther from the training images than a test image is: 0.5 for new images as good as the test images, less for copies or merely typical images (0 for nothing but copies), and more for images unlike any real ones. An epoch that ends with an evaluation takes longer, by the samples and their score.
 
 # %%
-final = {kind: run.metrics(run.config.epochs)["scores"]["fd_lenet"]["value"] for kind, run in runs.items()}
+scores = {kind: run.metrics(run.config.epochs)["scores"] for kind, run in runs.items()}
+final = {kind: score["fd_lenet"]["value"] for kind, score in scores.items()}
 if dataset == "digits" and (subset, updates, seed) == (100, 1000, 0):  # the parameters as they stand above
-    assert final["both"] < 0.8 * final["reals only"], "the augmentation has leaked where only real images had it"
+    assert final["both"] < 0.8 * final["reals only"], "what only real images had has leaked"
     assert final["plain"] < final["both"], "here augmentation does not help"
-    gaps = {kind: (lambda h: (h.d_x - h.d_held_out)[len(h) // 2 :].mean())(pd.read_csv(run.folder / "history.csv")) for kind, run in runs.items()}
+    halves = {kind: pd.read_csv(run.folder / "history.csv") for kind, run in runs.items()}
+    gaps = {kind: (h.d_x - h.d_held_out)[len(h) // 2 :].mean() for kind, h in halves.items()}
     assert gaps["both"] < 0.5 * gaps["plain"], "what is augmented is harder to know by heart"
 
 # %% [markdown]
@@ -361,7 +392,142 @@ if dataset == "digits" and (subset, updates, seed) == (100, 1000, 0):  # the par
 # On MNIST the discriminators of the six runs above differ as they should. In the last 50 of 300 epochs the plain one's output is 1.1 to 1.3 higher on its training images than on test images, the augmented one's 0.04 to 0.06.
 
 # %%
-plot_nearest(runs["both"].samples(runs["both"].config.epochs)[:16], dataset, train=data.images).set_title("augmented both: samples, and the two nearest of the training images", fontsize=10);
+samples = runs["both"].samples(runs["both"].config.epochs)[:16]
+ax = plot_nearest(samples, dataset, train=data.images)
+ax.set_title("augmented both: samples, and the two nearest of the training images", fontsize=10);
+
+
+# %% [markdown]
+# ## Its section of the report
+#
+# Does the discriminator know its images by heart? And does it help to augment? Where a profile has runs on few images that differ in nothing but their augmentation, their distances are drawn against updates, and compared. The sentence goes through the epoch counts that both have.
+
+# %%
+#| export
+def compare_augmented(plain: list[Evaluation], augmented: list[Evaluation]) -> str:
+    "Whether augmentation brings images nearer to the data."
+    nearer, farther, equal = verdicts = ("nearer to the test images", "farther from them",
+                                         "not to be told apart by two standard deviations")  # fmt: skip
+    counts, before = defaultdict(list), {e.epochs: e for e in plain}
+    for e in (e for e in augmented if e.epochs in before):
+        distances = {"plain": before[e.epochs].distance, "augmented": e.distance}
+        first, others = compare(distances)
+        verdict = equal if not others else farther if first == ["plain"] else nearer
+        shown = {name: uncertain(*distance[:2]) for name, distance in distances.items()}
+        counts[verdict].append(f"{e.after} ({shown['augmented']}, against {shown['plain']})")
+    found = "; ".join(f"{verdict} after {listed(counts[verdict])}" for verdict in verdicts if counts[verdict])
+    names = [f"*{es[0].name}*" + seeds_of(es[0]) for es in (augmented, plain)]
+    return f"{names[0]}, compared with {names[1]}, is {found}.\n" if found else ""
+
+
+def seeds_of(e: Evaluation) -> str:
+    "How many seeds its values are means of, if there are several."
+    return f" (means of {len(e.rows)} seeds)" if len(e.rows) > 1 else ""
+
+
+# %%
+#| hide
+def made_up(setting, *values):
+    scores = [{"scores": {"fd_lenet": {"value": value, "sd": 1.0}}} for value in values]
+    return [Evaluation([SimpleNamespace(setting=setting, model="gan", epochs=5, metrics=m) for m in scores])]
+
+
+without, augmented = made_up("few", 30.0, 32.0, 34.0), made_up("more", 20.0, 22.0, 24.0)
+start = "*more* (means of 3 seeds), compared with *few* (means of 3 seeds), is "
+nearer = start + "nearer to the test images after 5 epochs (22(1), against 32(1)).\n"
+assert compare_augmented(without, augmented) == nearer
+assert "compared with *more* (means of 3 seeds), is farther" in compare_augmented(augmented, without)
+equal = start + "not to be told apart by two standard deviations after 5 epochs"
+assert compare_augmented(without, made_up("more", 10.0, 22.0, 46.0)).startswith(equal)
+
+
+# %% [markdown]
+# Which runs belong together: those on a part of the images whose configurations differ in nothing but name, seed and augmentation.
+
+# %%
+#| export
+def few_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "Distances of GANs on a part of the images, with and without augmentation; nothing without such runs."
+    parts, groups = [], defaultdict(lambda: defaultdict(list))
+    for kind, evaluations in comparable(runs).items():
+        for e in evaluations:
+            config = e.rows[0].job.run.config
+            if config.subset is not None:
+                same = config.model_dump_json(exclude={"name", "seed", "augment", "augment_fakes"})
+                groups[kind, same][bool(config.augment), e.rows[0].setting].append(e)
+    for (kind, _), settings in groups.items():
+        plain, *others = sorted(settings)
+        augmented = [setting for setting in others if setting[0]]
+        if not plain[0] and augmented:
+            curves = {name: found for (_, name), found in settings.items()}
+            parts.append(few_figure(curves, kind[-1], folder, f"few-{len(parts)}" if parts else "few"))
+            parts += [compare_augmented(settings[plain], settings[other]) for other in augmented]
+    return "\n".join(parts)
+
+
+def few_figure(settings: dict[str, list[Evaluation]], n: int, folder: Path, name: str) -> str:
+    "Distances of `n` samples against updates, a band a setting."
+    curves = {}
+    for setting, evaluations in settings.items():
+        rows = pd.DataFrame([(r.seed, r.metrics["updates"], r.metrics["scores"]["fd_lenet"]["value"])
+                             for e in evaluations for r in e.rows])  # fmt: skip
+        curves[plot_label(setting)] = [(run[1].tolist(), run[2].tolist()) for _, run in rows.groupby(0)]
+    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
+    plot_distance_bands(curves, ax)
+    ax.set(xlabel="updates", ylabel="fd_lenet to the test set")
+    save_figure(fig, folder / name)
+    seeds = listed(sorted({str(len(runs)) for runs in curves.values()}))
+    caption = (f"`fd_lenet` of $N$ = {n:,} samples against updates, without and with augmentation: mean over "
+               f"seeds ({seeds} of each) and, where there are several, a band of one standard deviation to "
+               "either side.")  # fmt: skip
+    return figure(folder, name, caption, name, "65%")
+
+
+# %% [markdown]
+# What the discriminators know by heart:
+
+# %%
+#| export
+def gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "How much better discriminators know training images than others; nothing if no run has logged it."
+    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
+    histories = [(r.label, pd.read_csv(r.job.run.folder / "history.csv")) for r in done.itertuples()]
+    histories = {plot_label(label): history for label, history in histories if "d_held_out" in history}
+    if not histories:
+        return ""
+    fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
+    plot_gap(histories, ax)
+    ax.set_xscale("log")
+    legend_above(ax)
+    save_figure(fig, folder / "gap")
+    caption = ("Mean verdict of the discriminator on training images minus that on test images, running "
+               "mean. Above zero, it tells its training images from others. The verdict is a probability, or "
+               "a number without bounds (hinge and Wasserstein losses); only runs of one kind can be compared.")
+    return figure(folder, "gap", caption, "gap", "80%")
+
+
+# %% [markdown]
+# Both together:
+
+# %%
+#| export
+ABOUT_GAP = """
+# What the discriminator knows by heart {#sec-gap}
+
+A discriminator that remembers its training images calls them real and other real images fake, and what it
+then tells the generator is worth less. Changing real and generated images at random before it sees them,
+differentiably, is meant to keep it from that [@zhao2020].
+"""
+
+
+def few_section(runs: pd.DataFrame, folder: Path) -> Section:
+    "What the report says of GANs on few images: distances with and without augmentation, and the gap."
+    gans = runs[runs.model == "gan"]
+    parts = [part for part in (few_fragment(gans, folder), gap_fragment(gans, folder)) if part]
+    return Section("\n".join([ABOUT_GAP, *parts]) if parts else "")
+
+
+SECTIONS["few"] = few_section
 
 # %% [markdown]
 # ## What to remember

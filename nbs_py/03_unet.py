@@ -15,17 +15,18 @@
 # %% [markdown]
 # # The U-Net
 #
-# > The network that sees the noise, opened up: report 003's, step by step, and one of ours, with what each of its parts is good for
+# > The network that sees the noise, opened up: a plain one, step by step, and a modern one, with what each of its parts is good for
 #
 # A denoiser gets an image and returns an image of the same size. To tell noise from digit it must see the whole digit, hence low resolution, where a few convolutions reach from edge to edge. To say what the noise is *at each pixel* it needs full resolution. A **U-Net** ([Ronneberger et al. 2015](https://arxiv.org/abs/1505.04597)) has both: it goes down, works on a small version, comes up again, and on the way up every stage gets a copy of what the stage of its size saw on the way down (a **skip connection**).
 #
-# There are two of them here. `Report003UNet` is what report 003 describes, one of the student reports that [this course](index.ipynb) grew out of, so that its results can be repeated. `UNet` is what a few years of practice have made of it. [02_ddpm](02_ddpm.ipynb) trains either.
+# There are two of them here. `Report003UNet` is about the simplest that works; it has its name from one of the [student reports](07b_reports.ipynb) that this course grew out of. `UNet` is what a few years of practice have made of it. [02_ddpm](02_ddpm.ipynb) trains either.
 
 # %%
 #| default_exp unet
 
 # %% tags=["parameters"]
-ablation_epochs = 4  # passes over the digits for each variant with a part left out
+ablation_epochs = 4  # passes over the digits for each variant with a part left out, and each of three seeds
+attention_epochs = 15  # passes for the network whose attention is drawn
 seed = 0  # all randomness follows from it
 
 # %%
@@ -69,7 +70,9 @@ def sinusoids(
     t: torch.Tensor,  # times (B,), whole or not
     dim: int,  # how many numbers, even
 ) -> torch.Tensor:  # float32 (B, dim)
-    "Sines, then cosines of t at frequencies from 1 down to nearly 1/10,000 (Vaswani et al. 2017, section 3.5)."
+    """Sines, then cosines of t at frequencies from 1 down to nearly 1/10,000.
+
+    Vaswani et al. 2017, section 3.5."""
     frequencies = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device) / (dim // 2))
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)
@@ -77,7 +80,8 @@ def sinusoids(
 
 # %%
 codes = sinusoids(torch.arange(1001), 64)
-assert codes.shape == (1001, 64) and torch.allclose(codes[:, :32] ** 2 + codes[:, 32:] ** 2, torch.ones(1001, 32), atol=1e-4)
+assert codes.shape == (1001, 64)
+assert torch.allclose(codes[:, :32] ** 2 + codes[:, 32:] ** 2, torch.ones(1001, 32), atol=1e-4)
 assert codes[0, :32].eq(0).all() and torch.allclose(codes[3, 0], torch.tensor(3.0).sin())
 distance = torch.cdist(codes, codes)
 assert distance[500, 501] < distance[500, 510] < distance[500, 900], "close times have close codes"
@@ -87,14 +91,16 @@ ax.set(xlabel="$t$", ylabel="number", title="the 64 numbers that stand for a tim
 
 
 # %% [markdown]
-# ## Report 003's network
+# ## A plain U-Net
 #
-# *"Three down blocks, one bottleneck block, three up blocks."* A block is twice convolution, group normalisation, ReLU, and the time is added in between, by a linear layer that turns the 256 numbers that stand for it (the *embedding*, `emb`) into one a channel. (Group normalisation subtracts mean and divides by spread within one image, in groups of channels. Unlike batch normalisation it does not care what else is in the batch, which matters when images of all noise levels are mixed.) The report does not say how many groups; we take 8.
+# *"Three down blocks, one bottleneck block, three up blocks"*, says the report. A block is twice convolution, group normalisation, ReLU. The time is added in between: a linear layer turns the 256 numbers that stand for it (the *embedding*, `emb`) into one a channel. (Group normalisation subtracts the mean and divides by the spread within one image, in groups of channels; here there are eight. Unlike batch normalisation it does not care what else is in the batch. That matters when images of all noise levels are mixed.)
 
 # %%
 #| export
-class SeedBlock(nn.Module):
-    "Convolution, group norm, ReLU, twice, with the time added in between: (B, c_in, H, W) to (B, c_out, H, W)."
+class PlainBlock(nn.Module):
+    """Convolution, group norm, ReLU, twice, with the time added in between.
+
+    (B, c_in, H, W) and the embedding (B, emb) to (B, c_out, H, W)."""
 
     def __init__(self, c_in: int, c_out: int, emb: int):
         super().__init__()
@@ -108,22 +114,27 @@ class SeedBlock(nn.Module):
 
 
 # %% [markdown]
-# Max-pooling halves 28 to 14 to 7 to 3, rounding down; transposed convolutions double. The report writes 7 → 14 → 28 for the way up, which does not follow from a 3x3 bottleneck: twice 3 is 6. One upsampling has to add a row and a column, which `output_size` does here. The report gives the network's width, its number of channels, as 64 and mentions no doubling from block to block; so it is 64 throughout.
+# Max-pooling halves 28 to 14 to 7 to 3, rounding down; transposed convolutions double. Twice 3 is 6, not 7, so one of them has to add a row and a column, which `output_size` does here. The number of channels, the *width*, is 64 throughout.
 
 # %%
 #| export
 class Report003UNet(nn.Module):
-    "Report 003's U-Net: (B, channels, H, W) and times (B,) to (B, channels, H, W). ValueError for images below 8 pixels."
+    """The plain U-Net of report 003: (B, channels, H, W) and times (B,) to (B, channels, H, W).
+
+    ValueError for images below 8 pixels."""
 
     def __init__(self, channels: int = 3, width: int = 64, emb: int = 256, size: int = 28):
         super().__init__()
         if size < 8:
-            raise ValueError(f"size: report 003's U-Net halves images three times, and {size} pixels cannot be; choose 8 at least.")
+            raise ValueError(
+                f"size: report 003's U-Net halves images three times, and {size} pixels cannot be; "
+                "choose 8 at least."
+            )
         self.time = nn.Sequential(nn.Linear(emb, emb), nn.ReLU())
-        self.down = nn.ModuleList(SeedBlock(c, width, emb) for c in (channels, width, width))
-        self.bottleneck = SeedBlock(width, width, emb)
+        self.down = nn.ModuleList(PlainBlock(c, width, emb) for c in (channels, width, width))
+        self.bottleneck = PlainBlock(width, width, emb)
         self.grow = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, 2) for _ in range(3))
-        self.up = nn.ModuleList(SeedBlock(2 * width, width, emb) for _ in range(3))
+        self.up = nn.ModuleList(PlainBlock(2 * width, width, emb) for _ in range(3))
         self.out = nn.Conv2d(width, channels, 1)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, y: None = None) -> torch.Tensor:
@@ -144,8 +155,8 @@ class Report003UNet(nn.Module):
 # Step by step (the convolutions; `layer_table` is from [01_gan](01_gan.ipynb)):
 
 # %%
-class At500(nn.Module):
-    "A denoiser with t = 500, for layer_table."
+class AtTime500(nn.Module):
+    "A denoiser at t = 500: a network of images only, as layer_table wants it."
 
     def __init__(self, net):
         super().__init__()
@@ -156,7 +167,7 @@ class At500(nn.Module):
 
 
 def steps_of(net, x):
-    table = layer_table(At500(net), x)
+    table = layer_table(AtTime500(net), x)
     return table[table.layer.isin(["Conv2d", "ConvTranspose2d"])]
 
 
@@ -167,8 +178,13 @@ count = lambda net: sum(p.numel() for p in net.parameters())
 x, t = torch.randn(2, 3, 28, 28), torch.tensor([1, 1000])
 net = Report003UNet(3)
 assert net(x, t).shape == x.shape and not torch.equal(net(x, t), net(x, t.flip(0)))
-block = lambda c_in: c_in * 64 * 9 + 64 + 64 * 64 * 9 + 64 + 2 * 128 + 256 * 64 + 64  # two convolutions, two norms, the time
-assert count(net) == (256 * 256 + 256) + block(3) + 3 * block(64) + 3 * (64 * 64 * 4 + 64) + 3 * block(128) + 64 * 3 + 3
+
+# %%
+#| hide
+convolution = lambda c_in: c_in * 64 * 9 + 64
+block = lambda c_in: convolution(c_in) + convolution(64) + 2 * 128 + 256 * 64 + 64  # two norms, the time
+time_layer, grow, last = 256 * 256 + 256, 64 * 64 * 4 + 64, 64 * 3 + 3
+assert count(net) == time_layer + block(3) + 3 * block(64) + 3 * grow + 3 * block(128) + last
 for pixels in (8, 16, 28, 30, 32):
     for c in (1, 3):
         x = torch.randn(2, c, pixels, pixels)
@@ -206,7 +222,9 @@ def zero(layer: nn.Module) -> nn.Module:
 # %%
 #| export
 class ResBlock(nn.Module):
-    "A residual block (B, c_in, H, W) to (B, c_out, H, W), modulated by an embedding (B, emb) (Dhariwal and Nichol 2021, section 3)."
+    """A residual block (B, c_in, H, W) to (B, c_out, H, W), modulated by an embedding (B, emb).
+
+    Dhariwal and Nichol 2021, section 3."""
 
     def __init__(self, c_in: int, c_out: int, emb: int):
         super().__init__()
@@ -228,21 +246,28 @@ class ResBlock(nn.Module):
 # %%
 #| export
 class Attention(nn.Module):
-    "Self-attention over the places of (B, C, H, W), added to it (Vaswani et al. 2017; in a U-Net, Ho et al. 2020)."
+    """Self-attention over the places of (B, C, H, W), added to it. ValueError if `heads` does not divide C.
+
+    Vaswani et al. 2017; in a U-Net, Ho et al. 2020."""
 
     def __init__(self, channels: int, heads: int = 4):
         super().__init__()
         if channels % heads:
-            raise ValueError(f"heads: {channels} channels cannot be shared among {heads} heads of the attention.")
+            raise ValueError(
+                f"heads: {channels} channels cannot be shared among {heads} heads of the attention."
+            )
         self.heads, self.norm = heads, nn.GroupNorm(8, channels)
         self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), zero(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x: torch.Tensor, emb: torch.Tensor | None = None) -> torch.Tensor:
+    def queries_keys_values(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        "Three tensors (B, heads, H * W, C / heads)."
         b, c, h, w = x.shape
         qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w)
-        q, k, v = qkv.transpose(3, 4).unbind(1)  # (B, heads, H * W, C / heads) each
-        y = F.scaled_dot_product_attention(q, k, v)
-        return x + self.out(y.transpose(2, 3).reshape(b, c, h, w))
+        return qkv.transpose(3, 4).unbind(1)
+
+    def forward(self, x: torch.Tensor, emb: torch.Tensor | None = None) -> torch.Tensor:
+        y = F.scaled_dot_product_attention(*self.queries_keys_values(x))
+        return x + self.out(y.transpose(2, 3).reshape(x.shape))
 
 
 # %%
@@ -259,12 +284,14 @@ with pytest.raises(ValueError, match="heads: 16 channels cannot be shared among 
 
 
 # %% [markdown]
-# The whole network. The `stem` turns pixels into the first features. A stage of the way down is some residual blocks and a convolution of stride 2, a stage of the way up the reverse. In between, blocks with attention among them. Classes, where there are any, are embedded like the time and added to it; one more embedding stands for "no class".
+# The whole network. The `stem` turns pixels into the first features. A stage of the way down is some residual blocks and a convolution of stride 2. A stage of the way up doubles the sides, and then come residual blocks, the first of which also gets the skip. In between are blocks with attention among them. Classes, where there are any, are embedded like the time and added to it; one more embedding stands for "no class".
 
 # %%
 #| export
 class UNet(nn.Module):
-    "(B, channels, H, W), times (B,) and classes (B,) to (B, channels, H, W). ValueError for images that cannot be halved often enough."
+    """(B, channels, H, W), times (B,) and classes (B,) to (B, channels, H, W).
+
+    ValueError for images that cannot be halved often enough."""
 
     def __init__(
         self,
@@ -272,14 +299,17 @@ class UNet(nn.Module):
         widths: Sequence[int] = (32, 64, 128),  # channels at each resolution, multiples of 8
         blocks: int = 1,  # residual blocks at each resolution, down and up
         heads: int = 4,  # of the attention; 0: none
-        classes: int = 0,  # 0: it is told no class
+        classes: int = 0,  # 0: without classes
         emb: int = 256,  # numbers that stand for time and class
         size: int = 28,  # the images' side, only to see that it is large enough
     ):
         super().__init__()
         self.factor, self.classes = 2 ** (len(widths) - 1), classes
         if size < 2 * self.factor:
-            raise ValueError(f"size: this U-Net makes images {self.factor} times smaller, and {size} pixels cannot be; take fewer widths.")
+            raise ValueError(
+                f"size: this U-Net makes images {self.factor} times smaller, and {size} pixels cannot be; "
+                "take fewer widths."
+            )
         self.time = nn.Sequential(nn.Linear(64, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.label = nn.Embedding(classes + 1, emb) if classes else None
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
@@ -290,15 +320,19 @@ class UNet(nn.Module):
         self.norm, self.out = nn.GroupNorm(8, widths[0]), zero(nn.Conv2d(widths[0], channels, 3, padding=1))
 
     def _stage_down(self, wide: int, deep: int, blocks: int, emb: int) -> nn.ModuleList:
-        return nn.ModuleList([*(ResBlock(wide, wide, emb) for _ in range(blocks)), nn.Conv2d(wide, deep, 3, stride=2, padding=1)])
+        layers = nn.ModuleList(ResBlock(wide, wide, emb) for _ in range(blocks))
+        return layers.append(nn.Conv2d(wide, deep, 3, stride=2, padding=1))
 
     def _middle(self, width: int, blocks: int, heads: int, emb: int) -> nn.ModuleList:
-        half = lambda: [ResBlock(width, width, emb) for _ in range(blocks)]
-        return nn.ModuleList([*half(), *([Attention(width, heads)] if heads else []), *half()])
+        layers = nn.ModuleList(ResBlock(width, width, emb) for _ in range(blocks))
+        if heads:
+            layers.append(Attention(width, heads))
+        return layers.extend(ResBlock(width, width, emb) for _ in range(blocks))
 
     def _stage_up(self, deep: int, wide: int, blocks: int, emb: int) -> nn.ModuleList:
         grow = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(deep, wide, 3, padding=1))
-        return nn.ModuleList([grow, ResBlock(2 * wide, wide, emb), *(ResBlock(wide, wide, emb) for _ in range(blocks - 1))])
+        layers = nn.ModuleList([grow, ResBlock(2 * wide, wide, emb)])
+        return layers.extend(ResBlock(wide, wide, emb) for _ in range(blocks - 1))
 
 
 # %% [markdown]
@@ -331,60 +365,159 @@ def forward(self: UNet, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | None
 # %%
 steps_of(UNet(1), torch.zeros(2, 1, 28, 28))
 
+# %% [markdown]
+# The same as a picture. Hooks on the parts of the network write down what each of them returns for an image of 28x28 pixels; nothing in the picture is drawn from memory.
+
 # %%
-seed_everything(seed)
-x, t = torch.randn(2, 1, 28, 28), torch.tensor([1, 1000])
-assert UNet()(x, t).eq(0).all(), "zero at first"
+#| echo: false
+COLOURS = {"convolution": "0.85", "residual block": "C0", "stride 2": "C1", "attention": "C2", "double": "C3"}
 
 
-def awake(net):
+def parts_of(net):
+    "Kind and module of each part of a UNet, in the order in which they run, and the pairs that a skip joins."
+    parts, ends = [("convolution", net.stem)], []
+    for *blocks, shrink in net.down:
+        parts += [("residual block", block) for block in blocks]
+        ends.append(len(parts) - 1)
+        parts.append(("stride 2", shrink))
+    kinds = {ResBlock: "residual block", Attention: "attention"}
+    parts += [(kinds[type(layer)], layer) for layer in net.middle]
+    skips = []
+    for grow, *blocks in net.up:
+        parts.append(("double", grow))
+        skips.append((ends.pop(), len(parts)))
+        parts += [("residual block", block) for block in blocks]
+    return [*parts, ("convolution", net.out)], skips
+
+
+# %%
+#| echo: false
+def shapes_of(net, parts, x):
+    "(channels, side) of what each part returns."
+    shapes = []
+    hook = lambda module, inputs, output: shapes.append((output.shape[1], output.shape[-1]))
+    hooks = [module.register_forward_hook(hook) for _, module in parts]
+    net(x, torch.full((len(x),), 500))
+    for handle in hooks:
+        handle.remove()
+    return shapes
+
+
+def draw_skip(ax, start, end, top, channels):
+    ax.plot([start, start, end], [top, top + 0.25, top + 0.25], "k--", linewidth=0.8)
+    ax.annotate("", (end, top), (end, top + 0.3), arrowprops=dict(arrowstyle="->", linewidth=0.8))
+    ax.text((start + end) / 2, top + 0.3, f"skip: {channels} channels", ha="center", va="bottom", fontsize=7)
+
+
+# %%
+#| echo: false
+def draw_unet(net, x, ax):
+    "Each part as a box, its row the resolution, its height for the sides and its width for the channels."
+    parts, skips = parts_of(net)
+    shapes = shapes_of(net, parts, x)
+    sides = sorted({side for _, side in shapes})
+    row = {side: 1.5 * i for i, side in enumerate(sides)}
+    height = {side: 0.25 + 0.75 * side / sides[-1] for side in sides}
+    ax.plot(range(len(parts)), [row[side] for _, side in shapes], color="0.7", zorder=0)
+    for i, ((kind, _), (channels, side)) in enumerate(zip(parts, shapes, strict=True)):
+        y = row[side] - height[side] / 2
+        ax.bar(i, height[side], 0.3 + 0.5 * channels / 128, y, color=COLOURS[kind])
+        ax.text(i, y - 0.05, f"{channels}\n{side}×{side}", ha="center", va="top", fontsize=7)
+    for start, end in skips:
+        channels, side = shapes[start]
+        draw_skip(ax, start, end, row[side] + height[side] / 2, channels)
+    ax.legend(
+        [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()],
+        COLOURS,
+        ncols=len(COLOURS),
+        loc="lower center",
+        bbox_to_anchor=(0.5, -0.15),
+        frameon=False,
+        fontsize=7,
+    )
+    ax.axis("off")
+
+
+# %%
+#| echo: false
+_, ax = plt.subplots(figsize=(7.4, 3.4), layout="constrained")
+draw_unet(UNet(), torch.zeros(1, 1, 28, 28), ax)
+
+
+# %% [markdown]
+# Below each part are its channels and its sides. Height stands for sides, width for channels: where there are few places there are many channels.
+
+# %%
+def randomised(net):
     "The network with nothing at zero any more."
     for p in net.parameters():
         p.data += 0.05 * torch.randn_like(p)
     return net.eval()
 
 
-net = awake(UNet(classes=10))
+seed_everything(seed)
+x, t, y = torch.randn(2, 1, 28, 28), torch.tensor([1, 1000]), torch.tensor([3, 4])
+assert UNet()(x, t).eq(0).all(), "zero at first"
+net = randomised(UNet(classes=10))
 assert not torch.allclose(net(x, t), net(x, t.flip(0))), "the time matters"
-y = torch.tensor([3, 4])
-assert not torch.allclose(net(x, t, y), net(x, t)) and torch.equal(net(x, t), net(x, t, torch.tensor([10, 10]))), "no class is class 10"
-assert torch.allclose(net(x, t, y)[1:], net(x[1:], t[1:], y[1:]), atol=1e-4), "an image does not see its batch"
-assert torch.allclose(net(x, t), net(x, t.double() + 1e-9), atol=1e-3), "t may be a fraction"
+assert not torch.allclose(net(x, t, y), net(x, t)), "the class matters"
+assert torch.equal(net(x, t), net(x, t, torch.tensor([10, 10]))), "no class is class 10"
 corner = torch.zeros_like(x).requires_grad_()
 net(corner, t)[:, 0, 0, 0].sum().backward()
 assert (corner.grad[0, 0, 20:, 20:] != 0).all(), "every pixel out sees every pixel in"
-for size, widths, c in [(16, (8, 16), 1), (28, (8, 16, 24), 3), (30, (8, 16, 24), 1), (32, (8, 16), 3), (64, (8, 16, 24, 32), 3), (15, (8,), 1)]:
-    x = torch.randn(2, c, size, size)
-    assert awake(UNet(c, widths, size=size))(x, t).shape == x.shape
-with pytest.raises(ValueError, match="size: this U-Net makes images 16 times smaller, and 16 pixels cannot be"):
-    UNet(1, (8, 8, 8, 8, 8), size=16)
 print(f"parameters: Report003UNet {count(Report003UNet(3)):,}, UNet {count(UNet()):,}")
+
+# %%
+#| hide
+alone = net(x[1:], t[1:], y[1:])
+assert torch.allclose(net(x, t, y)[1:], alone, atol=1e-4), "an image does not see its batch"
+assert torch.allclose(net(x, t), net(x, t.double() + 1e-9), atol=1e-3), "t may be a fraction"
+for size, widths in [(16, (8, 16)), (28, (8, 16, 24)), (30, (8, 16, 24)), (64, (8, 16, 24, 32)), (15, (8,))]:
+    for c in (1, 3):
+        x = torch.randn(2, c, size, size)
+        assert randomised(UNet(c, widths, size=size))(x, t).shape == x.shape
+with pytest.raises(ValueError, match="size: this U-Net makes images 16 times smaller, and 16 pixels"):
+    UNet(1, (8, 8, 8, 8, 8), size=16)
 
 
 # %% [markdown]
-# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU): `fd_lenet`, a distance from real images ([05_fid](05_fid.ipynb)), is 285.6 ± 4.7 for `Report003UNet` with report 003's recipe (three channels, linear schedule, the noise as target, no moving average) and 21.3 ± 1.7 for `UNet` with the defaults of [02_ddpm](02_ddpm.ipynb); that of real images, the floor, is 1.6 ± 0.3. With one seed each this says that the recipes differ, not by how much, and the difference is that of the whole recipe, not of the network alone.
+# What that is worth on MNIST, after 5 epochs, with 2,000 samples drawn in 50 DDIM steps (one run each, seed 0, on a CPU). `fd_lenet` is a distance from real images ([05_fid](05_fid.ipynb)); its floor is what real images have.
+#
+# | network and recipe | `fd_lenet` |
+# |---|---|
+# | `Report003UNet`: three channels, linear schedule, the noise as target, no moving average | 285.6 ± 4.7 |
+# | `UNet`: the defaults of [02_ddpm](02_ddpm.ipynb) | 21.3 ± 1.7 |
+# | real images | 1.6 ± 0.3 |
+#
+# The difference is that of the whole recipe, not of the network alone. How much of it the network makes is the next question.
 
 # %% [markdown]
 # ## What each part buys
 #
-# The honest way to praise a part is to leave it out. Each variant below is trained in the same way on the same batches for a few epochs, then scored by its error on test images: the mean squared error of the target $v$ ([02_ddpm_theory](02_ddpm_theory.ipynb)) over noise levels, always the same levels and noises. Some are changed from outside, so that the network needs no options for that.
+# The honest way to praise a part is to leave it out. Each variant below is trained in the same way for a few epochs, then scored by its error on test images: the mean squared error of the target $v$ ([02_ddpm_theory](02_ddpm_theory.ipynb)) over noise levels, always the same levels and noises. Each is trained three times, with three seeds; with the same seed all variants see the same batches and noises. Some are changed from outside, so that the network needs no options for that.
 
 # %%
-def without_skips(net):
-    "The stages of the way up get zeros in place of what the way down saw."
-    hide = lambda block, args: (torch.cat([args[0].chunk(2, 1)[0], torch.zeros_like(args[0].chunk(2, 1)[1])], 1), args[1])
-    for stage in net.up:
-        stage[1].register_forward_pre_hook(hide)
-    return net
-
-
-class Nothing(nn.Module):
+class Zeros(nn.Module):
     def forward(self, x, *_):
         return torch.zeros_like(x)
 
 
+def without_skip(block, inputs):
+    x, emb = inputs
+    from_below, skip = x.chunk(2, 1)
+    return torch.cat([from_below, torch.zeros_like(skip)], 1), emb
+
+
+def without_skips(net):
+    "The stages of the way up get zeros in place of what the way down saw."
+    for stage in net.up:
+        stage[1].register_forward_pre_hook(without_skip)
+    return net
+
+
+# %%
 def without_time(net):
-    net.time.append(Nothing())
+    net.time.append(Zeros())
     return net
 
 
@@ -398,10 +531,11 @@ def without_zero_init(net):
 def without_residuals(net):
     for module in net.modules():
         if isinstance(module, ResBlock) and isinstance(module.skip, nn.Identity):
-            module.skip = Nothing()
+            module.skip = Zeros()
     return without_zero_init(net)  # else nothing would ever pass
 
 
+# %%
 small = dict(widths=(16, 32, 64), size=16)
 VARIANTS = {
     "all of it": lambda: UNet(**small),
@@ -412,56 +546,141 @@ VARIANTS = {
     "no skips": lambda: without_skips(UNet(**small)),
     "Report003UNet, width 32": lambda: Report003UNet(1, 32, size=16),
 }
-
-# %%
 device, diffusion = make_accelerator().device, Diffusion(cosine_betas())
 train, test = load_dataset("digits"), load_dataset("digits", "test")
 
 
-def error(net, x0, t, eps):
+# %%
+def v_error(net, x0, t, eps):
     "Mean squared error of v."
     output = net(diffusion.q_sample(x0, t, eps), t.to(x0.device)).float()
     return (output - diffusion.target("v", x0, eps, t)).square().mean()
 
 
-def train_variant(net, epochs):
-    "Test error of the averaged weights after some epochs on the digits, and seconds per epoch."
+def trained(net, seed, epochs=ablation_epochs, data=train, error=v_error):
+    "The network with its averaged weights after some epochs; `seed` decides batches, times and noises."
     seed_everything(seed, 1)
     average, opt = EMA(net, 0.99), torch.optim.Adam(net.parameters(), 1e-3)
-    start = time.perf_counter()
     for epoch in range(epochs):
-        for x0, _ in epoch_batches(train, 64, seed, epoch, device):
+        for x0, _ in epoch_batches(data, 64, seed, epoch, device):
             loss = error(net, x0, torch.randint(1, 1001, (len(x0),)), torch.randn_like(x0))
             opt.zero_grad()
             loss.backward()
             opt.step()
             average.update(net)
-    seconds = time.perf_counter() - start
-    x0 = to_model(test.images).to(device)
-    t, eps = torch.linspace(1, 1000, len(x0)).long(), torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(device)
-    with torch.no_grad():
-        return error(average.model.eval(), x0, t, eps).item(), seconds / epochs
+    return average.model.eval()
 
 
 # %%
-rows = []
-for variant, make in VARIANTS.items():
-    seed_everything(seed)
-    net = make().to(device)
-    value, seconds = train_variant(net, ablation_epochs)
-    rows.append({"variant": variant, "parameters": count(net), "test MSE of v": value, "s an epoch": seconds})
-ablation = pd.DataFrame(rows)
-full = ablation["test MSE of v"][0]
-ablation["times the whole"] = ablation["test MSE of v"] / full
-ablation.round(3)
+@torch.no_grad()
+def test_error(net, data=test, error=v_error):
+    x0 = to_model(data.images).to(device)
+    t = torch.linspace(1, 1000, len(x0)).long()
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    return error(net, x0, t, eps).item()
+
+
+def compare(variants, seeds=range(seed, seed + 3), epochs=ablation_epochs):
+    "Test errors: a row for each variant, a column for each seed, with the same batches and noises in it."
+    table = pd.DataFrame(index=list(variants), columns=list(seeds), dtype=float)
+    for variant, make in variants.items():
+        for s in seeds:
+            seed_everything(s)
+            table.loc[variant, s] = test_error(trained(make().to(device), s, epochs))
+    return table
+
 
 # %%
-errors = ablation.set_index("variant")["times the whole"]
-assert (errors[["no time", "no skips"]] > 1.02).all(), "it is worse without either"
+#| hide
+x, t = torch.randn(2, 1, 16, 16), torch.tensor([5, 500])
+for make in VARIANTS.values():
+    assert make()(x, t).shape == x.shape
+net = without_time(without_zero_init(UNet(**small)))
+assert torch.equal(net(x, t), net(x, t.flip(0))), "it does not see the time"
+short = compare({name: VARIANTS[name] for name in ("all of it", "no skips")}, [seed], 1)[seed]
+untrained = test_error(UNet(**small))
+assert 1.1 * short["all of it"] < short["no skips"] < untrained, "both learn, one of them more"
+
+# %%
+#| eval: false
+ablation = compare(VARIANTS)
+worse = 100 * (ablation / ablation.loc["all of it"] - 1)  # percent
+table = ablation.copy()
+table.columns = [f"seed {s}" for s in ablation]
+table["worse (%)"], table["± (%)"] = worse.mean(axis=1), worse.std(axis=1)
+table["parameters"] = [count(make()) for make in VARIANTS.values()]
+table.round({"worse (%)": 1, "± (%)": 1}).round(3)
+
+# %%
+#| eval: false
+shown, most = worse.drop("all of it")[::-1], 30
+fig, ax = plt.subplots(figsize=(6.4, 2.6), layout="constrained")
+ax.barh(shown.index, shown.mean(axis=1), xerr=shown.std(axis=1), color="0.8", capsize=3)
+for s in shown:
+    ax.plot(shown[s], shown.index, "o", markersize=4, label=f"seed {s}")
+for name, mean in shown.mean(axis=1)[lambda means: means > most].items():
+    ax.annotate(f"{mean:.0f}% →", (most, name), ha="right", va="center")
+ax.axvline(0, color="0.3", linewidth=0.8)
+ax.set(xlabel="test error, % more than that of the whole network", xlim=(-20, most))
+ax.legend(frameon=False, fontsize=8, loc="upper right");
 
 
 # %% [markdown]
-# Skips matter by far the most: without them the network has to push every pixel through the lowest resolution. Each of the other parts buys some percent in this short training: attention 12, the time 11, zero initialisation 6. The residuals were left out together with it, and by themselves buy about two more, which one seed cannot tell from nothing. For the others, too, a single seed is not much of a witness: exercise 3 asks for more. Note the last row, too: with this one seed and in so short a training report 003's network does at least as well.
+# The bars are means over three seeds, with their standard deviations; the points are the seeds. (The bar of "no skips" goes far beyond the picture.)
+#
+# **Skips** matter by far the most: without them the error is about three times as large. The network then has to push every pixel through the lowest resolution. The **time** is worth about 12% in this short training, with each seed. The rest is a lesson in seeds. Seed 0 alone would have said that attention buys 12%, zero initialisation 6% and the residuals another 2%. With seed 2 the network is *better* without attention, and better without zero initialisation, too. Three seeds cannot tell these parts from nothing here. The plain network, last, has a smaller error than the modern one with each of the three seeds.
+#
+# Are these parts useless, then? Not shown either. They are made for deep networks, large images and long training. This network is small, trained for four epochs on 1,297 images, and with its 4x4 places at the lowest resolution convolutions see the whole image without any attention.
+#
+# ## What attention looks at
+#
+# One map can be drawn: which places does a place look at? The weights are the softmax of the products of its query with all keys. For a finer map the network here has two resolutions only, so its attention works on 8x8 places, and it is trained somewhat longer.
+
+# %%
+def attention_weights(net, x, t):
+    "Weights of the first attention in `net`: (B, heads, places that look, places looked at)."
+    layer, inputs = next(m for m in net.modules() if isinstance(m, Attention)), []
+    hook = layer.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    with torch.no_grad():
+        net(x, t)
+        query, key, _ = layer.queries_keys_values(inputs[0])
+    hook.remove()
+    return (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1)
+
+
+net = randomised(UNet(1, (16, 32), size=16))
+weights = attention_weights(net, x, t)
+assert weights.shape == (2, 4, 64, 64) and torch.allclose(weights.sum(-1), torch.ones(2, 4, 64), atol=1e-5)
+
+# %%
+#| eval: false
+seed_everything(seed)
+net = trained(UNet(1, (32, 64), size=16).to(device), seed, attention_epochs)
+clean, t = to_model(test.images[[0, 3, 5]]).to(device), torch.full((3,), 300)
+noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(device)
+noisy = diffusion.q_sample(clean, t, noise)
+weights = attention_weights(net, noisy, t.to(device)).cpu().unflatten(3, (8, 8))
+row, column = 3, 4  # the place that looks, of 8x8
+
+# %%
+#| eval: false
+fig, axes = plt.subplots(3, 5, figsize=(6.4, 4), layout="constrained")
+pixels = (torch.arange(16) + 0.5) / 2  # the middles of the image's pixels, in places
+maps_of_place = weights[:, :, 8 * row + column]
+for axis, image, digit, maps in zip(axes, noisy.cpu(), clean.cpu(), maps_of_place, strict=True):
+    axis[0].imshow(image[0], cmap="gray", vmin=-2, vmax=2, extent=(0, 8, 8, 0))
+    for ax, places in zip(axis[1:], maps, strict=True):
+        ax.imshow(places, cmap="Greys", extent=(0, 8, 8, 0))
+        ax.contour(pixels, pixels, digit[0], [0], colors="C0", linewidths=0.8)
+    for ax in axis:
+        ax.plot(column + 0.5, row + 0.5, "+", color="C3", markersize=9, markeredgewidth=2)
+        ax.set(xticks=[], yticks=[])
+for ax, title in zip(axes[0], ["what it sees", *(f"head {i}" for i in range(1, 5))], strict=True):
+    ax.set_title(title, fontsize=9)
+
+
+# %% [markdown]
+# Dark places get much weight. The line is the outline of the clean digit, which the network does not see. In the first row the place that looks (+) lies in the hole of a 0, on background, and it looks at background: in the hole and all around the digit. In the other two rows it lies on a stroke. There heads 1, 2 and 4 look at strokes, too, up to the far end of the digit, and leave the background out. That is what a convolution of 3x3 places cannot do: to choose its places by what is there, not by where they are. Each head has a choice of its own; head 3 mostly looks at the background. (What the network makes of these places is not in the map.)
 #
 # ## Faster
 #
@@ -477,7 +696,8 @@ assert (errors[["no time", "no skips"]] > 1.02).all(), "it is worse without eith
 def images_per_second(precision="no", channels_last=False, compiled=False, updates=5):
     seed_everything(seed)
     accelerator = make_accelerator(precision)
-    net = UNet().to(accelerator.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    net = UNet().to(accelerator.device, memory_format=memory_format)
     model, opt = torch.compile(net) if compiled else net, torch.optim.Adam(net.parameters(), 1e-3, fused=True)
     x0 = torch.rand(64, 1, 28, 28, device=accelerator.device) * 2 - 1
     for update in range(updates + 2):
@@ -496,10 +716,11 @@ def images_per_second(precision="no", channels_last=False, compiled=False, updat
 
 # %%
 #| eval: false
-speeds = pd.DataFrame([
-    {"precision": p, "channels_last": c, "compile": k, "images/s": images_per_second(p, c, k)}
-    for p, c, k in [("no", False, False), ("no", True, False), ("no", False, True), ("bf16", False, False), ("bf16", True, False), ("bf16", False, True), ("bf16", True, True)]
-])
+yes, no = True, False
+options = [("no", no, no), ("no", yes, no), ("no", no, yes)]
+options += [("bf16", no, no), ("bf16", yes, no), ("bf16", no, yes), ("bf16", yes, yes)]
+speeds = pd.DataFrame(options, columns=["precision", "channels_last", "compile"])
+speeds["images/s"] = [images_per_second(*option) for option in options]
 speeds["times plain float32"] = speeds["images/s"] / speeds["images/s"][0]
 print(device_name(device))
 speeds.round(2)
@@ -509,14 +730,15 @@ speeds.round(2)
 #
 # - Down for the whole, up for the pixel, and skips to bring both together.
 # - The time is an input like any other; without it the network must guess how much noise there is.
-# - Start with blocks that do nothing: with zero-initialised outputs each residual block adds nothing at first, and the network grows from there.
+# - With zero-initialised outputs each residual block adds nothing at first, and the network grows from there.
 # - A parameter costs most at full resolution, where it is used at every pixel: 16 times as often as at a quarter of the side. Keep that thin, and spend the parameters further down.
+# - One seed says little about a part. Leave it out, train several seeds, and look at the spread before the mean.
 #
 # ## Exercises
 #
 # 1. Compute by hand how many multiplications the first and the last convolution of `UNet()` need for one image of 28x28. Where in the network do most of them happen?
 # 2. Put attention at the second lowest resolution, too (14x14 for MNIST). What does it cost, what does it buy?
-# 3. Replace the modulation by an addition, as in `SeedBlock`. Compare as above, with three seeds each.
+# 3. Replace the modulation by an addition, as in `PlainBlock`. Compare as above.
 # 4. Train `Report003UNet` on gray images and on three equal channels, for 4 epochs and for 16. Why can the loss become lower in the second case, though the images are the same?
 # 5. Max-pooling, as in `Report003UNet`, or a strided convolution? Design the comparison before you run it.
 
@@ -550,17 +772,6 @@ speeds.round(2)
 #         net.up[0].append(Attention(width))
 #         return net
 #
-#     def compare(variants, seeds=(0, 1, 2)):
-#         "Test errors: a row a variant, a column a seed. Within a column all see the same batches and noises."
-#         global seed
-#         before, table = seed, {}
-#         for seed in seeds:
-#             for variant, make in variants.items():
-#                 seed_everything(seed)
-#                 table[variant, seed] = train_variant(make().to(device), ablation_epochs)[0]
-#         seed = before
-#         return pd.Series(table).unstack()
-#
 #     compare({"all of it": lambda: UNet(**small), "more attention": lambda: more_attention(UNet(**small))})
 #
 # Cost, by arithmetic: for $n$ places and $C$ channels an attention takes $4C^2n$ multiplications in its 1x1 convolutions and $2n^2C$ in its two matrix products. In `UNet()` two of them at 14x14 ($n=196$, $C=64$) are 16.3 million more, 11%; at 28x28 the part with $n^2$ would be 39 million for each. (Measure the seconds on your own machine.) Gain: none that one could see. After 4 epochs on `digits` the test errors for seeds 0, 1 and 2 were 0.173, 0.181, 0.196 without and 0.174, 0.183, 0.198 with more attention at 8x8, about 1% worse each time. Images of 16x16 pixels have little that is far apart; ask again with larger ones and longer training.
@@ -569,7 +780,7 @@ speeds.round(2)
 #
 # <details><summary>3. Addition instead of modulation</summary>
 #
-# Only the shift stays, $h+b(t)$, at the place where the modulation was. (An addition *before* the normalisation would be another experiment: what a group's channels have in common is then subtracted again.) `compare` is that of solution 2.
+# Only the shift stays, $h+b(t)$, at the place where the modulation was. (An addition *before* the normalisation would be another experiment: what a group's channels have in common is then subtracted again.) 
 #
 #     class Added(ResBlock):
 #         def forward(self, x, emb):
@@ -593,27 +804,24 @@ speeds.round(2)
 #
 # The images are the same, the task is not: each channel gets noise of its own. The mean of the three is $\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\bar\varepsilon$, and $\bar\varepsilon$ has variance $\frac13$; the differences between channels are pure noise and say nothing about $x_0$. So a network that sees three channels works at three times the SNR. Let $m(\mathrm{SNR})$ be the least mean squared error of $x_0$ that one channel allows. Then the loss of $v$ falls from $(\mathrm{SNR}+1)\,m(\mathrm{SNR})$ to $(\mathrm{SNR}+1)\,m(3\,\mathrm{SNR})$. Where there is little noise and neighbours do not help, $m(\mathrm{SNR})\approx1/\mathrm{SNR}$, and three channels have a third of the loss: two of the three dimensions of the noise, its differences, are there to be read off.
 #
-#     def three_channels(one_noise=False):
-#         global train, test, error
-#         kept = train, test, error
-#         train, test = (d._replace(images=d.images.expand(-1, 3, -1, -1)) for d in (train, test))
-#         if one_noise:
-#             error = lambda net, x0, t, eps: kept[2](net, x0, t, eps[:, :1].expand_as(eps))
+#     def one_noise(net, x0, t, eps):
+#         return v_error(net, x0, t, eps[:, :1].expand_as(eps))
+#
+#     def with_channels(channels, error=v_error):
+#         repeat = lambda data: data._replace(images=data.images.expand(-1, channels, -1, -1))
 #         seed_everything(seed)
-#         value = train_variant(Report003UNet(3, 32, size=16).to(device), ablation_epochs)[0]
-#         train, test, error = kept
-#         return value
+#         net = trained(Report003UNet(channels, 32, size=16).to(device), seed, data=repeat(train), error=error)
+#         return test_error(net, repeat(test), error)
 #
-#     seed_everything(seed)
-#     print(train_variant(Report003UNet(1, 32, size=16).to(device), ablation_epochs)[0], three_channels(), three_channels(one_noise=True))
+#     print(with_channels(1), with_channels(3), with_channels(3, one_noise))
 #
-# The network must first learn to do so. On `digits` at width 32 (one run each, seed 0) the test errors after 4 epochs were 0.164 for gray, 0.168 for three channels and 0.173 for three channels with one common noise, so no gain yet. After 16 epochs (`ablation_epochs = 16`) they were 0.129 for gray and 0.099 for three channels. Compare losses only between equal tasks; and note that a schedule made for gray images is too gentle for three equal channels, by $\log3$ in the log-SNR.
+# The network must first learn to do so. On `digits` at width 32 the test errors with seed 0 after 4 epochs were 0.164 for gray, 0.168 for three channels and 0.173 for three channels with one common noise, so no gain yet. After 16 epochs (`ablation_epochs = 16`) they were 0.129 for gray and 0.099 for three channels. Compare losses only between equal tasks; and note that a schedule made for gray images is too gentle for three equal channels, by $\log3$ in the log-SNR.
 #
 # </details>
 #
 # <details><summary>5. Pooling or stride?</summary>
 #
-# Decide these before the first run. *What differs:* only the step down. A strided convolution has weights and max-pooling has none, so give the pooled variant the same convolution behind the pooling: equal parameters, equal multiplications, and even the same initial weights. A third variant with mean pooling tells "a maximum" from "pooling". *What is measured:* the test MSE of $v$, as above, and seconds an epoch. *How often:* several seeds, paired, since a column of `compare` has common batches and noises. *What decides:* the mean of the paired differences against its standard error; write down beforehand which difference you would care about, for example 2%. (`compare` is that of solution 2.)
+# Decide these before the first run. *What differs:* only the step down. A strided convolution has weights and max-pooling has none, so give the pooled variant the same convolution behind the pooling: equal parameters, equal multiplications, and even the same initial weights. A third variant with mean pooling tells "a maximum" from "pooling". *What is measured:* the test MSE of $v$, as above, and seconds an epoch. *How often:* several seeds, paired, since a column of `compare` has common batches and noises. *What decides:* the mean of the paired differences against its standard error; write down beforehand which difference you would care about, for example 2%.
 #
 #     def pooled(net, pooling=nn.MaxPool2d):
 #         for stage in net.down:

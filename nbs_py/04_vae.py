@@ -347,7 +347,7 @@ def draw_arrow(ax, start, end, style="-"):
 fig, ax = plt.subplots(figsize=(9, 3.5), layout="constrained")
 group = FancyBboxPatch((3.35, -0.05), 1.3, 2.1, boxstyle="round,pad=0", facecolor="none", edgecolor="0.5")
 ax.add_patch(group)
-ax.text(4.75, 2.0, "$q(z\,|\,x)$", va="top", fontsize=10)
+ax.text(4.75, 2.0, "$q(z\\,|\\,x)$", va="top", fontsize=10)
 for text in BOXES:
     draw_box(ax, text)
 for start, end in [

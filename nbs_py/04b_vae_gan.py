@@ -42,7 +42,7 @@ import torch
 from torch import nn
 
 from genlab.data import ImageSet
-from genlab.gan import Discriminator, discriminator_loss, generator_loss, init_weights
+from genlab.gan import Discriminator, bce_d_loss, init_weights, nonsaturating_g_loss
 from genlab.runs import EMA, Run, make_accelerator
 from genlab.vae import VAE, VAEConfig, channels_of, kl_normal, reparameterise, start_vae, vae_optimizer
 
@@ -311,8 +311,8 @@ def larsen_losses(
     features = D.features  # all but the last convolution
     distance = FEATURES * (features(x).detach().float() - features(m).float()).square().mean()
     fakes = vae.decode(torch.cat([z.detach(), torch.randn_like(z)]))
-    loss_D = discriminator_loss(D(x).float(), D(fakes.detach()).float())
-    return distance, generator_loss(D(fakes).float()), loss_D
+    loss_D = bce_d_loss(D(x).float(), D(fakes.detach()).float())
+    return distance, nonsaturating_g_loss(D(fakes).float()), loss_D
 
 
 # %% [markdown]

@@ -55,20 +55,49 @@ import typst
 import yaml
 
 from genlab.augment import plot_distance_bands, plot_gap
-from genlab.collapse import classes_seen, load_ring, plot_classes, plot_strips, ring
+from genlab.collapse import count_classes, load_ring, plot_classes, plot_strips, ring
 from genlab.data import load_dataset, show_grid
-from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
-from genlab.fid import plot_copies, plot_nearest
+from genlab.ddpm import plot_denoising, plot_level_losses, plot_noise
+from genlab.guidance import plot_guidance
+from genlab.likelihood import read_likelihood
+from genlab.samplers import plot_samplers, scored_samplers
 from genlab.interpolation import load_paths, plot_walks
-from genlab.plug import KINDS
+from genlab.measures import plot_copies, plot_nearest
+from genlab.plug import KINDS, MEASURES
 from genlab.runs import Run, atomic, git_commit, plot_history, project_root, read_config, runs_root
-from genlab.sentences import (
-    Estimate, Evaluation, best_of, claim_fragment, comparable, compare, discussion_fragment, glance_fragment, largest_groups, listed)
+from genlab.sentences import Estimate, Evaluation, best_of, claim_fragment, comparable, compare, discussion_fragment, glance_fragment, largest_groups, listed
 from genlab.sweep import Job, collect_runs, last_error, plan, walked
 from genlab.tables import (
-    NONE, bias_figure, class_table, devices, device_marks, distance_figure, distance_table, escape, figure, grid_figure, legend_above, loss_table,
-    markdown_table, measure_table, number, plot_label, plus_minus, precision_recall_figure, provenance_table, sample_sheets, save_figure, slug,
-    time_table, timed, uncertain, value_at, verbatim, MEASURES, MEASURES_CAPTION, DIVERSITY)
+    DIVERSITY,
+    MEASURES_CAPTION,
+    NONE,
+    bias_figure,
+    class_table,
+    device_marks,
+    devices,
+    distance_figure,
+    distance_table,
+    escape,
+    figure,
+    grid_figure,
+    legend_above,
+    loss_table,
+    markdown_table,
+    measure_table,
+    number,
+    plot_label,
+    plus_minus,
+    precision_recall_figure,
+    provenance_table,
+    sample_sheets,
+    save_figure,
+    slug,
+    time_table,
+    timed,
+    uncertain,
+    value_at,
+    verbatim,
+)
 from genlab.vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
@@ -304,7 +333,7 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
             some, stem = dict(list(found.items())[i : i + 4]), slug(f"{name}-{escape(dataset)}{f'-{size}' if size else ''}-{i}")
             classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
             save_figure(plot_classes(some, classes), folder / stem)
-            seen = ", ".join(f"{label} {classes_seen(score)} of {len(score['expected'])}" for label, score in some.items())
+            seen = ", ".join(f"{label} {count_classes(score)} of {len(score['expected'])}" for label, score in some.items())
             caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
             parts.append(figure(folder, stem, caption, stem, f"{25 * len(some)}%"))
     return "\n".join(parts) or NONE

@@ -35,9 +35,9 @@ import pandas as pd
 import torch
 
 from genlab.data import load_dataset, show_grid
-from genlab.fid import finds_copies
+from genlab.measures import finds_copies
 from genlab.plug import KINDS
-from genlab.tables import (NONE, device_marks, devices, escape, figure, markdown_table, number, save_figure, timed, uncertain, value_at, verbatim)
+from genlab.tables import NONE, device_marks, devices, escape, figure, markdown_table, number, save_figure, timed, uncertain, value_at, verbatim
 
 # %%
 #| hide

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import genlab.measures
-from genlab.fid import MEASURES, Views
+from genlab.fid import Views
+from genlab.plug import MEASURES
 
 DIMS = 12
 BARS = "fd_lenet kd_lenet lenet_score precision recall density coverage class_kl intra_class".split()

@@ -25,9 +25,9 @@ from papermill.parameterize import parameterize_notebook
 from PIL import Image
 
 import genlab.command
-import genlab.data
+import genlab.sources
 from genlab.command import load_images
-from genlab.data import epoch_batches, fingerprint, load_dataset, take, to_square
+from genlab.data import epoch_batches, fingerprint, load_dataset, take
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
 from genlab.features import Extractor, LeNet, LeNetFeatures, cached_features, lenet_extractor, load_lenet
 from genlab.fid import check_metrics, evaluate
@@ -35,6 +35,7 @@ from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
 from genlab.plug import EXTRACTORS
 from genlab.runs import Run, memory_to_train
+from genlab.sources import to_square
 from genlab.vae import VAEConfig, make_vae, plot_codes, plot_plane, plot_reconstructions, plot_sources, run_vae
 
 
@@ -44,7 +45,7 @@ from genlab.vae import VAEConfig, make_vae, plot_codes, plot_plane, plot_reconst
         (dict(epochs=0), "epochs: 0 should be greater than 0"),
         (dict(epochs=-3), "epochs: -3 should be greater than 0"),
         (dict(epochs="ten"), "epochs: 'ten' should be a valid integer"),
-        (dict(dataset="minst"), "dataset: 'minst' is unknown; choose digits, mnist"),
+        (dict(dataset="minst"), "dataset: 'minst' is unknown; did you mean mnist?"),
         (dict(latent=0), "latent: 0 should be greater than 0"),
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
         (dict(metrics=["fidd"]), "metrics: 'fidd' is unknown; did you mean fid?"),
@@ -512,7 +513,7 @@ def mirror(tmp_path, monkeypatch, cache):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(gzip.compress(raw, mtime=0))
             sums[file.name] = hashlib.md5(file.read_bytes()).hexdigest()
-    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([], sums))
+    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", ([], sums))
     monkeypatch.setenv("GENLAB_MIRROR", (tmp_path / "mirror").as_uri())
     return pixels
 
@@ -572,20 +573,20 @@ def serve(answer):
 )
 def test_a_server_that_does_not_serve(mirror, cache, monkeypatch, answer):
     "The next mirror is tried; if there is none, one sentence says what was wrong."
-    monkeypatch.setattr(genlab.data, "SILENCE", 0.3)
-    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.data.DOWNLOADS["mnist"][1]
+    monkeypatch.setattr(genlab.sources, "TIMEOUT", 0.3)
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.sources.DOWNLOADS["mnist"][1]
     monkeypatch.setenv("GENLAB_MIRROR", serve(answer))
     with pytest.raises(RuntimeError, match=r"could not be had from http://127.*/mnist/ \(.+\); put it into") as error:
         load_dataset("mnist")
     assert "\n" not in str(error.value) and not list(cache.rglob("*.partial"))
-    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([good], sums))
+    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", ([good], sums))
     assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror)) and socket.getdefaulttimeout() is None
 
 
 @pytest.mark.parametrize("url", ["http://local host/", "http://127.0.0.1:port/", "nonsense", "gopher://127.0.0.1/", "http://[::1", "file:///no such place"])
 def test_a_mirror_that_is_no_address(mirror, monkeypatch, url):
-    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.data.DOWNLOADS["mnist"][1]
-    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", ([good], sums))
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.sources.DOWNLOADS["mnist"][1]
+    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", ([good], sums))
     monkeypatch.setenv("GENLAB_MIRROR", url)
     assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror))
 
@@ -598,7 +599,7 @@ def test_a_cache_that_can_only_be_read(mirror, cache, tmp_path, monkeypatch):
     before, kept = [data.images.clone() for data in load("train")], features("train")
     for lock in cache.rglob("*.lock"):
         lock.unlink()
-    monkeypatch.setattr(genlab.data, "FileLock", not_allowed)
+    monkeypatch.setattr(genlab.sources, "FileLock", not_allowed)
     for old, new in zip(before, load("train"), strict=True):
         assert torch.equal(old, new.images)
     assert torch.equal(features("train"), kept)
@@ -620,7 +621,7 @@ def not_allowed(path):
 
 def test_no_network_and_no_mirror(cache, monkeypatch, mirror):
     monkeypatch.delenv("GENLAB_MIRROR")
-    monkeypatch.setitem(genlab.data.DOWNLOADS, "mnist", (["http://nowhere.invalid/"], genlab.data.DOWNLOADS["mnist"][1]))
+    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", (["http://nowhere.invalid/"], genlab.sources.DOWNLOADS["mnist"][1]))
     with pytest.raises(RuntimeError) as error:
         load_dataset("mnist")
     for part in ("http://nowhere.invalid/", str(cache / "mnist"), "GENLAB_MIRROR", "dataset='digits', which needs no download"):

@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT, command
 from papermill import inspect_notebook
 
-from genlab.data import LOADERS, load_dataset
+from genlab.data import load_dataset
+from genlab.plug import LOADERS
 
 sys.path.insert(0, str(ROOT / "tools"))
 from results import MARKS, glance  # noqa: E402
