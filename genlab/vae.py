@@ -8,8 +8,8 @@ __all__ = ['LIKELIHOODS', 'PICTURES', 'METHOD', 'BOUND', 'SOURCES', 'name_classe
            'halved_twice', 'conv', 'normalise', 'Residual', 'residual', 'make_vae', 'start_vae', 'vae_optimizer',
            'train_vae', 'encode_images', 'decode_codes', 'training_codes', 'draw_codes', 'bits_per_dim', 'measure_elbo',
            'vae_pictures', 'plot_reconstructions', 'plot_sources', 'map_of_codes', 'plot_codes', 'plot_plane',
-           'plot_units', 'compare_sources', 'measure_likelihood', 'training_of', 'run_vae', 'vae_space', 'elbo_table',
-           'source_table', 'vae_losses_fragment', 'vae_pictures_fragment', 'vae_section']
+           'plot_units', 'compare_sources', 'measure_likelihood', 'run_vae', 'vae_space', 'elbo_table', 'source_table',
+           'vae_losses_fragment', 'vae_pictures_fragment', 'vae_section']
 
 # %% ../nbs/04_vae.ipynb #2ed4b39c
 import copy
@@ -287,19 +287,21 @@ def vae_optimizer(vae: VAE, lr: float, beta1: float = 0.9) -> torch.optim.Adam:
 def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None = None) -> VAE:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
+    if config.adversarial:
+        from genlab.vae_gan import train_vae_gan
+
+        return train_vae_gan(run, epochs, network)
     data = config.training_set()
     vae = start_vae(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, vae):
         return vae
     average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr)
-
     for x, _ in run.batches(data, epochs, accelerator.device, vae=vae, average=average, opt=opt):
         with accelerator.autocast():
             mu, logvar = vae.encode(x)
             m = vae.decode(reparameterise(mu, logvar))
         reconstruction, kl = -vae.log_prob(x, m).mean(), kl_normal(mu, logvar).sum(1).mean()
         loss = reconstruction + config.beta * kl
-
         opt.zero_grad()
         accelerator.backward(loss)
         opt.step()
@@ -499,15 +501,6 @@ def measure_likelihood(vae: VAE, config: VAEConfig, test: ImageSet) -> dict:
     return measure_elbo(vae, test) | dict.fromkeys(without)
 
 # %% ../nbs/04_vae.ipynb #fe7a1b30
-def training_of(config: VAEConfig) -> Callable:
-    "The function that trains such a run: (run, epochs, network) -> VAE."
-    if not config.adversarial:
-        return train_vae
-    from genlab.vae_gan import train_vae_gan
-
-    return train_vae_gan
-
-# %% ../nbs/04_vae.ipynb #883741bb
 def run_vae(config: VAEConfig, network: tuple[nn.Module, nn.Module] | None = None) -> Run:
     """Train, sample and score at each epoch count of `config`; what is on disk already is not done again.
 
@@ -518,7 +511,7 @@ def run_vae(config: VAEConfig, network: tuple[nn.Module, nn.Module] | None = Non
     with run.lock():
         for epochs in run.pending():
             n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
-            vae = training_of(config)(run, epochs, network)
+            vae = train_vae(run, epochs, network)
             _finish(run, epochs, vae, n)
     return run
 

@@ -733,7 +733,7 @@ for kind in ("mlp", "conv", "residual"):
 #
 # One optimizer, one loss: minus the ELBO, if $\beta=1$. Unlike a GAN's it is expected to fall. A learned scale is a single number that has far to go, so it gets 20 times the learning rate: at 0.001 Adam moves its logarithm by about 0.001 an update at most, as a rule, and where it ends would tell how long one has trained.
 #
-# With `adversarial` above 0 a discriminator joins in, and the loop is another one: [04b_vae_gan](04b_vae_gan.ipynb) has it.
+# With `adversarial` above 0 a discriminator joins in, and the loop is another one: [04b_vae_gan](04b_vae_gan.ipynb) has it. It is imported only then, because its module builds on this one.
 
 # %%
 #| export
@@ -749,19 +749,21 @@ def vae_optimizer(vae: VAE, lr: float, beta1: float = 0.9) -> torch.optim.Adam:
 def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None = None) -> VAE:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
+    if config.adversarial:
+        from genlab.vae_gan import train_vae_gan
+
+        return train_vae_gan(run, epochs, network)
     data = config.training_set()
     vae = start_vae(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, vae):
         return vae
     average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr)
-
     for x, _ in run.batches(data, epochs, accelerator.device, vae=vae, average=average, opt=opt):
         with accelerator.autocast():
             mu, logvar = vae.encode(x)
             m = vae.decode(reparameterise(mu, logvar))
         reconstruction, kl = -vae.log_prob(x, m).mean(), kl_normal(mu, logvar).sum(1).mean()
         loss = reconstruction + config.beta * kl
-
         opt.zero_grad()
         accelerator.backward(loss)
         opt.step()
@@ -1026,18 +1028,7 @@ def measure_likelihood(vae: VAE, config: VAEConfig, test: ImageSet) -> dict:
 
 
 # %% [markdown]
-# Train, sample, score, keep. The training of a VAE-GAN is imported only where it is needed, because its module builds on this one.
-
-# %%
-#| export
-def training_of(config: VAEConfig) -> Callable:
-    "The function that trains such a run: (run, epochs, network) -> VAE."
-    if not config.adversarial:
-        return train_vae
-    from genlab.vae_gan import train_vae_gan
-
-    return train_vae_gan
-
+# Train, sample, score, keep:
 
 # %%
 #| export
@@ -1051,7 +1042,7 @@ def run_vae(config: VAEConfig, network: tuple[nn.Module, nn.Module] | None = Non
     with run.lock():
         for epochs in run.pending():
             n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
-            vae = training_of(config)(run, epochs, network)
+            vae = train_vae(run, epochs, network)
             _finish(run, epochs, vae, n)
     return run
 

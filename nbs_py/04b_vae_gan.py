@@ -370,7 +370,7 @@ def train_vae_gan(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | 
 
 
 # %% [markdown]
-# `run_vae` of 04_vae calls this function where `adversarial` is above 0, and does everything else as before.
+# `train_vae` of 04_vae passes on to this function where `adversarial` is above 0. Sampling and scoring are the same.
 
 # %%
 hybrid, m = train_variant("vae-gan", adversarial=1.0)
