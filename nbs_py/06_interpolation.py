@@ -117,7 +117,7 @@ axes[1].legend(frameon=False);
 #
 # $$\mathrm{slerp}(u,v;t)=\cos(t\omega)\,u+\sin(t\omega)\,w .$$
 #
-# The usual form with $\sin((1-t)\omega)/\sin\omega$ is the same but divides by zero for parallel and for opposite vectors. Here only $w$ is undefined in these cases, and any perpendicular vector will do: for parallel vectors it gets the weight $\sin0$, for opposite ones all ways round are equally long. Lengths are interpolated linearly, so that an arc between equal lengths keeps them.
+# The textbook's form with $\sin((1-t)\omega)/\sin\omega$ is the same but divides by zero for parallel and for opposite vectors. Here only $w$ is undefined in these cases, and any perpendicular vector will do: for parallel vectors it gets the weight $\sin0$, for opposite ones all ways round are equally long. Lengths are interpolated linearly, so that an arc between equal lengths keeps them.
 
 # %%
 #| export
@@ -611,7 +611,7 @@ table["arc - line"] = {name: with_error(values) for name, values in difference.i
 pd.DataFrame(table).rename_axis("contrast half-way")
 
 # %% [markdown]
-# So that is why one takes the arc. The ± are standard errors over pairs; each model is one run. With the small models that this notebook trains on `digits`, the GAN's images have half-way on the line 0.84 ± 0.01 of the contrast of the ends, and on the arc all of it. The VAE and the diffusion model lose less, and walk between codes of test images, which are shorter than draws (the mean of $q$ is shorter than a draw from it; for the flow, see exercise 3): 0.95 and 0.96 on the line, 0.99 and 0.98 on the arc. On the same pairs the differences of 0.039 ± 0.004 and 0.024 ± 0.003 are many standard errors, for these two models. On average they are small, but on single paths one sees them: in the first of the VAE, below, the middle of the line is a grey double exposure, and that of the arc is not. Between the same images the cross-fade loses more, down to 0.91 ± 0.01: that is the grey of its double exposures. None comes near $1/\sqrt2$, nor does the cross-fade, which is linear: half the sum of two images of equal contrast would lose so much if they were uncorrelated, and two images of digits have much in common.
+# So that is why one takes the arc. Half-way on the line the GAN's images lose a sixth of their contrast, and on the arc nothing. The VAE and the diffusion model lose less: they walk between codes of test images, which are shorter than draws (the mean of $q$ is shorter than a draw from it; for the flow, see exercise 3). On average the difference between line and arc is small for them, though many standard errors; on single paths one sees it. In the first path of the VAE, below, the middle of the line is a grey double exposure, and that of the arc is not. Between the same images the cross-fade loses more: that is the grey of its double exposures. None comes near $1/\sqrt2$, not even the cross-fade, which is linear: half the sum of two images of equal contrast would lose so much if they were uncorrelated, and two images of digits have much in common.
 #
 # And the pictures themselves, the first path of each:
 
@@ -724,9 +724,9 @@ pd.DataFrame(difference).T.rename_axis("minus cross-fade")
 
 
 # %% [markdown]
-# Between the same ends, the smoothest paths by path length, detour and largest step are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that, and there the VAE wins clearly and the diffusion model just. Between the same test images, the middle of the VAE's paths is nearer to real images than that of the cross-fade by 0.33 ± 0.07. (The ends of its paths are reconstructions of these images, and hardly nearer than they: 0.03 ± 0.06.) For the diffusion model it is 0.11 ± 0.05, little more than two standard errors (small models on `digits`, one run each, 30 pairs). At 1.3 and 1.5 neither is as near as real images are.
+# Between the same ends, the smoothest paths by path length, detour and largest step are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that. There the VAE wins clearly, by several standard errors, though the ends of its paths are reconstructions and hardly nearer to the data than the test images. The diffusion model wins by little more than two standard errors. Neither is as near as real images are, which would be 1.
 #
-# The GAN's row is not to be compared with the others. Its paths are at 1.87 ± 0.09, but their ends, draws of its own, are at 1.68 ± 0.08 already, where test images are near 1.
+# The GAN's row is not to be compared with the others. Its paths are farther from the data, but so are their ends, which are draws of its own.
 
 # %% [markdown]
 # ## Kept with the run
@@ -883,7 +883,12 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #     straight = {name: smoothness(paths(space, *ends_of[name], 21, lerp), dataset, size) for name, space in spaces.items()}
 #     pd.DataFrame({f"{name}: line minus arc": in_words(straight[name] - numbers[name]) for name in spaces}).T
 #
-# With the small models that this notebook trains on `digits` (one run each, 30 pairs) the line is smoother for the VAE: its mean squared speed is smaller by 721 ± 152 and its detour by 0.12 ± 0.03. For the diffusion model it is the other way round, the speed is larger by 626 ± 173 and the largest step by 0.31 ± 0.11; yet the middle of the line is *nearer* to the data than that of the arc, by 0.08 ± 0.03, which we had not expected. For the GAN no column differs by more than two standard errors. And the GAN is the one whose digits lose a sixth of their contrast on the line. So this table cannot see what the contrast shows; a path that gets paler is not less smooth. Read no table of smoothness without the pictures.
+# | line minus arc | mean squared speed | detour | largest step | distance to data |
+# |---|---|---|---|---|
+# | VAE | −721 ± 152 | −0.12 ± 0.03 | | |
+# | diffusion model | 626 ± 173 | | 0.31 ± 0.11 | −0.08 ± 0.03 |
+#
+# (Differences of less than two standard errors are left out; for the GAN that is all of them.) The line is smoother for the VAE and less smooth for the diffusion model; yet the middle of the latter's line is *nearer* to the data than that of the arc, which we had not expected. And the GAN is the one whose digits lose a sixth of their contrast on the line. So this table cannot see what the contrast shows; a path that gets paler is not less smooth. Read no table of smoothness without the pictures.
 #
 # </details>
 #
@@ -902,7 +907,13 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #             classes_now = net(spaces["ddpm"].decode(math.cos(phi) * z + math.sin(phi) * noise)).argmax(1)
 #         print(degrees, (classes_now == test.labels[:50]).float().mean().item())
 #
-# On `digits` (50 test images, a diffusion model after 10 epochs, LeNet) the class stays the right one for all 50 up to 10 degrees, for 90% at 20, 80% at 30, 62% at 45, 36% at 60, and for 8% at 90 degrees, where one in ten is right by chance. In terms of added noise of standard deviation $\tan\varphi$ (before the length is put right): a third of the latent's own may be added, and nine of ten digits keep their class. So neighbours in the noise are neighbours in meaning, over quite some distance.
+# For 50 test images of `digits`:
+#
+# | angle (degrees) | 0 to 10 | 20 | 30 | 45 | 60 | 90 |
+# |---|---|---|---|---|---|---|
+# | right class | 100% | 90% | 80% | 62% | 36% | 8% |
+#
+# At 90 degrees one in ten is right by chance. In terms of added noise of standard deviation $\tan\varphi$ (before the length is put right): a third of the latent's own may be added, and nine of ten digits keep their class. So neighbours in the noise are neighbours in meaning, over quite some distance.
 #
 # </details>
 #
@@ -919,7 +930,15 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #         z, back = trip(40, 2)
 #         print(f"{label}: error of the round trip {(back - x0).abs().mean():.5f}, standard deviation of the noise {z.std():.3f}")
 #
-# On `digits` (a diffusion model after 10 epochs) the standard deviation of the noise falls from 0.93 to 0.85, and the error of the round trip rises from 0.00021 to 0.00038; with 20 levels from 0.0019 to 0.0040. With Euler's method (`order = 1`) it stays what it was, 0.018. So nothing is gained: whatever makes the round trip hard is not in the part that was left out.
+# Heun's method on `digits`:
+#
+# | | from $t=1$ | from $t=20$ |
+# |---|---|---|
+# | standard deviation of the noise | 0.93 | 0.85 |
+# | error of the round trip, 40 levels | 0.00021 | 0.00038 |
+# | error of the round trip, 20 levels | 0.0019 | 0.0040 |
+#
+# With Euler's method (`order = 1`) the error stays what it was, 0.018. So nothing is gained: whatever makes the round trip hard is not in the part that was left out.
 #
 # Why does the noise get smaller? The flow takes what it is given for an image *with noise of the level* $\sigma(t)$, and ours is clean. For normally distributed data it was said above what happens: along an axis on which the data have the standard deviation $c$, everything grows with $\sqrt{c^2+\sigma^2}$. A clean image starts with $c$ instead, and so it arrives as noise with the standard deviation $c/\sqrt{c^2+\sigma^2}$ (for a start from $\sigma$ and an end at pure noise). That is nearly 1 where $c\gg\sigma$, but nearly 0 along the many axes on which images hardly vary, such as pixels in the corners. The smaller the starting level, the fewer axes are left out. With the covariance of the digits the formula gives a standard deviation of 0.69 over all axes from $t=1$ and of 0.54 from $t=20$; the network, whose data are not normally distributed, loses less. Either way, latents from a late start are even less like the draws from $\mathcal N(0,I)$ that the model decodes when it makes images.
 #
@@ -947,7 +966,7 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #         vae_errors = (spaces["vae"].decode(spaces["vae"].encode(x)) - x).square().flatten(1).mean(1)
 #     print("GAN:", np.round(best, 3), "VAE:", vae_errors.numpy().round(3), "length of z / sqrt(d):", np.round(kept, 2))
 #
-# (The errors are summed, so each start has its own gradient.) For six test images of `digits` (runs as in 1.) the GAN's best mean squared error was 0.002 to 0.004 and the VAE's 0.016 to 0.073, in pixels from −1 to 1. So the GAN can make these digits nearly exactly, though it was never asked to reconstruct anything, and about ten times better than the VAE. Before one concludes much: it has 100 numbers for 256 pixels and the VAE 16; it got 4,000 evaluations and the VAE a single one of its encoder, which is trained for a *distribution* of codes and the absolute error; and a search can find latents that no draw would ever come near. Those found here have about the usual length (1.0 to 1.2 times $\sqrt d$), but that alone does not make them typical. To compare fairly, search for the VAE's code, too, give both the same `latent`, and add $\lVert z\rVert^2/2$ with a suitable weight to the error.
+# (The errors are summed, so each start has its own gradient.) For six test images of `digits` the GAN's best mean squared error was 0.002 to 0.004 and the VAE's 0.016 to 0.073, in pixels from −1 to 1. So the GAN can make these digits nearly exactly, though it was never asked to reconstruct anything, and about ten times better than the VAE. Before one concludes much: it has 100 numbers for 256 pixels and the VAE 16; it got 4,000 evaluations and the VAE a single one of its encoder, which is trained for a *distribution* of codes and the absolute error; and a search can find latents that no draw would ever come near. Those found here are about as long as draws are (1.0 to 1.2 times $\sqrt d$), but that alone does not make them typical. To compare fairly, search for the VAE's code, too, give both the same `latent`, and add $\lVert z\rVert^2/2$ with a suitable weight to the error.
 #
 # </details>
 #
@@ -972,7 +991,16 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #
 # What to expect? Not much, one may think: the noise has a number for each pixel and no encoder has sorted it, and the mean of some 50 standard normal vectors of 256 numbers has a length of 2.3 by chance alone (those found have 1.9 to 3.8). On the other hand the flow starts out from pure noise towards those images that the noise happens to resemble. For normally distributed data it is even linear, $z=\Sigma^{-1/2}(x-\mu)$ between images and pure noise, and then class means in the noise are those in pixels, whitened.
 #
-# What we found on `digits` (runs as in 1.; 9 to 27 latents of the diffusion model for each pair, moved by their own length): 1.00, 1.00, 0.22 and 1.00 of them became the other class, from 0 to 1, 1 to 7, 3 to 8 and 4 to 9. In one random direction for each pair it was 0, 0.22, 0.07 and 0. The GAN has 0.95, 0.82, 0.16 and 0.72, the VAE 0.93, 0.96, 0.06 and 0.81. So the direction exists, and is as good as theirs. Class means in noise and in pixels have cosines of 0.30 to 0.54: the direction is, for a good part, a faint picture of one class minus the other, and less of an abstraction than one in a code.
+# What we found on `digits` (9 to 27 latents of the diffusion model for each pair, moved by their own length), as the share that became the other class:
+#
+# | | 0 to 1 | 1 to 7 | 3 to 8 | 4 to 9 |
+# |---|---|---|---|---|
+# | diffusion model | 1.00 | 1.00 | 0.22 | 1.00 |
+# | the same, one random direction each | 0 | 0.22 | 0.07 | 0 |
+# | GAN | 0.95 | 0.82 | 0.16 | 0.72 |
+# | VAE | 0.93 | 0.96 | 0.06 | 0.81 |
+#
+# So the direction exists, and is as good as those of the other two. Class means in noise and in pixels have cosines of 0.30 to 0.54: the direction is, for a good part, a faint picture of one class minus the other, and less of an abstraction than one in a code.
 #
 # </details>
 
