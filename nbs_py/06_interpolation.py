@@ -393,7 +393,8 @@ with tempfile.TemporaryDirectory() as empty, pytest.raises(ValueError, match="th
 # %%
 model = denoiser(*runs["ddpm"])  # on a GPU, if there is one
 torch.backends.cudnn.allow_tf32 = False  # on a GPU: full precision, since errors are to be measured
-x0 = to_model(test.images[:16]).expand(-1, model.config.channels or -1, -1, -1)
+shown_channels = runs["ddpm"][0].config.channels or -1  # to its network
+x0 = to_model(test.images[:16]).expand(-1, shown_channels, -1, -1)
 
 
 def round_trip(n, order):
@@ -896,7 +897,7 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #
 # Adding noise makes a latent longer, and would mix two effects. So turn it: $\cos\varphi\,z+\sin\varphi\,\varepsilon$ has the same variance for any angle, and at 90 degrees nothing of $z$ is left.
 #
-#     x0 = to_model(test.images[:50]).expand(-1, model.config.channels or -1, -1, -1)
+#     x0 = to_model(test.images[:50]).expand(-1, shown_channels, -1, -1)
 #     net = load_lenet(dataset, size)[0]
 #     z = flow(model, x0.to(model.device), karras_times(model.diffusion, steps)[:-1][::-1]).cpu()
 #     noise = latents(len(z), z.shape[1:], seed + 7)
@@ -918,8 +919,6 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 # </details>
 #
 # <details><summary>3. The flow from t = 20</summary>
-#
-#     x0 = to_model(test.images[:16]).expand(-1, model.config.channels or -1, -1, -1)  # as in the section
 #
 #     def later(n, order, start=20.0):
 #         times = [t for t in karras_times(model.diffusion, n)[:-1] if t > start] + [start]
