@@ -427,7 +427,8 @@ fig, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
 for weight, course in courses.items():
     for ax, values in zip(axes, zip(*course, strict=True), strict=True):
         ax.plot(pd.Series(values).rolling(20, min_periods=1).mean(), label=rf"$\beta={weight}$")
-axes[0].set(xlabel="update", ylabel="loss", yscale="log")
+axes[0].set(xlabel="update", ylabel="loss", yscale="log", yticks=[10, 20, 40], yticklabels=[10, 20, 40])
+axes[0].minorticks_off()
 axes[1].set(xlabel="update", ylabel="KL term (nats)")
 axes[1].legend(frameon=False)
 ends = {weight: np.mean([kl for _, kl in course[-100:]]) for weight, course in courses.items()}

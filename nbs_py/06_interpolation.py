@@ -154,7 +154,7 @@ assert torch.allclose(chords, chords[:1].expand(10)), "equal steps"
 assert torch.allclose(slerp(a.float(), b.float(), t).flatten(1).norm(dim=1), a.norm().float(), rtol=1e-6)
 omega = torch.acos((a * b).sum() / a.norm() ** 2)
 textbook = (torch.sin(0.7 * omega) * a + torch.sin(0.3 * omega) * b) / torch.sin(omega)
-assert torch.allclose(slerp(a, b, torch.tensor([0.3]).double())[0], textbook, rtol=1e-12)
+assert torch.allclose(slerp(a, b, torch.tensor([0.3], dtype=torch.float64))[0], textbook, rtol=1e-12)
 half = slerp(a, -a, torch.tensor([0.5]))[0]
 assert abs((half * a).sum()) < 1e-9 * a.norm() ** 2, "half-way round it is perpendicular"
 assert torch.allclose(half.norm(), a.norm())
