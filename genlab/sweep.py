@@ -25,23 +25,9 @@ import yaml
 from papermill import inspect_notebook
 
 from .data import load_dataset
-from .plug import KINDS, LABS, Kind, did_you_mean, import_plugins
+from .plug import KINDS, LABS, did_you_mean, import_plugins
 from .runs import Run, RunConfig, project_root
 from .tables import escape, value_at
-
-# %% ../nbs/07a_sweep.ipynb #29349f09
-# until the merge: what the notebooks of the models will declare themselves -------------------------------------
-from .collapse import ring_file
-from .ddpm import DDPMConfig, run_ddpm
-from .gan import GANConfig, run_gan
-from .interpolation import latent_space
-from .vae import VAEConfig, run_vae
-
-KINDS.setdefault("gan", Kind("GAN", "01_gan", GANConfig, run_gan, space=latent_space))
-KINDS.setdefault("ddpm", Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, space=latent_space))
-KINDS.setdefault("vae", Kind("VAE", "04_vae", VAEConfig, run_vae, space=latent_space))
-LABS["01b_mode_collapse"] = ring_file
-# ----------------------------------------------------------------------------------------------------------------
 
 # %% ../nbs/07a_sweep.ipynb #5ac736d5
 class Job(NamedTuple):

@@ -51,7 +51,7 @@ import yaml
 from papermill import inspect_notebook
 
 from genlab.data import load_dataset
-from genlab.plug import KINDS, LABS, Kind, did_you_mean, import_plugins
+from genlab.plug import KINDS, LABS, did_you_mean, import_plugins
 from genlab.runs import Run, RunConfig, project_root
 from genlab.tables import escape, value_at
 
@@ -61,20 +61,6 @@ import tempfile
 
 import pytest
 
-# %%
-#| export
-# until the merge: what the notebooks of the models will declare themselves -------------------------------------
-from genlab.collapse import ring_file
-from genlab.ddpm import DDPMConfig, run_ddpm
-from genlab.gan import GANConfig, run_gan
-from genlab.interpolation import latent_space
-from genlab.vae import VAEConfig, run_vae
-
-KINDS.setdefault("gan", Kind("GAN", "01_gan", GANConfig, run_gan, space=latent_space))
-KINDS.setdefault("ddpm", Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, space=latent_space))
-KINDS.setdefault("vae", Kind("VAE", "04_vae", VAEConfig, run_vae, space=latent_space))
-LABS["01b_mode_collapse"] = ring_file
-# ----------------------------------------------------------------------------------------------------------------
 
 # %% [markdown]
 # ## From a profile to jobs
