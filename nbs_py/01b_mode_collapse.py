@@ -50,7 +50,7 @@ from torch.func import functional_call
 
 from genlab.data import load_dataset
 from genlab.gan import GANConfig, make_optimizers, update_gan
-from genlab.plug import SECTIONS, Section
+from genlab.plug import LABS, SECTIONS, Section
 from genlab.runs import EMA, atomic, runs_root, seed_everything
 from genlab.sources import progress
 from genlab.tables import (
@@ -616,6 +616,7 @@ def collapse_section(runs: pd.DataFrame, folder: Path) -> Section:
 
 
 SECTIONS["collapse"] = collapse_section
+LABS["01b_mode_collapse"] = ring_file
 
 # %% [markdown]
 # ## What to remember
