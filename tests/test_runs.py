@@ -156,7 +156,7 @@ def test_judging_held_out_images_changes_nothing(kind, tmp_path, monkeypatch):
 def look_around(model, config, data):
     "Whatever one may want to see of a model in the middle of its training."
     if config.model == "gan":
-        sample_gan(model, 3)
+        sample_gan(model, config, data, 3)
     elif config.model == "ddpm":
         sample_ddpm(model, config, data, 3)
         look_inside(model, config, data)
