@@ -20,11 +20,21 @@ import torch
 from PIL import Image
 
 import genlab.measures  # noqa: F401  all measures are known
-from .data import check_dataset, is_dataset, load_dataset
+from genlab.data import (
+    BROKEN,
+    CONVERTERS,
+    ENDINGS,
+    LOADERS,
+    check_dataset,
+    find_modes,
+    image_files,
+    load_dataset,
+    progress,
+    to_square,
+)
 from .features import as_bytes
 from .fid import evaluate, score_table
 from .plug import MEASURES, import_plugins
-from .sources import BROKEN, ENDINGS, find_modes, image_files, progress, to_square
 
 # %% ../nbs/05d_command.ipynb #5b7aecb3
 def _read_folder(folder: Path) -> torch.Tensor:
@@ -47,7 +57,7 @@ def _read_folder(folder: Path) -> torch.Tensor:
         raise ValueError(f"{folder}: there are no images ({', '.join(ENDINGS)}) in it.")
     return _grey_if_grey(torch.from_numpy(np.stack(list(images.values()))))
 
-
+# %% ../nbs/05d_command.ipynb #26871780
 def _check_same_size(folder: Path, first: tuple[Path, np.ndarray], other: tuple[Path, np.ndarray]) -> None:
     "ValueError if two images of a folder, each with its path, have different shapes."
     if first[1].shape != other[1].shape:
@@ -121,7 +131,7 @@ SAMPLES = "a folder of images, an .npz file, the folder of a run, or a data set 
 RANGE = "what arrays of floats call black and white, as --range=0,1; by default what cannot be mistaken"
 DASH = "A name that begins with - stands last, after --, as in: genlab_metrics --json -- -mine.npz mnist"
 
-
+# %% ../nbs/05d_command.ipynb #2f79b26d
 def _options() -> argparse.Namespace:
     "What the command line says."
     about = f"Metrics: {', '.join(MEASURES)}. 05_fid explains them. {DASH}"
@@ -147,9 +157,10 @@ def main() -> None:
         sys.exit(f"genlab_metrics: {problem}")
     _print_scores(options.samples, scores, options.json)
 
-
+# %% ../nbs/05d_command.ipynb #a006b362
 def _scores(options: argparse.Namespace) -> dict[str, dict]:
     "What `evaluate` says of the images that the command line names."
+    is_dataset = lambda name: name.partition(":")[0] in (*LOADERS, *CONVERTERS)
     samples, reference = options.samples, options.reference
     if is_dataset(samples):
         images = load_dataset(check_dataset(samples)).images

@@ -29,10 +29,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.hub import load_state_dict_from_url
 
-from .data import ImageSet, epoch_batches, load_dataset, to_image, to_model
+from genlab.data import (
+    ImageSet,
+    cache_dir,
+    cache_lock,
+    epoch_batches,
+    load_dataset,
+    progress,
+    to_image,
+    to_model,
+)
 from .plug import EXTRACTORS
 from .runs import atomic, make_accelerator, seed_everything
-from .sources import cache_dir, cache_lock, progress
 
 # %% ../nbs/05b_features.ipynb #67508467
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ NO_LABELS = (
     "sort the images into class folders."
 )
 
-
+# %% ../nbs/05b_features.ipynb #233ee9ca
 @torch.enable_grad()  # also where the caller asks for a distance and for no gradients
 def train_lenet(
     data: ImageSet,  # with labels
@@ -135,7 +143,7 @@ def train_lenet(
         schedule.step()
     return net.eval()
 
-
+# %% ../nbs/05b_features.ipynb #76131204
 def _shifted_batches(
     data: ImageSet, updates: int, seed: int, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -160,7 +168,7 @@ def save_lenet(net: LeNet, path: Path, **about) -> None:
         state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
         save_file(state, temporary, {"about": json.dumps(about)})
 
-
+# %% ../nbs/05b_features.ipynb #dc9d3758
 def _train_lenet_once(dataset: str, size: int) -> Path:
     "The cached classifier of a data set that none is shipped for; a hash of its images is in the name."
     train, test = (load_dataset(dataset, split, size) for split in ("train", "test"))
@@ -175,7 +183,7 @@ def _train_lenet_once(dataset: str, size: int) -> Path:
                 save_lenet(net, path, dataset=dataset, size=size, accuracy=accuracy(net, test))
     return path
 
-
+# %% ../nbs/05b_features.ipynb #7a2c77d9
 @functools.cache
 def load_lenet(dataset: str, size: int | None = None) -> tuple[LeNet, dict]:
     "The classifier for a data set at a size, and what is known about it (data set, size, test accuracy)."
@@ -211,7 +219,7 @@ class LeNetFeatures(nn.Module):
             )
         return self.net.features(x.expand(-1, channels, -1, -1))
 
-
+# %% ../nbs/05b_features.ipynb #95f7d0b2
 def lenet_extractor(dataset: str, size: int | None = None) -> Extractor:
     "LeNet features for a data set, 84 numbers an image."
     net, about = load_lenet(dataset, size)
@@ -270,7 +278,7 @@ def _black_and_white(low: float, high: float) -> tuple[float, float] | None:
         return -1.0, 1.0
     return (0.0, 255.0) if low >= -0.1 and 2 < high <= 255.1 else None
 
-
+# %% ../nbs/05b_features.ipynb #2dd3743a
 def as_bytes(
     images: torch.Tensor,  # (N, 1 or 3, height, width)
     what: str,  # their name, for errors
@@ -312,7 +320,7 @@ def _known_numbers(limits: tuple[float, float] | None) -> str:
     black, white = limits or (-1, 1)
     return f"images are uint8, or floats from {black:g} (black) to {white:g}"
 
-
+# %% ../nbs/05b_features.ipynb #29b94639
 def _warn_of_one_shade(images: torch.Tensor, what: str) -> None:
     "Say that nearly nothing can be seen on these images."
     used = f"{len(images.unique())} of 256 values, {images.min()} to {images.max()}"

@@ -49,7 +49,7 @@ def kernel_distance(
     values = torch.stack(values)
     return values.mean().item(), values.std(correction=0).item()
 
-
+# %% ../nbs/05c_measures.ipynb #dde1eb2c
 def _kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     "The cubic kernel of all pairs, (N, M)."
     return (x @ y.T / x.shape[1] + 1) ** 3
@@ -71,7 +71,7 @@ def _kernel_distance(views: Views) -> dict:
     x, y = views.samples, views.reference
     return {"value": kernel_distance(x, y)[0], "sd": kernel_distance_sd(x, y)}
 
-
+# %% ../nbs/05c_measures.ipynb #ad383c8b
 MEASURES["kd_lenet"] = Measure(
     _kernel_distance, "KD", "kernel distance", "smaller", "from single samples and pairs", minimum=4
 )
@@ -94,7 +94,7 @@ def inception_score(
     scores = torch.stack(scores)
     return scores.mean().item(), scores.std(correction=0).item()
 
-
+# %% ../nbs/05c_measures.ipynb #3f200727
 def _classifier_score(views: Views) -> dict:
     value, spread = inception_score(views.logits(views.samples))
     return {"value": value, "sd": spread / 9**0.5}  # of a mean of ten; the spread is one over ten parts
@@ -148,7 +148,7 @@ def recall(fake: torch.Tensor, real: torch.Tensor, k: int = 3) -> float:
     "The second of the two."
     return _share_inside(real, fake, _radii(fake, k))
 
-
+# %% ../nbs/05c_measures.ipynb #13d0473d
 def _share_inside(x: torch.Tensor, centres: torch.Tensor, radii: torch.Tensor) -> float:
     "The share of the rows of x that lie in a ball around any of the centres."
     inside = [(d <= radii).any(1) for d in _squared_distances(x, centres)]
@@ -197,7 +197,7 @@ NEIGHBOURS = 5  # of density and coverage
 def _counts(views: Views) -> tuple[torch.Tensor, torch.Tensor]:
     return _inside(views.samples, views.reference, _radii(views.reference, NEIGHBOURS))
 
-
+# %% ../nbs/05c_measures.ipynb #bbd027ff
 def _density(views: Views) -> dict:
     count, k = views.once(_counts)[0], NEIGHBOURS
     return {"value": count.mean().item() / k, "sd": count.std().item() / k / len(views.samples) ** 0.5}
@@ -242,7 +242,7 @@ def frechet_by_class(
         found.append({"value": frechet_distance_of_features(a, b) if enough else None, "n": len(a)})
     return found
 
-
+# %% ../nbs/05c_measures.ipynb #ad644aef
 def _by_class(views: Views) -> dict:
     x, y = views.samples, views.reference
     classes = frechet_by_class(x, views.labels(x), y, views.labels(y), views.classes())
@@ -272,7 +272,7 @@ def class_kl_sd(labels: torch.Tensor, reference: torch.Tensor, classes: int) -> 
     variance = (p * (ratio - (p * ratio).sum()).square()).sum().item() / n
     return max(variance - by_chance, by_chance) ** 0.5
 
-
+# %% ../nbs/05c_measures.ipynb #ac43a56d
 def _class_kl(views: Views) -> dict:
     labels, reference, classes = views.labels(views.samples), views.labels(views.reference), views.classes()
     value, sd = (f(labels, reference, classes) for f in (class_kl, class_kl_sd))
@@ -301,9 +301,9 @@ def _intra_class(views: Views) -> dict:
     distance = lambda samples: intra_class_distance(samples, views.labels(samples))
     return {"value": distance(views.samples), "sd": from_halves(views, distance)}
 
-
+# %% ../nbs/05c_measures.ipynb #51d76930
 MEASURES["intra_class"] = Measure(
-    _intra_class, "intra-class", "mean distance within a class; less than real images have: monotonous",
+    _intra_class, "intra-class", "mean distance within a class (less than real images have: monotonous)",
     "as real images", "half-samples", minimum=100, classes=True,
 )  # fmt: skip
 
@@ -324,7 +324,7 @@ def _one_image(views: Views) -> dict:
         return {"value": None, "pairs": pairs, "why": f"class {missing[0]} has no image"}
     return {"value": float(np.mean([np.mean(pair["samples"]) for pair in pairs])), "pairs": pairs}
 
-
+# %% ../nbs/05c_measures.ipynb #178fc9f8
 MEASURES["one_image"] = Measure(
     _one_image, "one image", "mean squared distance of single images of a class, which says nothing",
     "as real images", "none", classes=True, table=None,
@@ -340,7 +340,7 @@ def nearest(
     found = [d.topk(k, largest=False) for d in _squared_distances(x, y)]
     return torch.cat([f.values for f in found]).sqrt(), torch.cat([f.indices for f in found])
 
-
+# %% ../nbs/05c_measures.ipynb #f0539c38
 def plot_nearest(
     samples: torch.Tensor,  # uint8 (N, C, H, W)
     dataset: str,
@@ -386,7 +386,7 @@ def copies(
     "How many samples are nearer to a training image, and to a single one, than 99 % of test images are."
     return _copies(*(nearest(x, train, 2)[0] for x in (samples, test)))
 
-
+# %% ../nbs/05c_measures.ipynb #7fc4e360
 def _copies(samples: torch.Tensor, test: torch.Tensor) -> dict:
     "The same of the distances to the two nearest training images, (N, 2) and (M, 2)."
     if len(test) < 100:
@@ -454,16 +454,16 @@ def _memorisation(views: Views) -> dict:
 def _copied(views: Views) -> dict:
     return _copies(*views.once(_to_training))
 
-
+# %% ../nbs/05c_measures.ipynb #0868660a
 MEASURES["memorisation"] = Measure(
     _memorisation, "farther",
-    "probability that a sample is farther from the training set than a test image is; "
-    "about 0.5 for new images, less for copies, or merely typical images",
+    "probability that a sample is farther from the training set than a test image is "
+    "(about 0.5 for new images, less for copies, or merely typical images)",
     "as real images", "standard error", copies=True,
 )  # fmt: skip
 MEASURES["copies"] = Measure(
     _copied, "copies",
-    "share of samples nearer to a training image than 99 % of the test images are; chance gives 0.01",
+    "share of samples nearer to a training image than 99 % of the test images are (chance gives 0.01)",
     "smaller", "standard error", copies=True,
 )  # fmt: skip
 

@@ -32,7 +32,10 @@ import yaml
 from .augment import plot_distance_bands, plot_gap
 from .collapse import count_classes, load_ring, plot_classes, plot_strips, ring
 from .data import load_dataset, show_grid
-from .ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
+from .ddpm import plot_denoising, plot_level_losses, plot_noise
+from .guidance import plot_guidance
+from .likelihood import read_likelihood
+from .samplers import plot_samplers, scored_samplers
 from .interpolation import load_paths, plot_walks
 from .measures import plot_copies, plot_nearest
 from .plug import KINDS, MEASURES

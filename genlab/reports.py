@@ -20,15 +20,13 @@ from .ddpm import make_diffusion
 from .gan import GANConfig, layer_table, resolutions
 from .interpolation import keep_paths, load_paths
 from .plug import NETWORKS
+from .collapse import collapse_fragment, ring_fragment
+from .ddpm import ddpm_losses_fragment, ddpm_pictures_fragment
 from genlab.report import (
-    collapse_fragment,
     data_fragment,
-    ddpm_losses_fragment,
-    ddpm_pictures_fragment,
     elbo_table,
     gan_losses_fragment,
     missing_fragment,
-    ring_fragment,
     vae_losses_fragment,
     vae_pictures_fragment,
 )

@@ -159,8 +159,8 @@ class UNet(nn.Module):
         self.norm, self.out = nn.GroupNorm(8, widths[0]), zero(nn.Conv2d(widths[0], channels, 3, padding=1))
 
     def _stage_down(self, wide: int, deep: int, blocks: int, emb: int) -> nn.ModuleList:
-        shrink = nn.Conv2d(wide, deep, 3, stride=2, padding=1)
-        return nn.ModuleList([*(ResBlock(wide, wide, emb) for _ in range(blocks)), shrink])
+        layers = nn.ModuleList(ResBlock(wide, wide, emb) for _ in range(blocks))
+        return layers.append(nn.Conv2d(wide, deep, 3, stride=2, padding=1))
 
     def _middle(self, width: int, blocks: int, heads: int, emb: int) -> nn.ModuleList:
         layers = nn.ModuleList(ResBlock(width, width, emb) for _ in range(blocks))
@@ -170,8 +170,8 @@ class UNet(nn.Module):
 
     def _stage_up(self, deep: int, wide: int, blocks: int, emb: int) -> nn.ModuleList:
         grow = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(deep, wide, 3, padding=1))
-        more = (ResBlock(wide, wide, emb) for _ in range(blocks - 1))
-        return nn.ModuleList([grow, ResBlock(2 * wide, wide, emb), *more])
+        layers = nn.ModuleList([grow, ResBlock(2 * wide, wide, emb)])
+        return layers.extend(ResBlock(wide, wide, emb) for _ in range(blocks - 1))
 
 # %% ../nbs/03_unet.ipynb #32f51be9
 @patch

@@ -96,6 +96,7 @@ import pytest
 from genlab.data import show_grid
 from genlab.runs import plot_history, project_root
 
+
 # %%
 #| echo: false
 def box(x, y, text, colour="white"):
@@ -428,6 +429,7 @@ axes[0].set_ylabel("discriminator $\\psi$");
 ends = {title: path[-1].norm().item() for title, path in paths.items()}
 assert ends["min-max"] > 1 and 0.2 < ends["non-saturating"] < 1 and ends["non-saturating, penalty"] < 0.01
 
+
 # %% [markdown]
 # Without a penalty the players run after one another: in the min-max game in circles, in the non-saturating one in circles that shrink more and more slowly. With the penalty they come to rest where they should, because the discriminator is pulled back to "I cannot tell". The penalty of WGAN-GP does not do that: it pulls the critic's slope to 1, also where it should be 0. In practice smaller learning rates and averaged weights calm the circles as well.
 #
@@ -668,6 +670,7 @@ config = GANConfig.of(globals())
 data = config.training_set()
 show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 
+
 # %% [markdown]
 # A network has a name, and a function that makes the pair for a configuration and its images. The first name is `dcgan`. (How to add another: see [00c_plug](00c_plug.ipynb). Those of report 004 are in [07b_reports](07b_reports.ipynb).)
 
@@ -714,6 +717,7 @@ for _ in range(50):
 layers = [m for m in spectral.modules() if isinstance(m, nn.Conv2d)]
 largest = [torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() for layer in layers]
 assert all(abs(value - 1) < 0.02 for value in largest), largest
+
 
 # %% [markdown]
 # ## One update
@@ -960,6 +964,7 @@ for e in looks[:: -(-len(looks) // 6)]:  # six at most
     show_grid(run.samples(e)[:32], ncol=16, title=f"generated; epochs: {e}")
 show_grid(load_dataset(dataset, "test", size).images[:32], ncol=16, title="real (test set)");
 
+
 # %% [markdown]
 # ### The numbers
 #
@@ -1034,6 +1039,7 @@ for file in sorted((project_root() / "report/results/mnist/gan").glob("[cd]*/epo
     kept.append({"run": m["config"]["name"], "epochs": m["epochs"], "fd_lenet": fd["value"], "±": fd["sd"],
                  "floor": fd["floor"], "class_kl": kl, "minutes": m["train_seconds"] / 60})  # fmt: skip
 pd.DataFrame(kept).sort_values(["epochs", "run"]).round(2)
+
 
 # %% [markdown]
 # After 5 epochs the run with five changes is far ahead of the plain one, in the same time. Which of the five helped, this does not tell, and on small `digits` no single change did for sure. So a remedy belongs to a data set, a network and a length of training. Measure before you believe.
@@ -1141,7 +1147,6 @@ def gan_section(runs: pd.DataFrame, folder: Path) -> Section:
 
 
 KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
-
 
 # %% [markdown]
 # ## Exercises

@@ -119,6 +119,7 @@ for centres in (ring(), square_grid()):
     assert count_modes(real[torch.cdist(real, centres).argmin(1) < 3], centres)[0] == 3
 assert torch.allclose(ring().norm(dim=1), torch.tensor(2.0)) and square_grid().mean(0).abs().max() < 1e-6
 
+
 # %% [markdown]
 # ## Looking ahead
 #
@@ -500,6 +501,7 @@ pd.DataFrame(values).T.assign(classes=[count_classes(s["class_kl"]) for s in sco
 rare = {"histogram": [100, 0, 4], "expected": [50, 50, 50]}
 assert count_classes(rare) == 2, "4 are more than a tenth of 35, 0 are not"
 
+
 # %% [markdown]
 # Nothing collapses here. The non-saturating GAN and the WGAN-GP draw all ten classes, if some of them too rarely (the histograms show which), and samples lie near more than half of the test images. The min-max one has failed in another way: its discriminator has won (`Loss_D` is below 0.1 in nine of ten logged updates). The samples are no digits and recall is 0, and yet six classes are "seen": a classifier that knows nothing but digits sorts noise into them, too, most of it into one. So look at recall, at the distance and at the samples before you count classes. And one run each says nothing about how often.
 
@@ -614,7 +616,6 @@ def collapse_section(runs: pd.DataFrame, folder: Path) -> Section:
 
 
 SECTIONS["collapse"] = collapse_section
-
 
 # %% [markdown]
 # ## What to remember

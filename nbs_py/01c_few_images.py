@@ -133,6 +133,7 @@ ends = [band[:, 1].min(), band[:, 1].max()]
 assert np.allclose(ends, [2 - 2**0.5, 5]), "2 -+ the deviation of 1 and 3, 5 -+ 0"
 plt.close(drawn.figure)
 
+
 # %% [markdown]
 # ## Six augmentations
 #
@@ -395,6 +396,7 @@ samples = runs["both"].samples(runs["both"].config.epochs)[:16]
 ax = plot_nearest(samples, dataset, train=data.images)
 ax.set_title("augmented both: samples, and the two nearest of the training images", fontsize=10);
 
+
 # %% [markdown]
 # ## Its section of the report
 #
@@ -526,7 +528,6 @@ def few_section(runs: pd.DataFrame, folder: Path) -> Section:
 
 
 SECTIONS["few"] = few_section
-
 
 # %% [markdown]
 # ## What to remember

@@ -95,6 +95,8 @@ def _read_folder(folder: Path) -> torch.Tensor:
     return _grey_if_grey(torch.from_numpy(np.stack(list(images.values()))))
 
 
+# %%
+#| export
 def _check_same_size(folder: Path, first: tuple[Path, np.ndarray], other: tuple[Path, np.ndarray]) -> None:
     "ValueError if two images of a folder, each with its path, have different shapes."
     if first[1].shape != other[1].shape:
@@ -196,6 +198,8 @@ RANGE = "what arrays of floats call black and white, as --range=0,1; by default 
 DASH = "A name that begins with - stands last, after --, as in: genlab_metrics --json -- -mine.npz mnist"
 
 
+# %%
+#| export
 def _options() -> argparse.Namespace:
     "What the command line says."
     about = f"Metrics: {', '.join(MEASURES)}. 05_fid explains them. {DASH}"
@@ -227,6 +231,8 @@ def main() -> None:
     _print_scores(options.samples, scores, options.json)
 
 
+# %%
+#| export
 def _scores(options: argparse.Namespace) -> dict[str, dict]:
     "What `evaluate` says of the images that the command line names."
     samples, reference = options.samples, options.reference
@@ -323,6 +329,9 @@ against_images = json.loads(
     command(file, folder, "--json", "--classifier", dataset, "--metrics", "fd_lenet")[0]
 )
 assert against_images["fd_lenet"]["value"] < 1e-6 and against_images["fd_lenet"]["floor"] is None
+
+# %%
+#| hide
 (folder / "broken.png").write_text("no image")
 skipped = command(folder, dataset, "--metrics", "fd_lenet")[0]
 assert "1 of 501 files are not readable images and were skipped" in skipped
@@ -354,7 +363,7 @@ home.cleanup()
 # %% [markdown]
 # ## PNG or array?
 #
-# Report 003 had two FIDs for the same samples, 6.12 from PNG files and 5.77 from the array. A network's output is a float; a file holds bytes. What do rounding, cutting off the decimals (`astype(uint8)`, a common slip), JPEG and resizing do to the distance? As float images we take real ones moved by a tenth of a pixel, so that their values lie between the bytes; that is a slight blur, and costs something itself. Compare each line with the first. ([Parmar et al. 2022](https://arxiv.org/abs/2104.11222) did this for FID and found that resizing and JPEG matter.)
+# Does it matter whether samples are measured from PNG files or from the array? (One of the five reports had two FIDs for the same samples.) A network's output is a float; a file holds bytes. What do rounding, cutting off the decimals (`astype(uint8)`, a common slip), JPEG and resizing do to the distance? As float images we take real ones moved by a tenth of a pixel, so that their values lie between the bytes; that is a slight blur, and costs something itself. Compare each line with the first. ([Parmar et al. 2022](https://arxiv.org/abs/2104.11222) did this for FID and found that resizing and JPEG matter.)
 
 # %%
 def through_jpeg(images):
@@ -371,6 +380,7 @@ def there_and_back(images, **how):
     return F.interpolate(larger, size=images.shape[-1], **how).clamp(-1, 1)
 
 
+# %%
 floats = 0.9 * to_model(real) + 0.1 * to_model(real).roll(1, 3)
 stored = {
     "float": floats,
@@ -396,7 +406,7 @@ assert abs(distances["rounded to bytes (PNG)"] - distances["float"]) < 0.1 * rea
 assert abs(distances["to 24x24 and back, nearest"] - distances["float"]) > real_floor["floor_sd"]
 
 # %% [markdown]
-# Rounding, cutting off and JPEG change little here; resizing changes the distance by much, least with bicubic. For report 003's two FIDs this suggests, though it does not prove (its features were Inception's), that storing bytes was not the cause. What genlab measures are always bytes, rounded, at the size they were made.
+# Rounding, cutting off and JPEG change little here; resizing changes the distance by much, least with bicubic. What genlab measures are always bytes, rounded, at the size they were made.
 #
 # ## What to remember
 #

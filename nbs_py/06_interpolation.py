@@ -65,8 +65,10 @@ import tempfile
 
 import pytest
 
-from genlab.ddpm import DDPMConfig, ddpm_space, denoiser, flow, karras_times, make_diffusion, run_ddpm
+from genlab.ddpm import DDPMConfig, ddpm_space, denoiser, run_ddpm
+from genlab.diffusion import Diffusion, cosine_betas
 from genlab.gan import GANConfig, run_gan
+from genlab.samplers import flow, karras_times
 from genlab.vae import VAEConfig, run_vae
 
 
@@ -167,7 +169,7 @@ assert torch.equal(lerp(a, b, t)[[0, -1]], torch.stack([a, b]))
 #
 # DDIM is Euler's method for it. An equation can be solved in *both* directions: from an image up to $\sigma_{\max}$, which **encodes** the image as noise, and down again. That the way back ends where it began is exact for the equation; its solver makes an error. Euler's error per path falls in proportion to the step (a method of *order* 1); that of [Heun's method](https://en.wikipedia.org/wiki/Heun%27s_method), which averages the slopes at both ends of a step, with its square (order 2).
 #
-# `flow`, of [02_ddpm](02_ddpm.ipynb), goes along any list of noise levels with either. The noise that a network predicts is used as it comes: samplers clip the predicted image to [-1, 1] at each step, which is fine for making images, but puts kinks into the equation. We start at $t=1$ rather than at 0, where $\varepsilon$ is not defined, and take the image for $x_1$: the noise at that level has a standard deviation of about one grey level.
+# `flow`, of [02b_samplers](02b_samplers.ipynb), goes along any list of noise levels with either. The noise that a network predicts is used as it comes: samplers clip the predicted image to [-1, 1] at each step, which is fine for making images, but puts kinks into the equation. We start at $t=1$ rather than at 0, where $\varepsilon$ is not defined, and take the image for $x_1$: the noise at that level has a standard deviation of about one grey level.
 #
 # First on an equation whose solution is known. If the data are normally distributed, $x_0\sim\mathcal N(0,c^2)$, the best noise prediction is $\varepsilon(x_t,t)=\sqrt{1-\bar\alpha_t}\,x_t/(\bar\alpha_tc^2+1-\bar\alpha_t)$, and along the flow $\bar x/\sqrt{c^2+\sigma^2}$ is constant: everything shrinks with the standard deviation of the noised data. (For $x_t$ that is $\sqrt{\bar\alpha_tc^2+1-\bar\alpha_t}$, `spread` in the cell.) The measured orders are the slopes in the plot.
 
@@ -176,11 +178,10 @@ class Exact:
     "The best possible network for data from N(0, c^2)."
 
     def __init__(self, c=0.5):
-        self.config = DDPMConfig(target="eps")
-        self.diffusion, self.c = make_diffusion(self.config), c
+        self.diffusion, self.c = Diffusion(cosine_betas(1000)), c
 
-    def output(self, xt, t):
-        abar = self.diffusion.abar_at(t).view(-1, 1, 1, 1)
+    def eps(self, xt, t):
+        abar = self.diffusion.abar_at(t)
         return (1 - abar).sqrt() * xt / (abar * self.c**2 + 1 - abar)
 
 

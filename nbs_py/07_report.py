@@ -57,7 +57,10 @@ import yaml
 from genlab.augment import plot_distance_bands, plot_gap
 from genlab.collapse import count_classes, load_ring, plot_classes, plot_strips, ring
 from genlab.data import load_dataset, show_grid
-from genlab.ddpm import plot_denoising, plot_guidance, plot_level_losses, plot_noise, plot_samplers, read_likelihood, scored_samplers
+from genlab.ddpm import plot_denoising, plot_level_losses, plot_noise
+from genlab.guidance import plot_guidance
+from genlab.likelihood import read_likelihood
+from genlab.samplers import plot_samplers, scored_samplers
 from genlab.interpolation import load_paths, plot_walks
 from genlab.measures import plot_copies, plot_nearest
 from genlab.plug import KINDS, MEASURES

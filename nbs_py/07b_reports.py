@@ -45,15 +45,13 @@ from genlab.ddpm import make_diffusion
 from genlab.gan import GANConfig, layer_table, resolutions
 from genlab.interpolation import keep_paths, load_paths
 from genlab.plug import NETWORKS
+from genlab.collapse import collapse_fragment, ring_fragment
+from genlab.ddpm import ddpm_losses_fragment, ddpm_pictures_fragment
 from genlab.report import (
-    collapse_fragment,
     data_fragment,
-    ddpm_losses_fragment,
-    ddpm_pictures_fragment,
     elbo_table,
     gan_losses_fragment,
     missing_fragment,
-    ring_fragment,
     vae_losses_fragment,
     vae_pictures_fragment,
 )
@@ -325,6 +323,7 @@ def report004(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
 
 
 NETWORKS["gan"]["report004"] = report004
+
 
 # %% [markdown]
 # The shapes and numbers of parameters that the report printed for CIFAR-10, layer by layer:

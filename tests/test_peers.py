@@ -20,10 +20,11 @@ from torchvision.datasets import MNIST
 
 import genlab.features
 from genlab.data import derive_seed, epoch_batches, load_dataset
-from genlab.ddpm import Noise, ddim, dpmpp, karras_times, sde_dpmpp
+from genlab.ddpm import ddim
 from genlab.diffusion import Diffusion, cosine_betas, linear_betas
 from genlab.fid import FeatureStats, evaluate, frechet_distance, frechet_distance_of_features
 from genlab.measures import inception_score, kernel_distance, precision_recall
+from genlab.samplers import Noise, dpmpp, karras_times, sde_dpmpp
 
 
 @pytest.mark.parametrize("n", [400, 2000])

@@ -22,6 +22,7 @@ from genlab.data import load_dataset
 from genlab.ddpm import DDPMConfig, look_inside, run_ddpm, sample_ddpm, train_ddpm
 from genlab.gan import GANConfig, run_gan, sample_gan, train_gan
 from genlab.interpolation import find_run, open_run
+from genlab.likelihood import read_likelihood
 from genlab.plug import KINDS, import_plugins
 from genlab.runs import EMA, Run, read_config
 from genlab.vae import VAEConfig, measure_elbo, run_vae, train_vae, vae_pictures
@@ -439,7 +440,7 @@ def test_the_likelihood_of_an_old_run_can_be_computed_anew(runs_folder):
     assert bounds[before["likelihood"]["variance"]]["bits_per_dim"] == min(bound["bits_per_dim"] for bound in bounds.values())
     old = {key: bounds["posterior"][key] for key in ("bits_per_dim", "se", "first", "middle", "last")} | {"n": 50}
     path.write_text(json.dumps(before | {"likelihood": old}))
-    assert genlab.ddpm.read_likelihood(run.metrics(1)) == old | {"variance": "posterior", "bounds": {"posterior": bounds["posterior"]}}
+    assert read_likelihood(run.metrics(1)) == old | {"variance": "posterior", "bounds": {"posterior": bounds["posterior"]}}
     assert genlab.ddpm.renew_likelihood(run, 1) == before["likelihood"] and run.metrics(1) == before
     (run.epoch_folder(1) / "weights.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="lacks metrics.json or weights.safetensors"):
