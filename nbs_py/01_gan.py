@@ -89,6 +89,7 @@ from genlab.tables import loss_curves, loss_table, sample_sheets
 # %%
 #| hide
 import json
+import tempfile
 
 import matplotlib.pyplot as plt
 import pytest
@@ -921,6 +922,20 @@ def run_gan(
             run.finish(epochs, samples, scores=scores, **seconds)
     return run
 
+
+# %%
+#| hide
+pair = (
+    nn.Sequential(nn.Linear(4, 256), nn.Tanh(), nn.Unflatten(1, (1, 16, 16))),
+    nn.Sequential(nn.Flatten(), nn.Linear(256, 1), nn.Flatten(0)),
+)  # fmt: skip
+before = pair[0][0].weight.clone()
+small = GANConfig(name="pair", latent=4, epochs=2, snapshots=[1], subset=130, n_samples=20, metrics=[])
+with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    patch.setenv("GENLAB_RUNS", folder)
+    twice = run_gan(small, pair)
+    assert twice.samples(2).shape == (20, 1, 16, 16) and len(twice.history) == 4, "it is trained"
+    assert not torch.equal(twice.samples(1), twice.samples(2)) and torch.equal(pair[0][0].weight, before)
 
 # %% [markdown]
 # ## Training
