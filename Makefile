@@ -70,7 +70,7 @@ results: setup ## after a change of report/results: the table and the picture on
 
 readme: setup
 	@$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir $(README_DIR) --output README nbs/index.ipynb
-	@sed -i.bak -e 's,](\([a-z0-9_/]*\.\(ipynb\|png\)\)),](nbs/\1),g' -e 's,](\.\./,](,' $(README_DIR)/README.md && rm $(README_DIR)/README.md.bak
+	@sed -i.bak -e 's,](\([a-z0-9_/]*\.\(ipynb\|png\)\)),](nbs/\1),g' -e 's,](\.\./,](,g' $(README_DIR)/README.md && rm $(README_DIR)/README.md.bak
 
 check: setup ## is everything in sync? does ruff find anything?
 	@$(BIN)/python -m pytest -q tests/test_sync.py

@@ -56,8 +56,8 @@ def line(what, peer, genlab):
 def whole_calls(home: Path) -> None:
     from torch_fidelity import calculate_metrics
 
-    from genlab.data import load_dataset
     from genlab.command import load_images
+    from genlab.data import load_dataset
     from genlab.fid import evaluate
 
     weights = random_inception(home)

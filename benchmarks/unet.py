@@ -1,7 +1,8 @@
-"""Training speed: genlab's U-Net against UNet2DModel of the package diffusers, about the same number of parameters, in one run.
+"""Training speed: genlab's U-Net against UNet2DModel of the package diffusers, with about as many parameters.
 
-Batches of 64 images of 28x28 pixels, the whole update: noising, forward, backward, Adam. Each figure is the median of three
-rounds in which all take turns. Prints images/s and ratios. A CPU that has no bfloat16 arithmetic leaves out the rows with it.
+Batches of 64 images of 28x28 pixels, the whole update: noising, forward, backward, Adam. Each figure is the
+median of three rounds in which all take turns, in one run. Prints images/s and ratios. A CPU that has no
+bfloat16 arithmetic leaves out the rows with it.
 """
 
 import statistics
@@ -18,20 +19,26 @@ from genlab.unet import UNet
 ROUNDS, UPDATES, BATCH = 3, 3, 64
 
 
-class Theirs(nn.Module):
+class Diffusers(nn.Module):
     "UNet2DModel without attention, its default of two layers a block."
 
     def __init__(self):
         super().__init__()
-        kinds = {"down_block_types": ("DownBlock2D",) * 3, "up_block_types": ("UpBlock2D",) * 3, "add_attention": False}
-        self.net = UNet2DModel(sample_size=28, in_channels=1, out_channels=1, block_out_channels=(32, 64, 96), **kinds)
+        kinds = {
+            "down_block_types": ("DownBlock2D",) * 3,
+            "up_block_types": ("UpBlock2D",) * 3,
+            "add_attention": False,
+        }
+        self.net = UNet2DModel(
+            sample_size=28, in_channels=1, out_channels=1, block_out_channels=(32, 64, 96), **kinds
+        )
 
     def forward(self, x, t):
         return self.net(x, t).sample
 
 
-def ours():
-    "Our U-Net, with more channels at the lowest resolution than by default, for as many parameters."
+def genlab_unet():
+    "The course's U-Net, with more channels at the lowest resolution than by default, for as many parameters."
     return UNet(1, (32, 64, 192))
 
 
@@ -40,8 +47,14 @@ class Loop:
 
     def __init__(self, make, precision="no", channels_last=False, compiled=False):
         seed_everything(0)
-        self.device, self.diffusion, self.bf16 = make_accelerator().device, Diffusion(cosine_betas()), precision == "bf16"
-        self.net = make().to(self.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        self.device, self.diffusion, self.bf16 = (
+            make_accelerator().device,
+            Diffusion(cosine_betas()),
+            precision == "bf16",
+        )
+        self.net = make().to(
+            self.device, memory_format=torch.channels_last if channels_last else torch.contiguous_format
+        )
         self.model = torch.compile(self.net) if compiled else self.net
         self.opt = torch.optim.Adam(self.net.parameters(), 1e-3)
         self.x0 = torch.rand(BATCH, 1, 28, 28, device=self.device) * 2 - 1
@@ -67,12 +80,12 @@ class Loop:
 
 def main():
     loops = {
-        "diffusers, float32": Loop(Theirs),
-        "genlab, float32": Loop(ours),
-        "genlab, bf16": Loop(ours, "bf16"),
-        "genlab, channels_last, compiled": Loop(ours, "no", True, True),
-        "genlab, bf16, channels_last, compiled": Loop(ours, "bf16", True, True),
-        "diffusers, bf16": Loop(Theirs, "bf16"),
+        "diffusers, float32": Loop(Diffusers),
+        "genlab, float32": Loop(genlab_unet),
+        "genlab, bf16": Loop(genlab_unet, "bf16"),
+        "genlab, channels_last, compiled": Loop(genlab_unet, "no", True, True),
+        "genlab, bf16, channels_last, compiled": Loop(genlab_unet, "bf16", True, True),
+        "diffusers, bf16": Loop(Diffusers, "bf16"),
     }
     if loops["genlab, float32"].device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         loops = {name: loop for name, loop in loops.items() if "bf16" not in name}

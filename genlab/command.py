@@ -20,21 +20,11 @@ import torch
 from PIL import Image
 
 import genlab.measures  # noqa: F401  all measures are known
-from genlab.data import (
-    BROKEN,
-    CONVERTERS,
-    ENDINGS,
-    LOADERS,
-    check_dataset,
-    find_modes,
-    image_files,
-    load_dataset,
-    progress,
-    to_square,
-)
+from .data import check_dataset, is_dataset, load_dataset
 from .features import as_bytes
 from .fid import evaluate, score_table
 from .plug import MEASURES, import_plugins
+from .sources import BROKEN, ENDINGS, find_modes, image_files, progress, to_square
 
 # %% ../nbs/05d_command.ipynb #5b7aecb3
 def _read_folder(folder: Path) -> torch.Tensor:
@@ -160,7 +150,6 @@ def main() -> None:
 # %% ../nbs/05d_command.ipynb #a006b362
 def _scores(options: argparse.Namespace) -> dict[str, dict]:
     "What `evaluate` says of the images that the command line names."
-    is_dataset = lambda name: name.partition(":")[0] in (*LOADERS, *CONVERTERS)
     samples, reference = options.samples, options.reference
     if is_dataset(samples):
         images = load_dataset(check_dataset(samples)).images

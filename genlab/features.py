@@ -29,18 +29,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.hub import load_state_dict_from_url
 
-from genlab.data import (
-    ImageSet,
-    cache_dir,
-    cache_lock,
-    epoch_batches,
-    load_dataset,
-    progress,
-    to_image,
-    to_model,
-)
+from .data import ImageSet, epoch_batches, load_dataset, to_image, to_model
 from .plug import EXTRACTORS
 from .runs import atomic, make_accelerator, seed_everything
+from .sources import cache_dir, cache_lock, progress
 
 # %% ../nbs/05b_features.ipynb #67508467
 @dataclass(frozen=True)

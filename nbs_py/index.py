@@ -35,7 +35,7 @@
 #
 # ![Samples of these models, not selected, and real images](images/results.png)
 #
-# It grew out of five student reports that trained these models by hand. They are mentioned in the notebooks: *report 000*, a GAN and a diffusion model on MNIST, looked at after several numbers of epochs; *report 001*, which derives diffusion in twelve equations and walks through the latent space of a GAN; *report 002*, a GAN and a VAE on digits and faces; *report 003*, a U-Net diffusion model on MNIST; *report 004*, a VAE and a GAN of dense and convolutional layers.
+# It grew out of five student reports that trained these models by hand; [07b_reports](07b_reports.ipynb) repeats them.
 #
 # ## Two commands
 #
@@ -46,26 +46,42 @@
 #
 # ## The notebooks
 #
-# For readers who know PyTorch and some probability, in the order in which to read them. A short way through: 01_gan, 02_ddpm, 04_vae, and the table of faults in 05_fid; the theory later.
+# For readers who know PyTorch and some probability, in the order in which to read them. A short way through: 01_gan, 02_ddpm, 04_vae, and the table of faults at the head of 05_fid; the theory later.
 #
 # | notebook | module | what it is about | seconds |
 # |---|---|---|--:|
 # | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order | 23 |
-# | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 21 |
-# | [00c_plug](00c_plug.ipynb) | `genlab.plug` | names of data sets, networks, samplers, measures and models, and how to add one | 5 |
-# | [01_gan](01_gan.ipynb) | `genlab.gan` | two networks and a game: four losses, the DCGAN and report 004's networks, the loop | 111 |
+# | [01_gan](01_gan.ipynb) | `genlab.gan` | a GAN in thirty lines; the DCGAN, its losses, the loop | 111 |
 # | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 181 |
 # | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 132 |
 # | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute | 42 |
 # | [03_unet](03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys | 446 |
-# | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, five samplers, guidance, bits per pixel | 309 |
-# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, where codes come from, a VAE that learns from a discriminator | 188 |
-# | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: Frechet and kernel distance, precision and recall, copies, floors and error bars | 448 |
-# | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through the latent spaces of all three models, encoding images as noise, smoothness as a number | 147 |
-# | [07_report](07_report.ipynb) | `genlab.report` | from runs to tables, figures and a PDF | 33 |
+# | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, and two ways to sample from it: DDPM and DDIM | 309 |
+# | [02b_samplers](02b_samplers.ipynb) | `genlab.samplers` | which noise levels to visit, and solvers that need few of them | — |
+# | [02c_guidance](02c_guidance.ipynb) | `genlab.guidance` | asking for a class, and asking louder: one line of Bayes' rule | — |
+# | [02d_likelihood](02d_likelihood.ipynb) | `genlab.likelihood` | how probable a diffusion model finds images that it has never seen | — |
+# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, which latent numbers are used | 188 |
+# | [04b_vae_gan](04b_vae_gan.ipynb) | `genlab.vae_gan` | scale, beta and posterior collapse, and a VAE that learns from a discriminator | — |
+# | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: the Frechet distance, its floor and its error bars | 448 |
+# | [05b_features](05b_features.ipynb) | `genlab.features` | what a classifier says about an image: LeNet, Inception, an extractor of your own | — |
+# | [05c_measures](05c_measures.ipynb) | `genlab.measures` | what the distance does not see: precision and recall, classes, copies | — |
+# | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through latent spaces, encoding images as noise, smoothness as a number | 147 |
+#
+# How it works inside, for those who want to know or to change it:
+#
+# | notebook | module | what it is about | seconds |
+# |---|---|---|--:|
+# | [00b_sources](00b_sources.ipynb) | `genlab.sources` | downloads that are checked, folders of images, the Hub | — |
+# | [00c_plug](00c_plug.ipynb) | `genlab.plug` | names of data sets, networks, samplers, measures and models, and how to add one | 5 |
+# | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 21 |
+# | [05d_command](05d_command.ipynb) | `genlab.command` | the command `genlab_metrics` | — |
+# | [07a_sweep](07a_sweep.ipynb) | `genlab.sweep` | a profile becomes a list of runs; what they left on disk becomes a table | — |
+# | [07c_tables](07c_tables.ipynb) | `genlab.tables` | tables and figures of the runs of any kind of model | — |
+# | [07d_sentences](07d_sentences.ipynb) | `genlab.sentences` | comparing with error bars, and saying what came out | — |
+# | [07_report](07_report.ipynb) | `genlab.report` | the PDF, and the command `genlab_report` | 33 |
 # | [07b_reports](07b_reports.ipynb) | `genlab.reports` | the five reports again, with what they printed beside what is measured here | 34 |
 #
-# The seconds are those that `make notebooks` took on one core of an AMD EPYC with other work beside it (a few cells of 03_unet and 05_fid train more than the rest; the tests leave them out). Each notebook can also be read on its own and ends with exercises and their solutions (folded). `nbs_py/` holds the same notebooks as plain Python files, for review and for editors.
+# The seconds are those that `make notebooks` took on one core of an AMD EPYC with other work beside it (a few cells of 03_unet and 05_fid train more than the rest; the tests leave them out). Each notebook can also be read on its own and ends with exercises and their solutions (folded).
 #
 # ## Running a notebook with other parameters
 #
@@ -108,7 +124,36 @@
 #     show_grid(samples[:64])
 #     print(evaluate(samples, "digits"))         # the distance, its floor, N, extractor and hash
 #
-# Diffusion models and VAEs in the same way, with `genlab.ddpm.DDPMConfig` and `run_ddpm`, `genlab.vae.VAEConfig` and `run_vae`. The samplers take any denoiser: `dpmpp(model, shape, steps=20, seed=0)`, where `model(xt, t)` returns the clean image and has `.diffusion` and `.device`.
+# Diffusion models and VAEs in the same way, with `genlab.ddpm.DDPMConfig` and `run_ddpm`, `genlab.vae.VAEConfig` and `run_vae`. The samplers take any denoiser: `dpmpp(model, shape, steps=20, seed=0)` of `genlab.samplers`, where `model(xt, t)` returns the clean image and has `.diffusion` and `.device`.
+#
+# ## Your own network, your own data
+#
+# A data set is a function that returns bytes; a network is a module. Here is the U-Net of the package [diffusers](https://huggingface.co/docs/diffusers), trained, sampled and scored by genlab on digits in black on white:
+#
+#     from diffusers import UNet2DModel
+#     from torch import nn
+#     from genlab.data import load_dataset
+#     from genlab.ddpm import DDPMConfig, run_ddpm
+#     from genlab.plug import LOADERS
+#
+#     def negatives(split):                      # "train" or "test"
+#         digits = load_dataset("digits", split)
+#         return digits._replace(images=255 - digits.images)    # uint8 (N, C, H, W), labels or None
+#
+#     class Network(nn.Module):
+#         def __init__(self):
+#             super().__init__()
+#             blocks = dict(down_block_types=["DownBlock2D"] * 2, up_block_types=["UpBlock2D"] * 2)
+#             self.unet = UNet2DModel(16, 1, 1, block_out_channels=[32, 64], **blocks)
+#
+#         def forward(self, xt, t, y=None):      # noisy images, times, classes or None
+#             return self.unet(xt, t).sample
+#
+#     LOADERS["negatives"] = negatives
+#     run = run_ddpm(DDPMConfig(name="diffusers", dataset="negatives", epochs=20), network=Network())
+#     print(run.metrics(20)["scores"])
+#
+# What has a name can be named everywhere. With `NETWORKS["ddpm"]["diffusers"] = lambda config, data: Network()` and these lines in a file `mine.py`, the same run is `GENLAB_PLUGINS=mine papermill nbs/02_ddpm.ipynb out.ipynb -p network diffusers -p dataset negatives`, and a profile that says `plugins: [mine]` brings it into a sweep and its report (`PYTHONPATH` has to have the folder of `mine.py`). Schedules, samplers, losses, feature extractors, measures, sections of the report and whole kinds of models are added in the same way: [00c_plug](00c_plug.ipynb), with one of each in `tests/plugin/mine.py`.
 #
 # ## Measuring images from anywhere
 #
@@ -118,4 +163,51 @@
 #
 # It prints a table of distances and shares with their spread and what real images score; `--json` gives all that is known.
 #
-# How to change something: [CONTRIBUTING.md](../CONTRIBUTING.md). Licence: Apache 2.0.
+# ## What lies where
+#
+#     nbs/                          the notebooks: text, library, tests and experiments
+#     nbs/sidebar.yml               the order in which to read them
+#     nbs/_quarto.yml               the website of `make docs`
+#     nbs_py/                       the same notebooks as plain Python, for review and for editors
+#     genlab/                       the library, exported from the notebooks; never edited by hand
+#     report/report.qmd             the frame of the report; each model's section comes from its notebook
+#     report/reports.qmd            the report of the profile `reports`
+#     report/profiles/              lists of runs: quick, course, reports, published
+#     report/results/               finished runs on MNIST, for `make report PROFILE=published`
+#     report/Snakefile              the sweep: which notebook makes which file
+#     report/filter.lua             numbers, references and panels, where Quarto is not at hand
+#     report/preamble.tex           how LaTeX sets the report
+#     report/preamble.typ           how Typst does
+#     report/references.bib         the papers
+#     report/_quarto.yml            the report with Quarto
+#     tests/test_notebooks.py       every notebook runs
+#     tests/test_sync.py            modules, twins and README are those of the notebooks
+#     tests/test_form.py            short lines, short functions
+#     tests/test_parameters.py      a notebook's parameters are those of its configuration
+#     tests/test_input.py           bad input gets one sentence
+#     tests/test_runs.py            kill and resume, to the bit
+#     tests/test_peers.py           the same numbers as other packages
+#     tests/test_bars.py            error bars hold what they promise
+#     tests/test_pipeline.py        sweep and report, with failures
+#     tests/test_plug.py            one more of everything, from outside
+#     tests/plugin/                 the module that it adds
+#     tests/test_published.py       the published runs show the same numbers as before
+#     tests/published.json          these numbers
+#     tests/test_readme.py          what this page says can be done
+#     tests/conftest.py             what the tests share
+#     benchmarks/                   speed against other packages: batches, Frechet distance, measures, U-Net
+#     tools/colab.py                links that open the notebooks in Colab
+#     tools/results.py              the table and the picture at the top of this page
+#     Makefile                      all commands; `make help` lists them
+#     settings.ini                  name, version and packages
+#     setup.py                      installs what settings.ini says
+#     pyproject.toml                the same for tools that ask for it
+#     requirements.lock             exact versions of the packages
+#     environment.yml               Python, Quarto and TeX, for conda
+#     MANIFEST.in                   what a package file has besides modules
+#     jupytext.toml                 which folder is whose twin
+#     pytest.ini                    how tests are run
+#     ruff.toml                     what is checked in the code
+#     .ci/run                       what a server runs
+#
+# How to change something: [CONTRIBUTING.md](../CONTRIBUTING.md). Licence: [Apache 2.0](../LICENSE).

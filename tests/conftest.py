@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,21 @@ def command(*words, cwd=ROOT, **environment):
     return subprocess.run(program, cwd=cwd, env=os.environ | environment, capture_output=True, text=True)
 
 
-needs_mnist = pytest.mark.skipif("GENLAB_MIRROR" not in os.environ, reason="GENLAB_MIRROR is not set: no MNIST here")
+def copy_project(folder):
+    "The project's files as they are here, committed or not, in a folder in which a test may do as it likes."
+    done = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    for file in filter(None, done.stdout.split("\n")):
+        if (ROOT / file).is_file():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / file)
+    return folder
+
+
+needs_mnist = pytest.mark.skipif(
+    "GENLAB_MIRROR" not in os.environ, reason="GENLAB_MIRROR is not set: no MNIST here"
+)
 
 RESULTS = {"passed": 0, "failed": 0, "skipped": 0}
 

@@ -1,11 +1,20 @@
-"""Every notebook runs from top to bottom: `nbdev_test`, one notebook at a time, so that each counts as a test."""
+"""Every notebook runs from top to bottom: `nbdev_test`, one at a time, so that each counts as a test."""
 
 import re
 
 import pytest
 from conftest import ROOT, command
 
-NOTEBOOKS = sorted(p for p in (ROOT / "nbs").glob("*.ipynb") if p.stem != "index")
+SECONDS = dict(re.findall(r"^\| \[(\w+)\].*\| (\d+) \|$", (ROOT / "README.md").read_text(), flags=re.M))
+
+
+def seconds(notebook):
+    "As the README has them; a notebook that it knows no time of may take long."
+    return float(SECONDS.get(notebook.stem, "inf"))
+
+
+FILES = [path for path in (ROOT / "nbs").glob("*.ipynb") if path.stem != "index"]
+NOTEBOOKS = sorted(FILES, key=seconds, reverse=True)  # the slow ones first, so that no process waits for them
 
 
 def test_every_module_has_its_notebook():

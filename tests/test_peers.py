@@ -1,6 +1,7 @@
 """The same numbers as the packages that people know."""
 
 import json
+from unittest.mock import Mock
 
 import mpmath
 import numpy as np
@@ -31,10 +32,10 @@ from genlab.samplers import Noise, dpmpp, karras_times, sde_dpmpp
 def test_frechet_distance_of_pytorch_fid(n):
     rng = np.random.default_rng(n)
     x, y = (rng.normal(size=(n, 200)) @ rng.normal(size=(200, 200)) / 14 + shift for shift in (0, 0.2))
-    moments = [f(a) for a in (x, y) for f in (lambda a: a.mean(0), lambda a: np.cov(a, rowvar=False))]
-    theirs = fid_score.calculate_frechet_distance(*moments)
-    assert np.isclose(frechet_distance(*moments), theirs, rtol=1e-6)
-    assert np.isclose(frechet_distance_of_features(x, y), theirs, rtol=1e-6)
+    moments = [x.mean(0), np.cov(x, rowvar=False), y.mean(0), np.cov(y, rowvar=False)]
+    expected = fid_score.calculate_frechet_distance(*moments)
+    assert np.isclose(frechet_distance(*moments), expected, rtol=1e-6)
+    assert np.isclose(frechet_distance_of_features(x, y), expected, rtol=1e-6)
 
 
 def test_singular_against_extended_precision():
@@ -48,7 +49,9 @@ def test_singular_against_extended_precision():
     exact = float(((x.mean(0) - y.mean(0)) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * roots)
     assert np.isclose(frechet_distance_of_features(x, y), exact, rtol=1e-10)
     stats = FeatureStats(torch.from_numpy(x)), FeatureStats(torch.from_numpy(y))
-    assert np.isclose(frechet_distance(stats[0].mean, stats[0].cov, stats[1].mean, stats[1].cov), exact, rtol=1e-9)
+    assert np.isclose(
+        frechet_distance(stats[0].mean, stats[0].cov, stats[1].mean, stats[1].cov), exact, rtol=1e-9
+    )
 
 
 def test_a_set_is_at_distance_zero_from_itself():
@@ -66,14 +69,16 @@ def features():
 
 
 def test_kid_of_torch_fidelity(features):
-    theirs = kid_features_to_metric(*features, **DEFAULTS | {"verbose": False})
-    assert np.allclose(kernel_distance(*features), list(theirs.values()), rtol=1e-4)
+    expected = kid_features_to_metric(*features, **DEFAULTS | {"verbose": False})
+    assert np.allclose(kernel_distance(*features), list(expected.values()), rtol=1e-4)
 
 
 def test_precision_and_recall_of_torch_fidelity(features):
-    theirs = prc_features_to_metric(*features, **DEFAULTS | {"verbose": False})
-    assert np.allclose(precision_recall(*features), [theirs["precision"], theirs["recall"]], atol=1e-4)
-    assert 0.1 < theirs["recall"] < 0.9 and 0.1 < theirs["precision"] < 0.9, "a case where neither is trivial"
+    expected = prc_features_to_metric(*features, **DEFAULTS | {"verbose": False})
+    assert np.allclose(precision_recall(*features), [expected["precision"], expected["recall"]], atol=1e-4)
+    assert 0.1 < expected["recall"] < 0.9 and 0.1 < expected["precision"] < 0.9, (
+        "a case where neither is trivial"
+    )
 
 
 def test_inception_score_of_torch_fidelity(features):
@@ -86,8 +91,8 @@ def inception_weights(tmp_path, monkeypatch):
     "An Inception with random weights in torch's cache, where pytorch-fid and genlab look for the real ones."
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     torch.manual_seed(0)
-    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *args, **kwargs: None)
-    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda self, state: None)
+    monkeypatch.setattr(inception, "load_state_dict_from_url", Mock())
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", Mock())
     net = inception.fid_inception_v3()
     for layer in net.modules():  # so that features neither vanish nor explode
         if isinstance(layer, torch.nn.Conv2d):
@@ -107,9 +112,11 @@ def test_inception_features_are_those_of_pytorch_fid(inception_weights, tmp_path
     files = [tmp_path / f"{i:02}.png" for i in range(12)]
     for image, file in zip(images, files, strict=True):
         Image.fromarray(image[0].numpy()).save(file)
-    theirs = fid_score.get_activations(files, inception.InceptionV3([3]), batch_size=4, dims=2048, num_workers=0)
+    expected = fid_score.get_activations(
+        files, inception.InceptionV3([3]), batch_size=4, dims=2048, num_workers=0
+    )
     extractor = genlab.features.inception_extractor()
-    assert np.allclose(extractor(images).numpy(), theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+    assert np.allclose(extractor(images).numpy(), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
     assert extractor.name == "Inception-v3 (pytorch-fid)" and len(extractor.hash) == 12
 
 
@@ -119,11 +126,15 @@ def test_the_command_has_the_value_of_pytorch_fids(inception_weights, tmp_path):
         folder.mkdir()
         for i, image in enumerate(load_dataset("digits", split, 32).images[:12]):
             Image.fromarray(image[0].numpy()).save(folder / f"{i:02}.png")
-    theirs = command("python", "-m", "pytorch_fid", *folders, "--num-workers", "0", TORCH_HOME=str(tmp_path))
+    expected = command(
+        "python", "-m", "pytorch_fid", *folders, "--num-workers", "0", TORCH_HOME=str(tmp_path)
+    )
     ours = command("genlab_metrics", *folders, "--json", "--metrics", "fid", TORCH_HOME=str(tmp_path))
-    assert theirs.returncode == ours.returncode == 0, theirs.stderr + ours.stderr
+    assert expected.returncode == ours.returncode == 0, expected.stderr + ours.stderr
     scores = json.loads(ours.stdout)
-    assert scores["fid"]["value"] > 1e-3 and np.isclose(scores["fid"]["value"], float(theirs.stdout.split()[-1]), rtol=1e-3)
+    assert scores["fid"]["value"] > 1e-3 and np.isclose(
+        scores["fid"]["value"], float(expected.stdout.split()[-1]), rtol=1e-3
+    )
 
 
 def test_fid_without_weights_is_a_reason_and_no_number(tmp_path, monkeypatch):
@@ -138,16 +149,18 @@ def test_fid_without_weights_is_a_reason_and_no_number(tmp_path, monkeypatch):
 @needs_mnist
 def test_batches_hold_the_pixels_of_torchvision(tmp_path, monkeypatch):
     data = load_dataset("mnist", "test")
-    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-    monkeypatch.setattr(MNIST, "_check_exists", lambda self: True)
-    monkeypatch.setattr(MNIST, "_load_data", lambda self: (data.images[:, 0], data.labels))
+    normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+    monkeypatch.setattr(MNIST, "_check_exists", Mock(return_value=True))
+    monkeypatch.setattr(MNIST, "_load_data", Mock(return_value=(data.images[:, 0], data.labels)))
     order = torch.randperm(10000, generator=torch.Generator().manual_seed(derive_seed(0, 0)))
-    loader = DataLoader(MNIST(tmp_path, train=False, transform=usual), batch_size=128, sampler=order.tolist())
+    loader = DataLoader(
+        MNIST(tmp_path, train=False, transform=normalise), batch_size=128, sampler=order.tolist()
+    )
     for (x, y), (ours, labels) in zip(loader, epoch_batches(data, 128, seed=0, epoch=0), strict=True):
         assert torch.equal(x, ours) and torch.equal(y, labels)
 
 
-# -- samplers of the package diffusers -------------------------------------------------------------------------------
+# -- samplers of the package diffusers -----------------------------------------------------------------------
 
 
 class Bent:
@@ -164,7 +177,9 @@ def walk(scheduler, model, shape, seed, stochastic=False):
     noise = Noise(shape, seed)
     x = noise()
     for t in scheduler.timesteps:
-        x = scheduler.step(model(x, t), t, x, **({"variance_noise": noise()} if stochastic else {})).prev_sample
+        x = scheduler.step(
+            model(x, t), t, x, **({"variance_noise": noise()} if stochastic else {})
+        ).prev_sample
     return x
 
 
@@ -172,9 +187,15 @@ def walk(scheduler, model, shape, seed, stochastic=False):
 @pytest.mark.parametrize("steps", [5, 20, 50])
 def test_ddim_of_diffusers(betas, steps):
     model, shape = Bent(betas), (4, 1, 6, 6)
-    theirs = DDIMScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", timestep_spacing="trailing", clip_sample=False)
-    theirs.set_timesteps(steps)
-    assert torch.allclose(ddim(model, shape, steps, 0), walk(theirs, model, shape, 0), atol=2e-5)
+    expected = DDIMScheduler(
+        1000,
+        trained_betas=betas.tolist(),
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    expected.set_timesteps(steps)
+    assert torch.allclose(ddim(model, shape, steps, 0), walk(expected, model, shape, 0), atol=2e-5)
 
 
 @pytest.mark.parametrize("steps", [2, 5, 20, 50])
@@ -182,10 +203,18 @@ def test_ddim_of_diffusers(betas, steps):
 def test_dpm_solvers_of_diffusers(ours, steps):
     betas = linear_betas(1000, last=0.017)  # ends at sigma = 74; ours begin at 80 at most
     model, shape = Bent(betas), (4, 1, 6, 6)
-    kind = {"algorithm_type": "sde-dpmsolver++" if ours is sde_dpmpp else "dpmsolver++", "use_karras_sigmas": True, "final_sigmas_type": "zero"}
-    theirs = DPMSolverMultistepScheduler(1000, trained_betas=betas.tolist(), prediction_type="sample", **kind)
-    theirs.set_timesteps(steps)
+    kind = {
+        "algorithm_type": "sde-dpmsolver++" if ours is sde_dpmpp else "dpmsolver++",
+        "use_karras_sigmas": True,
+        "final_sigmas_type": "zero",
+    }
+    expected = DPMSolverMultistepScheduler(
+        1000, trained_betas=betas.tolist(), prediction_type="sample", **kind
+    )
+    expected.set_timesteps(steps)
     times = karras_times(model.diffusion, steps)[:-1]
     sigmas = ((1 / model.diffusion.abar_at(torch.tensor(times)) - 1).sqrt()).tolist()
-    assert np.allclose(sigmas, theirs.sigmas[:-1], rtol=1e-4)
-    assert torch.allclose(ours(model, shape, steps, 0).float(), walk(theirs, model, shape, 0, ours is sde_dpmpp), atol=1e-4)
+    assert np.allclose(sigmas, expected.sigmas[:-1], rtol=1e-4)
+    assert torch.allclose(
+        ours(model, shape, steps, 0).float(), walk(expected, model, shape, 0, ours is sde_dpmpp), atol=1e-4
+    )

@@ -1,4 +1,4 @@
-"""The run contract, for every model: killed at any moment and resumed, or continued later, the result is the same to the bit."""
+"""The run contract, for every model: killed and resumed, or continued, the result is the same to the bit."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 import warnings
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -32,15 +33,53 @@ TINY = dict(size=8, widths=[8, 16], T=40, steps=5, batch_size=64, ema=0.9, n_sam
 GAN = dict(width=8, latent=16, batch_size=64, n_samples=50, metrics=[])
 MODELS = {
     "gan": (GANConfig(**GAN | {"metrics": ["fd_lenet"]}, ema=0.9), run_gan),
-    "gan, hinge": (GANConfig(**GAN, loss="hinge", norm="spectral", lr_d=4e-4, conditional=True, augment=["colour", "tilt", "cutout"], ema=0.9), run_gan),
+    "gan, hinge": (
+        GANConfig(
+            **GAN,
+            loss="hinge",
+            norm="spectral",
+            lr_d=4e-4,
+            conditional=True,
+            augment=["colour", "tilt", "cutout"],
+            ema=0.9,
+        ),
+        run_gan,
+    ),
     "gan, wgan-gp": (GANConfig(**GAN, loss="wgan-gp", norm="layer", d_steps=3, dropout=0.2), run_gan),
     "gan, min-max, unrolled": (GANConfig(**GAN, loss="minmax", unroll=2, subset=200), run_gan),
-    "gan, report 004": (GANConfig(**GAN | {"width": 4}, network="report004", size=8, dropout=0.4, extra_layers=1, subset=200), run_gan),
+    "gan, report 004": (
+        GANConfig(**GAN | {"width": 4}, network="report004", size=8, dropout=0.4, extra_layers=1, subset=200),
+        run_gan,
+    ),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
-    "ddpm, report 003": (DDPMConfig(**TINY | {"widths": [8]}, network="report003", channels=3, target="eps", schedule="linear"), run_ddpm),
-    "vae": (VAEConfig(size=8, width=8, latent=4, likelihood="logistic", scale=None, batch_size=64, ema=0.9, n_samples=50, metrics=[]), run_vae),
-    "vae-gan": (VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]), run_vae),
-    "ddpm, by class": (DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True), run_ddpm),
+    "ddpm, report 003": (
+        DDPMConfig(
+            **TINY | {"widths": [8]}, network="report003", channels=3, target="eps", schedule="linear"
+        ),
+        run_ddpm,
+    ),
+    "vae": (
+        VAEConfig(
+            size=8,
+            width=8,
+            latent=4,
+            likelihood="logistic",
+            scale=None,
+            batch_size=64,
+            ema=0.9,
+            n_samples=50,
+            metrics=[],
+        ),
+        run_vae,
+    ),
+    "vae-gan": (
+        VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]),
+        run_vae,
+    ),
+    "ddpm, by class": (
+        DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True),
+        run_ddpm,
+    ),
 }
 
 
@@ -75,6 +114,11 @@ def assert_same(a, b):
     assert a[1] == b[1]
 
 
+def test_every_kind_is_here():
+    import_plugins()
+    assert {config.model for config, _ in MODELS.values()} == KINDS.keys()
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def straight(request, processes, tmp_path_factory):
     "A run of 12 epochs without interruption, of each model."
@@ -100,7 +144,11 @@ def go_straight(model, processes, tmp_path_factory):
 def test_killed_ten_times(straight, processes, tmp_path):
     config, go, expected, seconds = straight
     clock, kills = random.Random(0), 0
-    while kills < 10 and in_child(processes, tmp_path, config, go, 0.05, kill_after=clock.uniform(0.05, 0.4) * seconds) != 0:
+    while (
+        kills < 10
+        and in_child(processes, tmp_path, config, go, 0.05, kill_after=clock.uniform(0.05, 0.4) * seconds)
+        != 0
+    ):
         kills += 1
     assert kills >= 3, "killed too seldom to mean anything"
     assert in_child(processes, tmp_path, config, go) == 0
@@ -113,7 +161,11 @@ def test_continued(straight, processes, tmp_path):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     assert_same(result(tmp_path, config), expected)
     (folder,) = tmp_path.glob("*/*/*")
-    assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == ["epoch-0001", "epoch-0005", "epoch-0012"]
+    assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == [
+        "epoch-0001",
+        "epoch-0005",
+        "epoch-0012",
+    ]
 
 
 def test_snapshots_are_the_run_at_that_time(one_model, processes, tmp_path):
@@ -137,10 +189,12 @@ SEEING = {  # configurations in which a network that is used changes, or draws r
 
 
 def trained_here(config, go):
-    "All that training leaves: weights, buffers, optimizers, averages; and the history without the column that is looked at."
+    "All that training leaves: weights, buffers, optimizers, averages; the history without `d_held_out`."
     run = Run(config)
     go(run, config.epochs)
-    return load_file(run.folder / "checkpoint.safetensors"), [{k: v for k, v in row.items() if k != "d_held_out"} for row in run.history]
+    return load_file(run.folder / "checkpoint.safetensors"), [
+        {k: v for k, v in row.items() if k != "d_held_out"} for row in run.history
+    ]
 
 
 @pytest.mark.parametrize("kind", SEEING)
@@ -151,7 +205,9 @@ def test_judging_held_out_images_changes_nothing(kind, tmp_path, monkeypatch):
         found.append(trained_here(config, train_gan))
         monkeypatch.setattr("genlab.gan.judge_held_out", lambda *_: torch.zeros(()))
     (looked, history), (unseen, same) = found
-    assert [key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])] == [] and history == same
+    assert [
+        key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])
+    ] == [] and history == same
 
 
 def look_around(model, config, data):
@@ -169,7 +225,12 @@ def look_around(model, config, data):
 @pytest.mark.parametrize("kind", ["gan", "gan, hinge", "gan, wgan-gp", "ddpm, by class", "vae", "vae-gan"])
 def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
     config = MODELS[kind][0].model_copy(update={"subset": 100, "epochs": 1})
-    data, go, update, found = config.training_set(), {"gan": train_gan, "ddpm": train_ddpm, "vae": train_vae}[config.model], EMA.update, []
+    data, go, update, found = (
+        config.training_set(),
+        {"gan": train_gan, "ddpm": train_ddpm, "vae": train_vae}[config.model],
+        EMA.update,
+        [],
+    )
 
     def update_and_look(self, model):
         update(self, model)
@@ -180,7 +241,9 @@ def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
         found.append(trained_here(config, go))
         monkeypatch.setattr(EMA, "update", update_and_look)
     (unseen, history), (looked, same) = found
-    assert [key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])] == [] and history == same
+    assert [
+        key for key in looked.keys() | unseen.keys() if not torch.equal(looked[key], unseen[key])
+    ] == [] and history == same
 
 
 def test_truncated_checkpoint(one_model, processes, tmp_path, monkeypatch):
@@ -246,7 +309,7 @@ def test_more_samples_need_no_training(tmp_path, runs_folder):
     assert torch.equal(again.samples(1)[:20], twenty), "the first samples stay as they were"
 
 
-# -- what may lie in a run's folder ----------------------------------------------------------------------------------
+# -- what may lie in a run's folder --------------------------------------------------------------------------
 
 
 def stamps(folder):
@@ -270,11 +333,13 @@ def test_results_that_were_cut_off_are_made_again_without_training(runs_folder, 
 
 
 def test_files_of_another_network(runs_folder):
-    "Weights are trained again; a checkpoint, which cannot be told from a good one of another run, is named and left alone."
+    "Weights are trained again; a checkpoint, maybe a good one of another run, is named and left alone."
     config = GANConfig(width=8, latent=16, n_samples=20, metrics=[])
     run, other = run_gan(config), run_gan(config.model_copy(update={"width": 16}))
     file = run.epoch_folder(1) / "weights.safetensors"
-    weights = {key: tensor.clone() for key, tensor in load_file(file).items()}  # of a file that is mapped into memory
+    weights = {
+        key: tensor.clone() for key, tensor in load_file(file).items()
+    }  # of a file that is mapped into memory
     for foreign in (other.epoch_folder(1) / "weights.safetensors", other.folder / "checkpoint.safetensors"):
         shutil.copy(foreign, file)
         with pytest.warns(UserWarning, match="weights.safetensors holds no weights of this run"):
@@ -282,7 +347,9 @@ def test_files_of_another_network(runs_folder):
         assert all(torch.equal(weights[key], tensor) for key, tensor in load_file(file).items())
     shutil.copy(other.folder / "checkpoint.safetensors", run.folder)
     before = (run.folder / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(ValueError, match="checkpoint.safetensors belongs to another network than this run's; move it away") as error:
+    with pytest.raises(
+        ValueError, match="checkpoint.safetensors belongs to another network than this run's; move it away"
+    ) as error:
         run_gan(config.model_copy(update={"epochs": 2}))
     assert "\n" not in str(error.value) and (run.folder / "checkpoint.safetensors").read_bytes() == before
 
@@ -292,14 +359,17 @@ def test_folders_and_configurations_that_are_no_results(runs_folder):
     run = run_gan(GANConfig(width=8, latent=16, n_samples=20, metrics=[]))
     shutil.copytree(run.epoch_folder(1), run.folder / "epoch-0001-old")
     assert run.evaluated() == [1] and open_run(run.folder)[1] == 1
-    texts = {"list": "[1]", "cut": '{"model": "gan", ', "empty": "", "theirs": '{"lr": 1}', "field": '{"model": "gan", "colour": 1}'}
+    texts = {"list": "[1]", "cut": '{"model": "gan", ', "empty": "", "foreign": '{"lr": 1}'}
+    texts |= {"field": '{"model": "gan", "colour": 1}'}
     for name, text in texts.items():
-        (run.folder.parent / name).mkdir()
-        (run.folder.parent / name / "config.json").write_text(text)
+        file = run.folder.parent / name / "config.json"
+        file.parent.mkdir()
+        file.write_text(text)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert find_run("gan", "digits") == run.folder
-    assert sorted(str(w.message).split("/config.json")[0].split("/")[-1] for w in told) == sorted(texts), "each is named"
+    named = [str(warning.message).split("/config.json")[0].split("/")[-1] for warning in told]
+    assert sorted(named) == sorted(texts)
     edited = run.folder / "config.json"
     edited.write_text(edited.read_text().replace('"lr": 0.0002', '"lr": 0.0003'))
     with pytest.raises(ValueError, match="config.json was changed after training"):
@@ -322,20 +392,22 @@ def save_photos(folder, numbers):
 
 
 def test_other_images_under_the_name_of_the_data_set(photos, runs_folder):
-    "A run is asked for again, for more samples, or for more epochs: neither goes on with images that it does not know."
+    "Asked for again, for more samples or epochs, a run does not go on with images that it does not know."
     config = GANConfig(dataset=f"folder:{photos}", size=16, width=8, latent=16, n_samples=4, metrics=[])
     run = run_gan(config)
     requests = [config, config.model_copy(update={"n_samples": 6}), config.model_copy(update={"epochs": 2})]
     files = sorted(photos.iterdir())
-    for split, change in {
-        "train": lambda: shutil.copy(files[5], files[3]),  # as many as before, one of them replaced
-        "test": lambda: shutil.copy(files[5], files[9]),  # every tenth is a test image
-        "train ": lambda: save_photos(photos, range(40, 45)),  # more than before
-    }.items():
-        change()
+    changes = [
+        ("train", shutil.copy, files[5], files[3]),  # as many as before, one of them replaced
+        ("test", shutil.copy, files[5], files[9]),  # every tenth is a test image
+        ("train", save_photos, photos, range(40, 45)),  # more than before
+    ]
+    for split, change, *arguments in changes:
+        change(*arguments)
+        refused = f"dataset: folder:.*photos holds other {split} images than .* was .*; remove that folder"
         before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")}
         for request in requests:
-            with pytest.raises(ValueError, match=f"dataset: folder:.*photos holds other {split.strip()} images than .* was .*; remove that folder or name"):
+            with pytest.raises(ValueError, match=refused):
                 run_gan(request)
         assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.*")} == before
         shutil.rmtree(photos)
@@ -361,13 +433,18 @@ def read_without_rights(runs, config):
         os.setgid(65534)
         os.setuid(65534)
     train(runs, config, run_gan)
-    with pytest.raises(OSError, match=r"dcgan-.* cannot be written \(Permission denied\), and after \[2\] epochs there is no result yet"):
+    with pytest.raises(
+        OSError,
+        match=r"dcgan-.* cannot be written \(Permission denied\), and after \[2\] epochs there is no",
+    ):
         train(runs, config.model_copy(update={"epochs": 2}), run_gan)
 
 
 def test_a_read_only_run_is_read(processes):
     config = GANConfig(width=8, latent=16, n_samples=20, metrics=[])
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:  # not below the tests' own folder, which is closed to others
+    with tempfile.TemporaryDirectory(
+        dir="/var/tmp"
+    ) as place:  # not below the tests' own folder, which is closed to others
         os.chmod(place, 0o755)
         assert in_child(processes, Path(place), config, run_gan) == 0
         (folder,) = Path(place).glob("*/*/*")
@@ -400,10 +477,18 @@ def test_published_results_are_found_by_their_configuration(monkeypatch):
 def test_a_seed_decides_everything(tmp_path, monkeypatch):
     def weights(seed, place):
         monkeypatch.setenv("GENLAB_RUNS", str(tmp_path / place))
-        return torch.cat([p.flatten() for p in train_gan(Run(GANConfig(width=8, latent=16, seed=seed)), 1).parameters()])
+        return torch.cat(
+            [p.flatten() for p in train_gan(Run(GANConfig(width=8, latent=16, seed=seed)), 1).parameters()]
+        )
 
     assert torch.equal(weights(1, "a"), weights(1, "b"))
     assert not torch.equal(weights(1, "a"), weights(2, "b"))
+
+
+def spoiled(weight, good):
+    "The function `weight`, which returns NaN after `good` calls."
+    calls = count()
+    return lambda *args: weight(*args) * (1 if next(calls) < good else float("nan"))
 
 
 def test_a_nan_stops_training_and_spares_the_checkpoint(monkeypatch):
@@ -411,10 +496,10 @@ def test_a_nan_stops_training_and_spares_the_checkpoint(monkeypatch):
     run = run_ddpm(config)
     before = {p.name: p.read_bytes() for p in run.folder.glob("*.*") if p.is_file()}
     weight = genlab.ddpm.loss_weight
+    stopped = "Training has diverged.*Try a lower learning rate; .*checkpoint.* is (kept|as it was)"
     for at in (25, 33):  # between two logged updates, and in the last one
-        steps = iter(range(run.step, 10_000))
-        monkeypatch.setattr(genlab.ddpm, "loss_weight", lambda *args: weight(*args) * (float("nan") if next(steps) >= at else 1))  # noqa: B023
-        with pytest.raises(FloatingPointError, match="Training has diverged.*Try a lower learning rate; .*checkpoint.* is (kept|as it was before)"):
+        monkeypatch.setattr(genlab.ddpm, "loss_weight", spoiled(weight, at - run.step))
+        with pytest.raises(FloatingPointError, match=stopped):
             run_ddpm(config.model_copy(update={"epochs": 3}))
         assert {p.name: p.read_bytes() for p in run.folder.glob("*.*") if p.is_file()} == before
     monkeypatch.undo()
@@ -424,7 +509,9 @@ def test_other_samples_need_no_training(runs_folder):
     run = run_ddpm(DDPMConfig(**TINY))
     weights = run.epoch_folder(1) / "weights.safetensors"
     before, first = weights.stat().st_mtime_ns, run.samples(1)
-    again = run_ddpm(DDPMConfig(**TINY | {"sampler": "ddim", "steps": 10}, compare=["ancestral:40", "heun:3"]))
+    again = run_ddpm(
+        DDPMConfig(**TINY | {"sampler": "ddim", "steps": 10}, compare=["ancestral:40", "heun:3"])
+    )
     assert again.folder == run.folder and weights.stat().st_mtime_ns == before and again.history == []
     assert again.metrics(1)["evaluations"] == 10 and not torch.equal(again.samples(1), first)
     table = json.loads((run.epoch_folder(1) / "samplers.json").read_text())
@@ -437,10 +524,17 @@ def test_the_likelihood_of_an_old_run_can_be_computed_anew(runs_folder):
     path, before = run.epoch_folder(1) / "metrics.json", run.metrics(1)
     bounds = before["likelihood"]["bounds"]
     assert set(bounds) == {"posterior", "beta", "fitted"} and before["likelihood"]["dimensions"] == 64
-    assert bounds[before["likelihood"]["variance"]]["bits_per_dim"] == min(bound["bits_per_dim"] for bound in bounds.values())
-    old = {key: bounds["posterior"][key] for key in ("bits_per_dim", "se", "first", "middle", "last")} | {"n": 50}
+    assert bounds[before["likelihood"]["variance"]]["bits_per_dim"] == min(
+        bound["bits_per_dim"] for bound in bounds.values()
+    )
+    old = {key: bounds["posterior"][key] for key in ("bits_per_dim", "se", "first", "middle", "last")} | {
+        "n": 50
+    }
     path.write_text(json.dumps(before | {"likelihood": old}))
-    assert read_likelihood(run.metrics(1)) == old | {"variance": "posterior", "bounds": {"posterior": bounds["posterior"]}}
+    assert read_likelihood(run.metrics(1)) == old | {
+        "variance": "posterior",
+        "bounds": {"posterior": bounds["posterior"]},
+    }
     assert genlab.ddpm.renew_likelihood(run, 1) == before["likelihood"] and run.metrics(1) == before
     (run.epoch_folder(1) / "weights.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="lacks metrics.json or weights.safetensors"):
@@ -459,5 +553,15 @@ def test_history_has_about_fifty_rows_an_epoch():
     run = Run(GANConfig(width=8, latent=16, batch_size=4))
     train_gan(run, 1)
     rows = pd.read_csv(run.folder / "history.csv")
-    assert list(rows.columns) == ["step", "epoch", "i", "loss_d", "loss_g", "d_x", "d_g_z1", "d_g_z2", "d_held_out"]
+    assert list(rows.columns) == [
+        "step",
+        "epoch",
+        "i",
+        "loss_d",
+        "loss_g",
+        "d_x",
+        "d_g_z1",
+        "d_g_z2",
+        "d_held_out",
+    ]
     assert 45 <= len(rows) <= 60

@@ -1,6 +1,7 @@
-"""Open in Colab: the link in each notebook's first cell and the cell that fetches genlab there, as settings.ini has `user` and `repo`.
+"""Open in Colab: the link in each notebook's first cell, and the cell that fetches genlab there.
 
-`make sync` calls it. While `user` is empty nobody knows where the project will live, and there is neither link nor cell.
+Both name the `user` and `repo` of settings.ini. `make sync` calls it. While `user` is empty nobody knows
+where the project will live, and there is neither link nor cell.
 """
 
 from configparser import ConfigParser
@@ -16,7 +17,8 @@ import subprocess
 import sys
 
 if "google.colab" in sys.modules:  # in Colab, fetch genlab and install it; anywhere else, do nothing
-    subprocess.run("git clone -q https://github.com/{user}/{repo} && pip install -q ./{repo}", shell=True, check=True)
+    get = "git clone -q https://github.com/{user}/{repo} && pip install -q ./{repo}"
+    subprocess.run(get, shell=True, check=True)
     os.chdir("{repo}")"""
 ABOVE = "#| default_exp"  # the cell below which genlab is fetched
 
