@@ -283,7 +283,7 @@ assert kl["sees it, KL warm-up"].mean() > kl["sees it"].mean()
 assert kl["sees it, free bits"].min() > kl["sees it"].max()
 
 # %% [markdown]
-# Without the row above, the codes carry two nats, and they know something of the class. With it, the *bound is much better*, and the codes are nearly empty: what little they carry differs from seed to seed. So a good ELBO does not tell that a model has learned to encode anything. KL warm-up doubles what the codes carry and costs nothing in the bound. Free bits give exactly as many nats as are free, four times a quarter, and the ELBO does not gain by it. Neither brings back what a decoder without the row above had to put into its codes: what the row above tells need not be told twice.
+# Without the row above, the codes carry two nats, and they know something of the class. With it, the *bound is much better*, and the codes are nearly empty: what little they carry differs from seed to seed. So a good ELBO does not tell that a model has learned to encode anything. With KL warm-up the codes carry something for every seed, at no cost in the bound. Free bits give about as many nats as are free, four times a quarter, and the ELBO does not gain by it. Neither brings back what a decoder without the row above had to put into its codes: what the row above tells need not be told twice.
 
 # %% [markdown]
 # ## Learning from a discriminator

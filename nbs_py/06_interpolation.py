@@ -609,7 +609,7 @@ table = {"arc": {name: with_error(halfway(way)) for name, way in arcs.items()}}
 table["line"] = {name: with_error(halfway(way)) for name, way in lines.items()}
 difference = {name: halfway(arcs[name]) - halfway(lines[name]) for name in spaces}  # of the same pairs
 table["arc - line"] = {name: with_error(values) for name, values in difference.items()}
-pd.DataFrame(table).rename_axis("contrast half-way")
+pd.DataFrame(table).fillna("—").rename_axis("contrast half-way")
 
 # %% [markdown]
 # So that is why one takes the arc. Half-way on the line the GAN's images lose a sixth of their contrast, and on the arc nothing. The VAE and the diffusion model lose less: they walk between codes of test images, which are shorter than draws (the mean of $q$ is shorter than a draw from it; for the flow, see exercise 3). On average the difference between line and arc is small for them, though many standard errors; on single paths one sees it. In the first path of the VAE, below, the middle of the line is a grey double exposure, and that of the arc is not. Between the same images the cross-fade loses more: that is the grey of its double exposures. None comes near $1/\sqrt2$, not even the cross-fade, which is linear: half the sum of two images of equal contrast would lose so much if they were uncorrelated, and two images of digits have much in common.

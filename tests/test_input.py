@@ -122,7 +122,7 @@ def test_a_wrong_diffusion_parameter_is_named(values, sentence):
         (dict(width=12), "width: 12 should be a multiple of 8"),
         (
             dict(likelihood="poisson"),
-            "likelihood: 'poisson' should be 'laplace', 'gaussian', 'bernoulli' or 'logistic'",
+            "likelihood: 'poisson' is unknown; choose from laplace, gaussian, bernoulli, logistic",
         ),
         (
             dict(likelihood="bernoulli", scale=0.3),
