@@ -120,7 +120,7 @@ from genlab.runs import plot_history
 # %%
 #| echo: false
 results = Path(genlab.__file__).parents[1] / "report" / "results" / "mnist" / "ddpm"
-mnist = dict(np.load(results / "small-bf16-0d5ae5c7" / "epoch-0010" / "pictures.npz"))  # of a network for MNIST
+mnist = dict(np.load(results / "small-bf16-0d5ae5c7" / "epoch-0010" / "pictures.npz"))  # a network for MNIST
 abar = Diffusion(SCHEDULES["cosine"](1000)).abar[[50, 200, 400, 600, 800, 950]].numpy()
 eps, noisy, predicted = mnist["noise_true"][0], mnist["noisy"][:, 0], mnist["noise_after"][:, 0]
 clean = (noisy[0] - np.sqrt(1 - abar[0]) * eps) / np.sqrt(abar[0])
@@ -246,7 +246,7 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    asked: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
@@ -800,7 +800,7 @@ def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]: 
     test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
-        key = {name: getattr(other, name) for name in config.asked}
+        key = {name: getattr(other, name) for name in config.sample_fields}
         if any(key.items() <= row.items() for row in table):
             continue
         if net is None:
