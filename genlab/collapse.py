@@ -23,7 +23,7 @@ from torch.func import functional_call
 
 from .data import load_dataset
 from .gan import GANConfig, make_optimizers, update_gan
-from .plug import SECTIONS, Section
+from .plug import LABS, SECTIONS, Section
 from .runs import EMA, atomic, runs_root, seed_everything
 from .sources import progress
 from genlab.tables import (
@@ -326,3 +326,4 @@ def collapse_section(runs: pd.DataFrame, folder: Path) -> Section:
 
 
 SECTIONS["collapse"] = collapse_section
+LABS["01b_mode_collapse"] = ring_file

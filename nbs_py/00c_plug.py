@@ -109,15 +109,10 @@ class Section(NamedTuple):
 
 # %%
 #| export
-PLUGINS = [  # modules that add to the dictionaries
-    "genlab.fid",
-    "genlab.measures",
-    "genlab.gan",
-    "genlab.collapse",
-    "genlab.ddpm",
-    "genlab.vae",
-    "genlab.reports",
-]
+PLUGINS = [  # modules that add to the dictionaries, in the order of the report
+    "genlab.fid", "genlab.measures", "genlab.gan", "genlab.ddpm", "genlab.vae",
+    "genlab.collapse", "genlab.augment", "genlab.interpolation", "genlab.reports",
+]  # fmt: skip
 
 
 def import_plugins() -> None:

@@ -120,7 +120,7 @@ from genlab.runs import plot_history
 # %%
 #| echo: false
 results = Path(genlab.__file__).parents[1] / "report" / "results" / "mnist" / "ddpm"
-mnist = dict(np.load(results / "small-bf16-0d5ae5c7" / "epoch-0010" / "pictures.npz"))  # of a network for MNIST
+mnist = dict(np.load(results / "small-bf16-0d5ae5c7" / "epoch-0010" / "pictures.npz"))  # a network for MNIST
 abar = Diffusion(SCHEDULES["cosine"](1000)).abar[[50, 200, 400, 600, 800, 950]].numpy()
 eps, noisy, predicted = mnist["noise_true"][0], mnist["noisy"][:, 0], mnist["noise_after"][:, 0]
 clean = (noisy[0] - np.sqrt(1 - abar[0]) * eps) / np.sqrt(abar[0])

@@ -15,17 +15,14 @@
 # %% [markdown]
 # # The report
 #
-# > From a list of runs to a PDF: plan a sweep, collect what the runs left on disk, write tables and figures, typeset
+# > From what runs left on disk to a PDF
 #
-# A *profile* is a short YAML file: a row for each run, with a notebook, values for its parameters, and the epoch counts to look at. Snakemake, which makes only what is missing, has papermill execute the notebooks with these values (`report/Snakefile`). Then this module reads what they left on disk and writes **fragments**: files with tables and figures, which `report/report.qmd` includes. Every result of ours in the PDF comes from a file that a run or a lab has left (`metrics.json`, `history.csv`, `samplers.json`, `interpolation.json`, the ring's); typed is only what other people's reports printed.
+# Snakemake executes the runs of a profile ([07a_sweep](07a_sweep.ipynb)). This module then writes **fragments**, Markdown files with tables and figures, which `report/report.qmd` includes, and typesets the whole. A kind of model brings its own section along, which stands at the end of its notebook; here is what concerns all of them. Every result in the PDF comes from a file that a run or a lab has left; typed is only what other people's reports printed.
 #
 # A run that failed or was never made is a dash in the tables, with a note that says why. It does not stop the report.
 
 # %%
 #| default_exp report
-
-# %% tags=["parameters"]
-profile = "quick"  # a file in report/profiles
 
 # %%
 #| hide
@@ -37,8 +34,6 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 #| export
 import argparse
 import datetime
-import json
-import math
 import os
 import re
 import shutil
@@ -54,51 +49,42 @@ import seaborn as sns
 import typst
 import yaml
 
-from genlab.augment import plot_distance_bands, plot_gap
-from genlab.collapse import count_classes, load_ring, plot_classes, plot_strips, ring
 from genlab.data import load_dataset, show_grid
-from genlab.ddpm import plot_denoising, plot_level_losses, plot_noise
-from genlab.guidance import plot_guidance
-from genlab.likelihood import read_likelihood
-from genlab.samplers import plot_samplers, scored_samplers
-from genlab.interpolation import load_paths, plot_walks
 from genlab.measures import plot_copies, plot_nearest
-from genlab.plug import KINDS, MEASURES
-from genlab.runs import Run, atomic, git_commit, plot_history, project_root, read_config, runs_root
-from genlab.sentences import Estimate, Evaluation, best_of, claim_fragment, comparable, compare, discussion_fragment, glance_fragment, largest_groups, listed
-from genlab.sweep import Job, collect_runs, last_error, plan, walked
+from genlab.plug import KINDS, SECTIONS, Section, import_plugins
+from genlab.runs import Run, atomic, git_commit, project_root, read_config, runs_root
+from genlab.sentences import (
+    Evaluation,
+    best_of,
+    claim_fragment,
+    compare,
+    discussion_fragment,
+    glance_fragment,
+    largest_groups,
+    listed,
+)
+from genlab.sweep import collect_runs, plan
 from genlab.tables import (
-    DIVERSITY,
-    MEASURES_CAPTION,
     NONE,
     bias_figure,
     class_table,
-    device_marks,
     devices,
     distance_figure,
     distance_table,
     escape,
     figure,
-    grid_figure,
-    legend_above,
-    loss_table,
-    markdown_table,
     measure_table,
-    number,
     plot_label,
-    plus_minus,
+    plural,
     precision_recall_figure,
     provenance_table,
-    sample_sheets,
     save_figure,
     slug,
     time_table,
-    timed,
     uncertain,
     value_at,
     verbatim,
 )
-from genlab.vae import plot_codes, plot_plane, plot_reconstructions, plot_sources, plot_units
 
 # %%
 #| hide
@@ -107,7 +93,8 @@ import tempfile
 import pytest
 
 from genlab.gan import GANConfig
-from genlab.sweep import made_up_runs
+from genlab.sentences import comparable
+from genlab.sweep import Job, made_up_runs
 
 home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
@@ -117,534 +104,107 @@ score = runs.metrics[1]["scores"]["fd_lenet"]
 
 
 # %% [markdown]
-# ## Fragments
+# ## What concerns all models
 #
-# A fragment is a Markdown file with a table, or with figures and their captions. Sections of the report include them.
+# The images that the models learned from, one figure for all data sets and sizes:
 
 # %%
 #| export
 def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    parts = []
-    for dataset, size in sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str):
-        stem = slug(f"real-{escape(dataset)}{f'-{size}' if size else ''}")
+    "Real images of each data set and size, and how many there are; or why they could not be loaded."
+    wanted = sorted({(r.dataset, r.job.run.config.size) for r in runs.itertuples()}, key=str)
+    lines, shown = [], {}
+    for dataset, size in wanted:
         try:
             train, test = (load_dataset(dataset, split, size).images for split in ("train", "test"))
         except (RuntimeError, OSError, ValueError) as problem:
-            parts.append(f"{verbatim(dataset)} could not be loaded: {verbatim(str(problem))}\n")
+            lines.append(f"- {verbatim(dataset)} could not be loaded: {verbatim(str(problem))}")
             continue
-        grid_figure(test, folder / stem)
         c, h, w = train.shape[1:]
-        caption = f"Real images: the first 64 of the {len(test):,} test images of {verbatim(dataset)}. Training has {len(train):,}. Each has {w}×{h} pixels and {c} channel{'s' * (c > 1)}."
-        parts.append(figure(folder, stem, caption, stem, "36%"))
+        shown[dataset, size] = test[:32]
+        lines.append(
+            f"- {verbatim(dataset)}: {len(train):,} training and {len(test):,} test images "
+            f"of {w}×{h} pixels and {plural(c, 'channel')}"
+        )
+    parts = ["\n".join(lines) + "\n"]
+    if shown:
+        fig, axes = plt.subplots(len(shown), figsize=(5, 0.7 * len(shown)), layout="constrained", squeeze=False)
+        for ax, images in zip(axes.flat, shown.values(), strict=True):
+            show_grid(images, ncol=16, ax=ax)
+        save_figure(fig, folder / "real")
+        names = listed([verbatim(dataset) for dataset, _ in shown])
+        parts.append(figure(folder, "real", f"Real images: the first 32 test images of {names}.", "real", "70%"))
     return "\n".join(parts)
 
 
 # %% [markdown]
-# How likely does a diffusion model find test images ([02_ddpm](02_ddpm.ipynb))?
+# Are samples copies of training images? One can look, and count.
 
 # %%
 #| export
-def likelihood_table(runs: pd.DataFrame, label: str) -> str:
-    "The variational bounds of diffusion models on test images: the lowest with its variance and its three parts, and those of the fixed variances."
-    rows, symbols = [], {"posterior": r"$\tilde\beta_t$", "beta": r"$\beta_t$"}
-    for r in runs.itertuples():
-        known = read_likelihood(r.metrics)
-        parts = [number(known.get(k), 3) for k in ("first", "middle", "last")]
-        fixed = [number(value_at(known, "bounds", name, "bits_per_dim"), 3) for name in symbols]
-        variance = symbols.get(known.get("variance"), known.get("variance") or "—")
-        rows.append([r.label, r.epochs, plus_minus(known.get("bits_per_dim"), known.get("se"), 3), variance, *parts, *fixed, number(known.get("n"), 0)])
-    caption = (
-        "Variational bounds on the negative log-likelihood of test images, in bits per pixel and channel of these images: the lowest one that was computed, "
-        "with its standard error over the images, the variance of the steps back that it holds for, and its parts $L_0$, the terms between, and $L_T$; "
-        r"then the bounds with two variances that know nothing of the network, $\tilde\beta_t$ and $\beta_t$."
-    )
-    header = ["run", "epochs", "bits/dim", "variance", "$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$", *symbols.values(), "images"]
-    return markdown_table(rows, header, caption, label, "lrrlrrrrrr")
+def nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
+    "For the last epoch count of each run: samples and their nearest training images, and how near they are."
+    last = list(runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples())
+    known = [r for r in last if value_at(r.metrics, "scores", "memorisation", "value") is not None]
+    parts, most = [], 10
+    for i in range(0, len(known), most):
+        name = f"nearest-{i // most}" if i else "nearest"
+        save_figure(_plot_nearest_of(known[i : i + most]), folder / name)
+        caption = (
+            "Samples after the last epoch count of each run (first row), and below each the two nearest "
+            "training images in LeNet's features."
+        )
+        parts.append(figure(folder, name, caption, name, "85%"))
+    return "\n".join([*parts, _copies_figure(last, folder)]) if known else NONE
 
 
-# %%
-old = {"bits_per_dim": 1.71, "se": 0.05, "first": 0.7, "middle": 1.01, "last": 0.0, "n": 2000}
-new = old | {"bits_per_dim": 1.3, "variance": "fitted", "bounds": {"posterior": {"bits_per_dim": 1.71}, "beta": {"bits_per_dim": 1.9}}}
-rows = [{"label": "a", "epochs": i, "metrics": metrics} for i, metrics in enumerate([{"likelihood": old}, {"likelihood": new}, {}, None])]
-lines = likelihood_table(pd.DataFrame(rows), "bits").split("\n")[2:6]
-assert [lines[0].count(word) for word in (r"| $\tilde\beta_t$ |", "1.710", "—")] == [1, 2, 1], "older files have the posterior's bound only"
-assert [lines[1].count(word) for word in ("fitted", "1.300", "1.710", "1.900")] == [1, 1, 1, 1]
-assert all(line.count("—") == 8 for line in lines[2:])
+def _plot_nearest_of(known: list) -> plt.Figure:
+    fig, axes = plt.subplots(len(known), figsize=(6, len(known)), layout="constrained", squeeze=False)
+    for ax, r in zip(axes.flat, known, strict=True):
+        train = r.job.run.config.training_set().images
+        plot_nearest(r.job.run.samples(r.epochs)[:22], r.dataset, ax=ax, train=train)
+        ax.set_title(f"{plot_label(r.label)}, {plural(r.epochs, 'epoch')}", fontsize=7, pad=2)
+    return fig
 
 
 # %% [markdown]
-# How do the samplers of one diffusion model compare?
+# The distances to the nearest training image, as small multiples:
 
 # %%
 #| export
-def sampler_table(runs: pd.DataFrame, label: str) -> str:
-    "Frechet distances of all samplers that were compared."
-    rows, marks = [], device_marks(runs)
-    for r in runs.itertuples():
-        for row in scored_samplers(r.job.run):
-            fd = value_at(row, "scores", "fd_lenet") or {}
-            rows.append([r.label, r.epochs, row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0), uncertain(fd.get("value"), fd.get("sd")),
-                         uncertain(fd.get("floor"), fd.get("floor_sd")), timed(number(1000 * row["seconds"] / row["n"]), [r], marks)])  # fmt: skip
-    caption = f"Samplers of the same networks, from the same latents. Evaluations: how often the network is asked for an image. Standard deviations over samples in units of the last digit. Times on {devices(runs)}."
-    header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor", "1,000 samples (s)"]
-    return markdown_table(rows, header, caption, label, "lrlrrrrrr")
-
-
-# %% [markdown]
-# How likely does a VAE find them ([04_vae](04_vae.ipynb))?
-
-# %%
-#| export
-def elbo_table(runs: pd.DataFrame, label: str) -> str:
-    "Losses and bounds of VAEs with what they were trained and evaluated on, and the Frechet distance of their samples."
-    rows = []
-    for r in runs.itertuples():
-        known, fd = value_at(r.metrics, "likelihood") or {}, value_at(r.metrics, "scores", "fd_lenet") or {}
-        tested = f"test, {known['n']:,}" if known else "—"
-        rows.append([r.label, r.epochs, escape(r.dataset), tested, number(value_at(r.metrics, "losses", "loss"), 1),
-                     plus_minus(known.get("elbo"), known.get("se"), 1), number(known.get("gap"), 1), number(known.get("kl"), 1),
-                     number(known.get("bits_per_dim"), 3), uncertain(fd.get("value"), fd.get("sd"))])  # fmt: skip
-    caption = (
-        "Loss (each model's own, mean over the last epoch); on test images, in nats per image, summed over pixels: the evidence lower bound with its standard error, "
-        "what the importance-weighted bound with 50 codes adds to it (on 200 images), and the KL term; the ELBO in bits per dimension; `fd_lenet` of samples from the prior."
-    )
-    return markdown_table(rows, ["run", "epochs", "trained on", "evaluated on", "loss", "ELBO", "gap", "KL", "bits/dim", "`fd_lenet`"], caption, label, "lrllrrrrrr")
-
-
-# %% [markdown]
-# And how much does it matter where its codes come from?
-
-# %%
-#| export
-def source_table(runs: pd.DataFrame, label: str) -> str:
-    "Frechet distances of a VAE's samples, by where their codes come from."
-    rows = []
-    for r in runs.itertuples():
-        scores = [value_at(r.metrics, "scores", "fd_lenet") or {}, *(value_at(r.metrics, "sources", source) or {} for source in ("mixture", "posterior"))]
-        rows.append([r.label, r.epochs, number(value_at(r.metrics, "n_samples"), 0), *(uncertain(s.get("value"), s.get("sd")) for s in scores),
-                     uncertain(scores[0].get("floor"), scores[0].get("floor_sd"))])  # fmt: skip
-    caption = (
-        "`fd_lenet` of a VAE's samples by the source of their codes: the prior; a mixture of ten Gaussians fitted to the codes of training images; "
-        "the codes of training images themselves, with the encoder's noise (which gives reconstructions, not new images)."
-    )
-    return markdown_table(rows, ["run", "epochs", "$N$", "prior", "mixture", "posterior", "floor"], caption, label)
-
-
-# %%
-#| export
-def gan_loss_figure(history: list[dict], path: Path) -> None:
-    "Losses and verdicts of a GAN side by side."
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.5), layout="constrained")
-    plot_history(history, {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "loss", axes[0])
-    plot_history(history, {"d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "$D(G(z))$ after"}, "mean verdict", axes[1])
-    save_figure(fig, path)
-
-
-# %% [markdown]
-# Are they copies? One can look.
-
-# %%
-#| export
-def _nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For the last epoch count of each run: samples and their nearest training images."
-    parts = []
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
-        if value_at(r.metrics, "scores", "memorisation", "value") is not None:
-            stem = slug(f"nearest-{r.model}-{r.label}")
-            train = r.job.run.config.training_set().images
-            save_figure(plot_nearest(r.job.run.samples(r.epochs)[:16], r.dataset, train=train).figure, folder / stem)
-            caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: samples (first row), and below each the two nearest training images in LeNet's features."
-            parts.append(figure(folder, stem, caption, stem, "80%"))
-            parts.append(_copies_figure(r, folder))
-    return "\n".join(parts) or NONE
-
-
-def _copies_figure(r, folder: Path) -> str:
-    "Distances to the nearest training image of an evaluation's samples and of test images; nothing if they are not known."
-    copies, stem = value_at(r.metrics, "scores", "copies") or {}, slug(f"copies-{r.model}-{r.label}")
-    if "histogram" not in copies:
+def _copies_figure(last: list, folder: Path) -> str:
+    "How near samples and test images are to the training images; empty if that is not known of any run."
+    found = {plot_label(r.label): value_at(r.metrics, "scores", "copies") or {} for r in last}
+    found = {label: score for label, score in found.items() if "histogram" in score}
+    if not found:
         return ""
-    save_figure(plot_copies(copies).figure, folder / stem)
-    caption = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}: distances to the nearest training image in LeNet's features. Left of the dashed line are 1 % of the test images, and a share of {uncertain(copies['value'], copies['sd'])} of the samples."
-    return figure(folder, stem, caption, stem, "60%")
-
-
-# %%
-#| export
-def gan_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    parts = []
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        stem = slug(f"losses-gan-{label}")
-        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv").to_dict("records")
-        gan_loss_figure(history, folder / stem)
-        caption = f"{label}: losses (left) and mean verdicts of the discriminator (right). Faint: single batches; solid: running mean."
-        parts.append(figure(folder, stem, caption, stem))
-    return "\n".join(parts)
-
-
-# %% [markdown]
-# Of GANs one also wants to know whether they collapse. In the plane ([01b_mode_collapse](01b_mode_collapse.ipynb)):
-
-# %%
-#| export
-def ring_sentences(table: pd.DataFrame) -> str:
-    "Which kinds of `compare_cures` found all modes, which collapsed, and which never settled (of their points fewer than half are good)."
-    settled = table.good >= 0.5
-    whole = pd.Series([sum(m == r.of for m in r.modes) > len(r.modes) / 2 for r in table.itertuples()], table.index)
-    groups = [
-        ("Most seeds miss some modes, though at least half of the points are near one, which is mode collapse", settled & ~whole),
-        ("Most seeds find all modes", whole),
-        ("Most seeds miss some modes, and less than half of the points are near any, so that one cannot speak of collapse", ~settled & ~whole),
-    ]
-    return " ".join(f"{what}: {'; '.join(table.kind[which])}." for what, which in groups if which.any())
-
-
-def ring_fragment(folder: Path) -> str:
-    "Mode collapse in the plane: modes found by each loss, and points on the way."
-    if (kept := load_ring()) is None:
-        return NONE
-    table, strips = kept
-    save_figure(plot_strips(strips, ring()), folder / "ring")
-    rows = [[r.kind, ", ".join(map(str, r.modes)), r["all found"], plus_minus(r.good, r.sd)] for _, r in table.iterrows()]
-    caption = f"Modes found, of {table.of[0]}, by GANs on a ring of narrow Gaussians, from {len(table.modes[0])} seeds; share of samples within three standard deviations of a mode, mean and spread over seeds."
-    strips_figure = figure(folder, "ring", "Density of the generator's points in the course of training, first seed. Crosses: the data's modes.", "ring", "70%")
-    return ring_sentences(table) + "\n\n" + strips_figure + "\n" + markdown_table(rows, ["loss", "modes found", "all found", "good samples"], caption, "ring", "llrr")
-
-
-# %%
-one, few, all_, none = [2, 1, 2], [8, 7, 6], [8, 8, 7], [0, 1, 8]
-made_up = pd.DataFrame({"kind": [*"abcde"], "modes": [one, few, all_, none, all_], "of": 8, "good": [0.9, 0.6, 0.7, 0.2, 0.45]})
-said = ring_sentences(made_up)
-assert "mode collapse: a; b." in said and "find all modes: c; e." in said and "cannot speak of collapse: d." in said
-assert "collapse" not in ring_sentences(made_up[2:3])
-
-
-# %% [markdown]
-# In images, where classes are counted:
-
-# %%
-#| export
-def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:
-    "Histograms of classes of each run at its last epoch count, by data set."
-    parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
-    for (dataset, size), group in last.groupby(["dataset", last.job.map(lambda job: job.run.config.size or 0)], sort=False):
-        found = {plot_label(r.label): score for r in group.itertuples() if "expected" in (score := value_at(r.metrics, "scores", "class_kl") or {})}
-        for i in range(0, len(found), 4):
-            some, stem = dict(list(found.items())[i : i + 4]), slug(f"{name}-{escape(dataset)}{f'-{size}' if size else ''}-{i}")
-            classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
-            save_figure(plot_classes(some, classes), folder / stem)
-            seen = ", ".join(f"{label} {count_classes(score)} of {len(score['expected'])}" for label, score in some.items())
-            caption = f"Classes of samples (bars) and of test images (steps) of {verbatim(dataset)}, as the classifier sees them. Classes with at least a tenth of their share: {seen}."
-            parts.append(figure(folder, stem, caption, stem, f"{25 * len(some)}%"))
-    return "\n".join(parts) or NONE
-
-
-# %% [markdown]
-# Does the discriminator know its images by heart ([01c_few_images](01c_few_images.ipynb))?
-
-# %%
-#| export
-def _gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "How much better discriminators know training images than others."
-    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
-    histories = {plot_label(r.label): pd.read_csv(r.job.run.folder / "history.csv") for r in done.itertuples()}
-    histories = {label: history for label, history in histories.items() if "d_held_out" in history}
-    if not histories:
-        return NONE
-    fig, ax = plt.subplots(figsize=(5.5, 2.6), layout="constrained")
-    plot_gap(histories, ax)
-    ax.set_xscale("log")
-    legend_above(ax)
-    save_figure(fig, folder / "gap")
-    return figure(folder, "gap", "Mean verdict of the discriminator on training images minus that on test images, running mean. Above zero, it tells its training images from others. The verdict is a probability, or a number without bounds (hinge and Wasserstein losses); only runs of one kind can be compared.", "gap", "80%")
-
-
-# %% [markdown]
-# And does it help to augment? Where a profile has runs on few images that differ in nothing but their augmentation, their distances are drawn against updates, and compared.
-
-# %%
-#| export
-def _few_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "Distances of GANs on a part of the images, with and without augmentation."
-    parts, groups = [], {}
-    for kind, evaluations in comparable(runs).items():
-        for e in evaluations:
-            config = e.rows[0].job.run.config
-            if config.subset is not None:
-                others = config.model_dump(mode="json", exclude={"name", "seed", "augment", "augment_fakes"})
-                groups.setdefault((kind, json.dumps(others)), {}).setdefault((bool(config.augment), e.rows[0].setting), []).append(e)
-    for (kind, _), settings in groups.items():
-        plain, *augmented = sorted(settings)
-        if not plain[0] and augmented and augmented[0][0]:
-            stem = f"few{f'-{len(parts)}' * bool(parts)}"
-            parts.append(_few_figure({name: found for (_, name), found in settings.items()}, kind, folder, stem))
-            parts += [_few_sentence(settings[plain], settings[other]) for other in augmented]
-    return "\n".join(parts) or NONE
-
-
-def _few_figure(settings: dict[str, list[Evaluation]], kind: tuple, folder: Path, stem: str) -> str:
-    curves = {}
-    for name, evaluations in settings.items():
-        rows = pd.DataFrame([(r.seed, r.metrics["updates"], r.metrics["scores"]["fd_lenet"]["value"]) for e in evaluations for r in e.rows])
-        curves[plot_label(name)] = [(run[1].tolist(), run[2].tolist()) for _, run in rows.groupby(0)]
-    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    plot_distance_bands(curves, ax)
-    ax.set(xlabel="updates", ylabel="fd_lenet to the test set")
-    save_figure(fig, folder / stem)
-    seeds = listed(sorted({str(len(runs)) for runs in curves.values()}))
-    caption = f"`fd_lenet` of $N$ = {kind[-1]:,} samples against updates, without and with augmentation: mean over seeds ({seeds} of each) and, where there are several, a band of one standard deviation to either side."
-    return figure(folder, stem, caption, stem, "65%")
-
-
-# %% [markdown]
-# Its sentence goes through the epoch counts that both have.
-
-# %%
-#| export
-def _few_sentence(plain: list[Evaluation], augmented: list[Evaluation]) -> str:
-    "Whether augmentation brings images nearer to the data."
-    verdicts: dict[str, list[str]] = {"nearer to the test images": [], "farther from them": [], "not to be told apart by two standard deviations": []}
-    before = {e.epochs: e for e in plain}
-    for e in (e for e in augmented if e.epochs in before):
-        first, others = compare({"plain": before[e.epochs].distance, "augmented": e.distance})
-        verdict = list(verdicts)[2 if not others else first == ["plain"]]
-        verdicts[verdict].append(f"{e.after} ({uncertain(*e.distance[:2])}, against {uncertain(*before[e.epochs].distance[:2])})")
-    said = "; ".join(f"{verdict} after {listed(counts)}" for verdict, counts in verdicts.items() if counts)
-    names = [f"*{es[0].name}*" + f" (means of {len(es[0].rows)} seeds)" * (len(es[0].rows) > 1) for es in (augmented, plain)]
-    return f"{names[0]}, compared with {names[1]}, is {said}.\n" if said else ""
-
-
-# %%
-def evaluation(*values, sd=1.0, setting="a"):
-    rows = [{"setting": setting, "label": f"{setting}, seed {i}", "epochs": 5, "metrics": {"scores": {"fd_lenet": {"value": v, "sd": sd}}}} for i, v in enumerate(values)]
-    return Evaluation(list(pd.DataFrame(rows).itertuples()))
-
-
-without, augmented = ([evaluation(*values, setting=name)] for name, values in (("few", (30.0, 32.0, 34.0)), ("more", (20.0, 22.0, 24.0))))
-assert _few_sentence(without, augmented) == "*more* (means of 3 seeds), compared with *few* (means of 3 seeds), is nearer to the test images after 5 epochs (22(1), against 32(1)).\n"
-assert "compared with *more* (means of 3 seeds), is farther from them after 5 epochs" in _few_sentence(augmented, without)
-assert "not to be told apart by two standard deviations after 5 epochs" in _few_sentence(without, [evaluation(10.0, 22.0, 46.0, setting="more")])
-
-
-# %% [markdown]
-# Of VAEs and diffusion models there is more to see. What figures are drawn from lies in `pictures.npz` and `samplers.json` beside the samples, and the notebook that trains has the functions that draw them. VAEs first:
-
-# %%
-#| export
-def vae_losses_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "The two terms of each VAE's loss."
-    parts = []
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        stem = slug(f"losses-vae-{label}")
-        history = pd.read_csv(group.job.iloc[0].run.folder / "history.csv").to_dict("records")
-        fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.2), layout="constrained")
-        plot_history(history, {"reconstruction": "reconstruction"}, "per image", axes[0])
-        plot_history(history, {"kl": "KL"}, "nats per image", axes[1])
-        save_figure(fig, folder / stem)
-        parts.append(figure(folder, stem, f"{label}: the two terms of the loss, reconstruction (left) and KL (right). Faint: single batches; solid: running mean.", stem))
-    return "\n".join(parts) or NONE
-
-
-# %% [markdown]
-# Some of these figures need what only some VAEs have, such as a latent space of two numbers.
-
-# %%
-#| export
-def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For the last epoch count of each run: reconstructions, samples by source, codes and their use, the plane of two numbers."
-    parts = []
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        r = list(group.itertuples())[-1]
-        pictures, stem = r.job.run.pictures(r.epochs), slug(label)
-        after = f"{label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
-
-        def codes(r=r, pictures=pictures):
-            fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6), layout="constrained")
-            plot_units(r.metrics["likelihood"], axes[0])
-            plot_codes(pictures, axes[1])
-            return fig
-
-        draw = {
-            "reconstructions": (lambda p=pictures: plot_reconstructions(p).figure, f"{after}: test images (above) and what comes back (below).", "80%"),
-            "sources": (lambda p=pictures: plot_sources(p).figure, f"{after}: samples by the source of their codes.", "80%"),
-            "codes": (codes, f"{after}: KL of each latent number (left); codes of test images by class (right).", "80%"),
-        }
-        if "plane" in pictures:
-            draw["plane"] = (lambda p=pictures: plot_plane(p).figure, f"{after}: the whole latent space, evenly spaced in the prior's quantiles.", "60%")
-        for kind, (make, caption, width) in draw.items():
-            save_figure(make(), folder / f"{kind}-{stem}")
-            parts.append(figure(folder, f"{kind}-{stem}", caption, f"{kind}-{stem}", width))
-    return "\n".join(parts) or NONE
-
-
-# %% [markdown]
-# Walks and grids for the eye:
-
-# %%
-#| export
-def _interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
-    kept = {job.run.config.model: load_paths(job.folder) for job in walked(job for job in runs.job if load_paths(job.folder))}
-    parts = [f"There are no paths of {r.label}: {verbatim(last_error(log))}\n" for r in runs[runs.metrics.notna()].itertuples()
-             if r.model not in kept and (log := r.job.folder / "interpolation.log").exists()]  # fmt: skip
-    if not kept:
-        return "\n".join(parts) or NONE
-    walks = _rows([{name: images[name] for name in found["spaces"]} for found, images in kept.values()], [found for found, _ in kept.values()])
-    save_figure(plot_walks(walks).figure, folder / "walks")
-    about = "; ".join(f"{name}: {verbatim(found['run'])}" for name, (found, _) in kept.items())
-    caption = f"Two paths (arcs) through each latent space: between the same test images where a model can encode them, else between draws of its own. Cross-fade: these test images, pixel by pixel. {about}."
-    parts.append(figure(folder, "walks", caption, "walks", "85%"))
-    fig, axes = plt.subplots(1, len(kept), figsize=(2.5 * len(kept), 2.7), layout="constrained", squeeze=False)
-    for ax, (name, (_, images)) in zip(axes[0], kept.items(), strict=True):
-        show_grid(images["corners"], ncol=7, ax=ax, title=name)
-    save_figure(fig, folder / "corners")
-    parts.append(figure(folder, "corners", "Between four draws in the corners: left and right column are arcs, and each row is an arc between these.", "corners", f"{33 * len(kept)}%"))
-    return "\n".join([*parts, smoothness_table([found for found, _ in kept.values()])])
-
-
-# %% [markdown]
-# The rows of figure and table: models that walk between test images, the cross-fade between the same, models that walk between draws.
-
-# %%
-#| export
-def _rows(spaces: list[dict], kept: list[dict]) -> dict:
-    named = {name + " (draws)" * (found["ends"] == "draws"): value for own, found in zip(spaces, kept, strict=True) for name, value in own.items()}
-    return {name: named[name] for name in sorted(named, key=lambda name: (name.endswith("(draws)"), name == "cross-fade"))}
-
-
-# %% [markdown]
-# And numbers for the same paths:
-
-# %%
-#| export
-def smoothness_table(kept: list[dict]) -> str:
-    "What `genlab.interpolation.keep_paths` found in each space."
-    columns = {"ppl": "path length", "detour": "detour", "largest_step": "largest step", "class_changes": "class changes", "to_data": "to data", "ends_to_data": "ends to data",
-               "contrast": "contrast", "contrast_line": "on a line"}  # fmt: skip
-    shown = lambda measures: [uncertain(value_at(measures, key, "value"), value_at(measures, key, "se")) for key in columns]
-    rows = [[name, *shown(measures)] for name, measures in _rows([found["spaces"] for found in kept], kept).items()]
-    extractors = {f"{escape(found['extractor'])}, weights `{found['hash']}`" for found in kept if "hash" in found}
+    nrows = -(-len(found) // 3)
+    fig, axes = plt.subplots(nrows, 3, figsize=(7.2, 1.6 * nrows), layout="constrained", squeeze=False)
+    for ax in axes.flat[len(found) :]:
+        ax.set_axis_off()
+    for i, (ax, (label, score)) in enumerate(zip(axes.flat, found.items(), strict=False)):
+        plot_copies(score, ax).set_title(label, fontsize=7, pad=3)
+        ax.set_xlabel("distance" if i + 3 >= len(found) else "", fontsize=7)
+        ax.tick_params(labelsize=6)
+        ax.legend(frameon=False, fontsize=5) if i == 0 else ax.get_legend().remove()
+    save_figure(fig, folder / "copies")
     caption = (
-        f"Paths in the features of {'; '.join(sorted(extractors)) or '—'}: means over {kept[0]['pairs']} paths of 20 steps with standard errors in units of the last digit, between the same test images in all rows but those of draws. "
-        "Path length: mean squared speed. Detour: length over distance of the ends. Largest step: over the mean step. Class changes: along a path, as the classifier sees it. "
-        "To data: distance of the middle half to the nearest training images, over that of test images; the same of the ends. Contrast: standard deviation of the pixels half-way over that at the ends, "
-        "on the arc (for the cross-fade the line) and on the straight line."
+        "Distances to the nearest training image in LeNet's features. Left of the dashed line are 1 % of the "
+        "test images; @tbl-measures has the share of the samples that are there."
     )
-    return markdown_table(rows, ["space", *columns.values()], caption, "smoothness", "l" + 8 * "r")
+    return figure(folder, "copies", caption, "copies")
 
 
 # %% [markdown]
-# Diffusion models: the losses of all runs side by side.
+# Report 002's claim has a section of its own; where a profile has nothing to say to it, it is left out.
 
 # %%
 #| export
-def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-ddpm") -> str:
-    "Loss curves, one figure for all runs."
-    done = [group.job.iloc[0].run for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
-    if not done:
-        return NONE
-    fig, axes = plt.subplots(1, len(done), figsize=(min(7.2, 3.6 * len(done)), 2.4), layout="constrained", squeeze=False)
-    for ax, run in zip(axes[0], done, strict=True):
-        plot_history(pd.read_csv(run.folder / "history.csv").to_dict("records"), {"loss": plot_label(run.config.name)}, f"MSE of {run.config.target}", ax)
-        ax.set_yscale("log")
-    save_figure(fig, folder / name)
-    return figure(folder, name, "Losses of the diffusion models. Faint: single batches; solid: running mean.", name)
-
-
-# %% [markdown]
-# A figure for each kind of picture that a run has kept:
-
-# %%
-#| export
-def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For the last epoch count of each run: how images emerge, what noise is predicted, errors by level, guidance."
-    parts = []
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        r = list(group.itertuples())[-1]
-        pictures, T, stem = r.job.run.pictures(r.epochs), r.job.run.config.T, slug(label)
-        after = f"{label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
-        draw = {
-            "denoising": (lambda: plot_denoising(pictures).figure, f"{after}: how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.", "45%"),
-            "noise": (lambda: plot_noise(pictures, T), f"{after}: a test image at several noise levels, the noise in it, and the noise that is predicted before and after training.", "70%"),
-            "levels": (lambda: plot_level_losses(pictures, T).figure, f"{after}: error of the prediction on {min(256, r.metrics['n_samples'])} test images, by noise level.", "60%"),
-        }
-        if "guidance" in pictures:
-            draw["guidance"] = (lambda: plot_guidance(pictures).figure, f"{after}: a column a class and a latent, a row a guidance scale $s$.", "70%")
-        for kind, (make, caption, width) in draw.items():
-            save_figure(make(), folder / f"{kind}-{stem}")
-            parts.append(figure(folder, f"{kind}-{stem}", caption, f"{kind}-{stem}", width))
-    return "\n".join(parts) or NONE
-
-
-# %%
-def made_up(vae_fd, gan_fd):
-    known = {"n_samples": 500, "train_seconds": 9.0, "losses": {"loss": 210.0}, "sources": {"mixture": {"value": 40.0, "sd": 3.0}}}
-    known["likelihood"] = {"elbo": -207.6, "se": 0.8, "gap": 1.8, "kl": 8.43, "bits_per_dim": 8.16, "n": 500}
-    results = [("vae", 5, vae_fd), ("vae", 20, 1.0), ("gan", 5, 2.0), ("gan", 50, gan_fd)]
-    return pd.DataFrame([
-        {"model": model, "dataset": "digits", "subset": None, "setting": model, "label": model, "epochs": e, "metrics": known | {"scores": {"fd_lenet": {"value": fd, "sd": 3.0, "floor": 13.4, "floor_sd": 7.1}}}}
-        for model, e, fd in results
-    ])  # fmt: skip
-
-
-assert "| vae | 5 | digits | test, 500 | 210.0 | −207.6 ± 0.8 | 1.8 | 8.4 | 8.160 | 30(3) |" in elbo_table(made_up(30.0, 24.0)[:1], "e")
-assert "| vae | 5 | 500 | 30(3) | 40(3) | — | 13(7) |" in source_table(made_up(30.0, 24.0)[:1], "s")
-
-
-# %% [markdown]
-# A comparison of samplers comes with a sentence.
-
-# %%
-#| export
-def _samplers_fragment(runs: pd.DataFrame, folder: Path) -> str:
-    "For each network whose samplers were compared: distance against evaluations, and what that says in words."
-    parts = []
-    for r in runs.itertuples():
-        if compared := [row for row in scored_samplers(r.job.run) if value_at(row, "scores", "fd_lenet", "value") is not None]:
-            stem = f"samplers-{slug(r.label)}-{r.epochs}"
-            save_figure(plot_samplers(compared).figure, folder / stem)
-            after = f"{r.label} after {r.epochs} epoch{'s' * (r.epochs > 1)}"
-            caption = f"{after}: `fd_lenet` against evaluations of the network for an image. Bars: standard deviation over samples; dotted: the longest ancestral run; dashed: the floor."
-            parts += [figure(folder, stem, caption, stem, "65%"), _sampler_sentence(after, compared)]
-    return "\n".join(parts) or NONE
-
-
-# %% [markdown]
-# The sentence names the best short sampler and what it costs in distance.
-
-# %%
-#| export
-def _sampler_sentence(after: str, compared: list[dict]) -> str:
-    longest = max((row for row in compared if row["sampler"] == "ancestral"), key=lambda row: row["steps"], default=None)
-    short = [row for row in compared if row["evaluations"] <= 20 and longest and row["n"] == longest["n"] and row is not longest]
-    if not short:
-        return ""
-    known = {i: Estimate(fd["value"], fd.get("sd") or math.nan) for i, row in enumerate([longest, *short]) for fd in [row["scores"]["fd_lenet"]]}
-    shown = lambda i: f"{short[i - 1]['sampler']} ({short[i - 1]['evaluations']} evaluations)"
-    (best, *ties), _ = compare({i: known[i] for i in known if i})
-    change, row = known[best].over(known[0]), short[best - 1]
-    percent = f"{number(100 * abs(change.value - 1), 0)} ± {number(100 * change.sd, 0)} percent {'more' if change.value > 1 else 'less'}"
-    verdict = percent if compare({0: known[0], best: known[best]})[1] else "which cannot be told apart by two standard deviations"
-    return (
-        f"For {after}, the {f'best of {len(short)} samplers' if short[1:] else 'only sampler'} with at most 20 evaluations is {shown(best)}{f', which cannot be told from {listed([shown(i) for i in ties])}' if ties else ''}: "
-        f"{known[best]}, against {known[0]} of ancestral sampling with {longest['steps']}, {verdict}, in {number(100 * row['seconds'] / longest['seconds'], 0)} percent of the time, each measured once.\n"
-    )
-
-
-# %%
-def compared_samplers(short, sd=1.0):
-    fd = lambda value: {"fd_lenet": {"value": value, "sd": sd}}
-    rows = [{"sampler": "ancestral", "steps": 250, "evaluations": 250, "seconds": 50.0, "n": 500, "scores": fd(20.0)}]
-    return rows + [{"sampler": name, "steps": 10, "evaluations": 10, "seconds": 2.0, "n": 500, "scores": fd(value)} for name, value in short.items()]
-
-
-sentence = _sampler_sentence("a", compared_samplers({"ddim": 40.0, "heun": 30.0}))
-assert "the best of 2 samplers with at most 20 evaluations is heun (10 evaluations): 30(1), against 20(1) of ancestral sampling with 250, 50 ± 9 percent more, in 4 percent of the time" in sentence
-assert "the only sampler with at most 20 evaluations is ddim" in _sampler_sentence("a", compared_samplers({"ddim": 10.0}))
-assert "50 ± 6 percent less" in _sampler_sentence("a", compared_samplers({"ddim": 10.0}))
-assert "which cannot be told apart by two standard deviations" in _sampler_sentence("a", compared_samplers({"ddim": 22.0}))
-assert "is heun (10 evaluations), which cannot be told from ddim (10 evaluations): 30(1)" in _sampler_sentence("a", compared_samplers({"ddim": 31.0, "heun": 30.0}))
-assert _sampler_sentence("a", [row | {"n": row["steps"]} for row in compared_samplers({"ddim": 10.0})]) == "", "another number of samples"
+def claim_section(runs: pd.DataFrame) -> str:
+    "What `claim_fragment` says, below a heading; empty if it has no table."
+    text = claim_fragment(runs)
+    heading = "# A VAE after 5 epochs against a GAN after 50 {#sec-claim}"
+    return f"{heading}\n\n{text}" if "{#tbl-claim}" in text else ""
 
 
 # %% [markdown]
@@ -653,11 +213,12 @@ assert _sampler_sentence("a", [row | {"n": row["steps"]} for row in compared_sam
 # %%
 #| export
 def missing_fragment(runs: pd.DataFrame) -> str:
-    missing = runs[runs.metrics.isna()]
+    "A line for each run and reason."
     lines = []
-    for (label, why), group in missing.groupby(["label", "why"], sort=False):
+    for (label, why), group in runs[runs.metrics.isna()].groupby(["label", "why"], sort=False):
         counts = ", ".join(map(str, group.epochs))
-        lines.append(f"- **{label}, {counts} epoch{'s' * (counts != '1')}** is missing: {verbatim(why)}")
+        epochs = "epoch" if counts == "1" else "epochs"
+        lines.append(f"- **{label}, {counts} {epochs}** is missing: {verbatim(why)}")
     return "\n".join(lines) or "All runs of this profile are there."
 
 
@@ -666,21 +227,26 @@ def missing_fragment(runs: pd.DataFrame) -> str:
 
 # %%
 #| export
-def _variables(profile: str, runs: pd.DataFrame) -> dict:
+def report_variables(profile: str, runs: pd.DataFrame) -> dict:
     "What the report's sentences use, as text. A number that is not there is a dash."
-    done = runs[runs.metrics.notna()]
-    versions = sorted({", ".join(f"{k} {v}" for k, v in (value_at(m, "versions") or {}).items()) for m in done.metrics})
+    done, root = runs[runs.metrics.notna()], runs_root()
+    inside = root.is_relative_to(project_root())
     return {
         "profile": escape(profile),
-        "runs": verbatim(os.path.relpath(runs_root(), project_root()) if runs_root().is_relative_to(project_root()) else str(runs_root())),
+        "runs": verbatim(os.path.relpath(root, project_root()) if inside else str(root)),
         "date": datetime.date.today().isoformat(),
         "commit": git_commit() or "no git commit",
-        "versions": "; ".join(versions) or "—",
+        "versions": "; ".join(sorted({*map(_versions, done.metrics)})) or "—",
         "devices": devices(runs),
         "datasets": " and ".join(map(escape, sorted(set(runs.dataset)))),
         "jobs": {"planned": str(len(runs)), "done": str(len(done))},
-        "best": " ".join(map(_best_sentences, largest_groups(runs).values())) or "No evaluation has a distance yet.",
+        "best": " ".join(map(_best_sentences, largest_groups(runs).values()))
+        or "No evaluation has a distance yet.",
     }
+
+
+def _versions(metrics: dict) -> str:
+    return ", ".join(f"{name} {version}" for name, version in (value_at(metrics, "versions") or {}).items())
 
 
 def _best_sentences(evaluations: list[Evaluation]) -> str:
@@ -688,58 +254,78 @@ def _best_sentences(evaluations: list[Evaluation]) -> str:
     named = {f"*{e.name}* after {e.after}": e for e in evaluations}
     (first, *ties), _ = compare({name: e.distance for name, e in named.items()})
     r, best = named[first].rows[0], named[first]
-    text = f"On {escape(value_at(r.metrics, 'scores', 'fd_lenet', 'reference') or r.dataset)} the smallest Frechet distance in classifier features ($N$ = {r.metrics['n_samples']:,})"
-    text += f" is that of the {KINDS[best.model].title} {first}{best_of(len(named))}: {best.distance}."
+    images = escape(value_at(r.metrics, "scores", "fd_lenet", "reference") or r.dataset)
+    text = (
+        f"On {images} the smallest Frechet distance in classifier features ($N$ = {r.metrics['n_samples']:,}) "
+        f"is that of the {KINDS[best.model].title} {first}{best_of(len(named))}: {best.distance}."
+    )
     if ties:
-        text += f" By two standard deviations, {listed([f'{name} ({named[name].distance})' for name in ties])} cannot be told from it."
+        others = listed([f"{name} ({named[name].distance})" for name in ties])
+        text += f" By two standard deviations, {others} cannot be told from it."
     if floor := best.estimate("scores", "fd_lenet", value="floor", sd="floor_sd"):
-        text += f" As many real images have {uncertain(*floor[:2])}, the floor; the model is at {uncertain(*best.times_floor[:2])} times the floor (of a squared distance)."
+        text += (
+            f" As many real images have {uncertain(*floor[:2])}, the floor; the model is at "
+            f"{uncertain(*best.times_floor[:2])} times the floor (of a squared distance)."
+        )
     return text
 
 
 # %% [markdown]
-# All together: every fragment that `report/report.qmd` includes has a line here.
+# ## All fragments
+#
+# The report asks every kind of model, and then every entry of `SECTIONS`, what they have to say. What is long in it comes in the appendix.
+
+# %%
+#| export
+def sections_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
+    "The sections of the kinds of models that `runs` have, those of SECTIONS, and the appendices of both."
+    import_plugins()
+    kinds = {
+        kind.title: kind.section(runs[runs.model == model], folder)
+        for model, kind in KINDS.items()
+        if kind.section and (runs.model == model).any()
+    }
+    sections = {name: make(runs, folder) for name, make in SECTIONS.items()}
+    appendix = [_with_heading(title, section) for title, section in (kinds | sections).items()]
+    return {
+        "kinds": "\n".join(section.text for section in kinds.values()),
+        "sections": "\n".join(section.text for section in sections.values()),
+        "appendix": "\n".join(appendix),
+    }
+
+
+def _with_heading(title: str, section: Section) -> str:
+    "The appendix of a section, below a heading; empty if there is none."
+    text = section.appendix.strip()
+    if not text or text.startswith("#"):
+        return section.appendix
+    return f"## {title[:1].upper()}{title[1:]} {{#sec-appendix-{slug(escape(title))}}}\n\n{text}\n"
+
+
+# %% [markdown]
+# Every fragment that `report/report.qmd` includes has a line here.
 
 # %%
 #| export
 def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
-    gan_columns = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
-    gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
-    return {
+    caption = (
+        "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. "
+        "Both axes are logarithmic."
+    )
+    return sections_fragments(runs, folder) | {
         "glance": glance_fragment(runs, folder),
+        "claim": claim_section(runs),
         "discussion": discussion_fragment(runs),
         "data": data_fragment(runs, folder),
-        "gan-losses": gan_losses_fragment(gan, folder),
-        "gan-samples": sample_sheets(gan, folder, "samples-gan"),
-        "gan-table": loss_table(gan, gan_columns, "gan-losses"),
-        "ring": ring_fragment(folder),
-        "collapse": collapse_fragment(gan, folder),
-        "few": _few_fragment(gan, folder),
-        "gap": _gap_fragment(gan, folder),
-        "ddpm-losses": ddpm_losses_fragment(ddpm, folder),
-        "ddpm-table": loss_table(ddpm, {"loss": "mean squared error"}, "ddpm-losses"),
-        "ddpm-samples": sample_sheets(ddpm, folder, "samples-ddpm"),
-        "ddpm-pictures": ddpm_pictures_fragment(ddpm, folder),
-        "samplers": _samplers_fragment(ddpm, folder),
-        "sampler-table": sampler_table(ddpm, "samplers"),
-        "likelihoods": likelihood_table(ddpm, "likelihoods"),
-        "vae-losses": vae_losses_fragment(vae, folder),
-        "vae-table": loss_table(vae, {"loss": "loss", "reconstruction": "reconstruction", "kl": "KL (nats)"}, "vae-losses"),
-        "vae-samples": sample_sheets(vae, folder, "samples-vae"),
-        "vae-pictures": vae_pictures_fragment(vae, folder),
-        "elbo": elbo_table(vae, "elbo"),
-        "sources": source_table(vae, "sources"),
-        "claim": claim_fragment(runs),
-        "interpolation": _interpolation_fragment(runs, folder),
-        "distances-figure": distance_figure(runs, folder, "distances", "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. Both axes are logarithmic."),
+        "distances-figure": distance_figure(runs, folder, "distances", caption),
         "distances": distance_table(runs, "distances"),
         "bias": bias_figure(runs, folder),
         "precision-recall": precision_recall_figure(runs, folder),
-        "measures": measure_table(runs, MEASURES, MEASURES_CAPTION, "measures"),
-        "diversity": measure_table(runs, DIVERSITY, "Precision and recall, density and coverage.", "diversity"),
+        "measures": measure_table(runs, "other", "Other measures.", "measures"),
+        "diversity": measure_table(runs, "diversity", "Good, or diverse?", "diversity"),
         "classes": class_table(runs),
-        "nearest": _nearest_fragment(runs, folder),
+        "nearest": nearest_fragment(runs, folder),
         "times": time_table(runs, "times"),
         "provenance": provenance_table(runs, "provenance"),
         "missing": missing_fragment(runs),
@@ -760,40 +346,70 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callab
         fragments = make(runs, folder)
     for name, text in fragments.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    (folder.parent / "_variables.yml").write_text(yaml.safe_dump(_variables(profile, runs), allow_unicode=True), encoding="utf-8")
+    (folder.parent / "_variables.yml").write_text(yaml.safe_dump(report_variables(profile, runs), allow_unicode=True), encoding="utf-8")
 
 
 # %%
-write_fragments("mine", runs, Path(home.name, "report", "_generated"))
 generated = Path(home.name, "report", "_generated")
-assert "{#fig-samples-gan" in (generated / "gan-samples.md").read_text()
-assert "**dcgan, 1 epoch** is missing: `it was not run.`" in (generated / "missing.md").read_text()
+write_fragments("mine", runs, generated)
+fragment = lambda name: (generated / f"{name}.md").read_text()
+assert "**dcgan, 1 epoch** is missing: `it was not run.`" in fragment("missing")
+assert fragment("kinds").startswith("# Generative adversarial network {#sec-gan}")
+assert "{#fig-samples-gan" in fragment("kinds") and "{#tbl-gan-losses}" in fragment("appendix")
+assert "{#sec-vae}" not in fragment("kinds"), "this profile has no such runs"
 variables = yaml.safe_load((generated.parent / "_variables.yml").read_text())
-assert variables["best"].startswith("On digits the smallest Frechet distance in classifier features ($N$ = 64) is that of the GAN *dcgan* after 5 epochs: 31.4(8).")
 assert home.name in variables.pop("runs")
-assert variables["best"].endswith("As many real images have 14(2), the floor; the model is at 2.2(2) times the floor (of a squared distance).")
+for what in (
+    "On digits the smallest Frechet distance in classifier features ($N$ = 64) is that of the GAN *dcgan*",
+    "after 5 epochs: 31.4(8). As many real images have 14(2), the floor;",
+    "the model is at 2.2(2) times the floor (of a squared distance).",
+):
+    assert what in variables["best"]
 variables
 
+
 # %% [markdown]
-# Runs at two sizes, one of them also with a part of the images: nothing is compared across sizes, and each has a sheet of its own.
+# A kind of model and a section from elsewhere:
 
 # %%
-configs = [GANConfig(epochs=1), GANConfig(epochs=1, subset=300), GANConfig(epochs=1, name="small", size=8)]
+def toy_section(runs, folder):
+    return Section("# Toy\n\nA kind of its own.\n", f"{len(runs)} evaluations.\n")
+
+
+KINDS["toy"] = KINDS["gan"]._replace(title="toy model", section=toy_section)
+SECTIONS["weather"] = lambda runs, folder: Section("# Weather\n\nSunny.\n")
+theirs = sections_fragments(pd.concat([runs, runs.assign(model="toy")]), generated)
+del KINDS["toy"], SECTIONS["weather"]
+assert theirs["kinds"].endswith("# Toy\n\nA kind of its own.\n") and "# Weather\n\nSunny.\n" in theirs["sections"]
+assert theirs["appendix"].strip().endswith("## Toy model {#sec-appendix-toy-model}\n\n2 evaluations.")
+assert "Sunny" not in theirs["appendix"]
+
+# %% [markdown]
+# Runs at two sizes, one of them also with a part of the images: nothing is compared across sizes.
+
+# %%
+configs = [
+    GANConfig(epochs=1), GANConfig(epochs=1, subset=300), GANConfig(epochs=1, name="small", size=8)
+]  # fmt: skip
 sizes = [Job("01_gan", {"epochs": 1}, Run(config), 1) for config in configs]
 for job, side in zip(sizes, (16, 16, 8), strict=True):
     job.run.folder.mkdir(parents=True)
     job.run.training = {**jobs[1].run.training, "updates": 11}
-    values = {"reference": f"digits, {side}x{side}", "hash": f"{side}"}
-    job.run.finish(1, load_dataset("digits", "test", side).images[:40], scores={"fd_lenet": score | values | {"value": 30.0 + side}}, sample_seconds=0.5)
-    (job.run.folder / "history.csv").write_text("step,epoch,i,loss_d,loss_g,d_x,d_g_z1,d_g_z2\n0,1,0,1,1,1,1,1\n")
+    fd = score | {"reference": f"digits, {side}x{side}", "hash": f"{side}", "value": 30.0 + side}
+    images = load_dataset("digits", "test", side).images[:40]
+    job.run.finish(1, images, scores={"fd_lenet": fd}, sample_seconds=0.5)
+    history = "step,epoch,i,loss_d,loss_g,d_x,d_g_z1,d_g_z2\n0,1,0,1,1,1,1,1\n"
+    (job.run.folder / "history.csv").write_text(history)
 sizes = collect_runs(sizes)
 fragments = general_fragments(sizes, generated)
-assert fragments["glance"].count("{#tbl-glance") == fragments["glance"].count("{#fig-glance") == 2 and "_generated/glance-1)" in fragments["glance"]
-assert list(comparable(sizes)) == [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
-assert "{#fig-samples-gan" in fragments["gan-samples"]
+assert fragments["glance"].count("{#tbl-glance") == fragments["glance"].count("{#fig-glance") == 2
+assert "_generated/glance-1)" in fragments["glance"]
+groups = [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
+assert list(comparable(sizes)) == groups
 print(fragments["discussion"])
 without = sizes.assign(metrics=[metrics | {"scores": {}} for metrics in sizes.metrics])  # as with `metrics: []`
-assert general_fragments(without, generated)["distances-figure"] == "" and _variables("mine", without)["best"] == "No evaluation has a distance yet."
+assert general_fragments(without, generated)["distances-figure"] == ""
+assert report_variables("mine", without)["best"] == "No evaluation has a distance yet."
 
 
 # %% [markdown]
@@ -837,7 +453,7 @@ with pytest.raises(ValueError, match="variable jobs.age, but"):
 # %%
 #| export
 LOOKS = {
-    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=11pt -V papersize=a4 -H preamble.tex",
+    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=10.5pt -V papersize=a4 -H preamble.tex",
     "typst": "-V papersize=a4 -V margin.x=26mm -V margin.y=26mm -V page-numbering=1 -V section-numbering=1.1 "
     "-M abstract-title=Abstract -H preamble.typ",
 }
@@ -1012,58 +628,36 @@ del os.environ["GENLAB_RUNS"]
 # %% [markdown]
 # ## What to remember
 #
-# - A profile is checked as a whole before anything is trained.
 # - Numbers flow one way: from a run or a lab to a file, to a fragment, to the PDF. Typed is only what other people's reports printed.
+# - A kind of model brings its section along; the report asks all of them.
 # - What is missing is shown as missing.
 #
 # ## Exercises
 #
-# 1. Write a profile of your own with three seeds of the DCGAN on `digits` and build its report.
-# 2. Add a column with the number of parameters of each generator to the table of times. Where should the number be written first?
-# 3. Break a run on purpose (`dataset: folder:/nowhere` in a profile) and find the note in the PDF.
+# 1. Add a section to the report from a module of your own: the mean brightness of each run's samples, beside that of real images. Which profile key brings the module in?
 
 # %% [markdown]
 # ## Solutions
 #
-# <details><summary>1. Three seeds</summary>
+# <details><summary>1. A section of one's own</summary>
 #
-# `report/profiles/seeds3.yaml`, a row for each seed:
+# A module `brightness.py`, in a folder that is in PYTHONPATH:
 #
-#     runs:
-#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 0, epochs: [1, 5, 20, 50]}
-#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 1, epochs: [1, 5, 20, 50]}
-#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 2, epochs: [1, 5, 20, 50]}
+#     from genlab.data import load_dataset
+#     from genlab.plug import SECTIONS, Section
+#     from genlab.tables import markdown_table, number
 #
-# Then `make report PROFILE=reports3`. The runs need no names: what tells namesakes apart, here the seed, goes into their labels. Whether a profile is right can be seen without training:
+#     def brightness_section(runs, folder):
+#         rows = []
+#         for r in runs[runs.metrics.notna()].itertuples():
+#             config = r.job.run.config
+#             images = r.job.run.samples(r.epochs), load_dataset(config.dataset, "test", config.size).images
+#             rows.append([r.label, r.epochs, *(number(x.float().mean().item(), 1) for x in images)])
+#         table = markdown_table(rows, ["run", "epochs", "samples", "real"], "Mean grey value, 0 to 255.", "brightness")
+#         return Section("# How bright? {#sec-brightness}\n\n" + table)
 #
-#     text = "\n  - ".join(f"{{notebook: 01_gan, dataset: digits, width: 32, seed: {s}, epochs: [1, 5, 20, 50]}}" for s in range(3))
-#     print(collect_runs(try_profile(text))[["label", "epochs", "why"]])
+#     SECTIONS["brightness"] = brightness_section
 #
-# In the PDF, put two numbers side by side: the spread of `fd_lenet` over the three seeds after the same number of epochs, and the spread that the table gives for each of them, which is over samples of one model. If the first is clearly larger, a comparison of two models with one seed each says less than its error bars promise. (With a list of `metrics` as in `quick.yaml` there is more to look at; for a distribution over seeds three are few.)
-#
-# </details>
-#
-# <details><summary>2. The number of parameters</summary>
-#
-# First in the run's `metrics.json`, by the code that has the network in its hands; numbers flow from there. In `run_gan` of [01_gan](01_gan.ipynb), one more argument of `run.finish`:
-#
-#     run.finish(epochs, samples, scores=scores, sample_seconds=drawn - start, score_seconds=time.perf_counter() - drawn,
-#                parameters=sum(p.numel() for p in G.parameters()))
-#
-# In `time_table`, put `number(value_at(r.metrics, "parameters"), 0)` at the end of each row and `"parameters"` at the end of the headings, and hand `"l" + "r" * 8` to `markdown_table` as its last argument, which by default aligns eight columns and not nine.
-#
-# Then `make sync`, which exports the notebooks. Old runs and other models have no such number, and since `value_at` returns None for what is not there, they get a dash and not an error. An old run counts as done and is not trained again, so its dash stays until its folder is removed or the run gets another name. What one should not do is build the network again from `config.json` while the table is written: then the table would say what today's code makes of the configuration, not what was trained.
-#
-# </details>
-#
-# <details><summary>3. A run that breaks</summary>
-#
-# A profile with a good row and a bad one, `report/profiles/broken.yaml`:
-#
-#     runs:
-#       - {notebook: 01_gan, dataset: digits, width: 16, epochs: [1, 5]}
-#       - {notebook: 01_gan, name: broken, dataset: "folder:/nowhere", size: 64, epochs: [1, 5]}
-#
-# `make report PROFILE=broken` trains the first, says that some runs failed, makes the PDF all the same, and ends with an error status. In the PDF the note stands in the introduction, a line for the run that is missing: `FileNotFoundError: dataset: there is no folder /nowhere.` This is the last error in the log that the execution left beside the run's results (`epoch-0005.log`); a run without a log "was not run". In tables the run has dashes. Leave `SCALE` at 1 for this: a shrunk sweep takes images of ours in the place of those that cannot be had, and nothing breaks. A mistake in the profile itself, such as an unknown data set, is another matter: it stops everything before the first run, with a sentence that names the row.
+# and a line `plugins: [brightness]` in the profile. `make report` imports the module before it plans, and asks it for its section after those of the models.
 #
 # </details>

@@ -25,12 +25,6 @@
 #| default_exp sweep
 
 # %%
-#| hide
-from genlab.runs import check_parameters
-
-check_parameters()  # a name that papermill is given and that does not stand above is an error
-
-# %%
 #| export
 import ast
 import functools
@@ -51,30 +45,17 @@ import yaml
 from papermill import inspect_notebook
 
 from genlab.data import load_dataset
-from genlab.plug import KINDS, LABS, Kind, did_you_mean, import_plugins
+from genlab.plug import KINDS, LABS, did_you_mean, import_plugins
 from genlab.runs import Run, RunConfig, project_root
 from genlab.tables import escape, value_at
 
 # %%
 #| hide
+import sys
 import tempfile
 
 import pytest
 
-# %%
-#| export
-# until the merge: what the notebooks of the models will declare themselves -------------------------------------
-from genlab.collapse import ring_file
-from genlab.ddpm import DDPMConfig, run_ddpm
-from genlab.gan import GANConfig, run_gan
-from genlab.interpolation import latent_space
-from genlab.vae import VAEConfig, run_vae
-
-KINDS.setdefault("gan", Kind("GAN", "01_gan", GANConfig, run_gan, space=latent_space))
-KINDS.setdefault("ddpm", Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, space=latent_space))
-KINDS.setdefault("vae", Kind("VAE", "04_vae", VAEConfig, run_vae, space=latent_space))
-LABS["01b_mode_collapse"] = ring_file
-# ----------------------------------------------------------------------------------------------------------------
 
 # %% [markdown]
 # ## From a profile to jobs
@@ -90,7 +71,7 @@ class Job(NamedTuple):
     parameters: dict  # for papermill; they cover all epoch counts of the row
     run: Run  # configured for this epoch count
     planned: int  # the epoch count of the profile, before it was scaled
-    published: dict = {}  # what a report says that it found there, such as {"fid": 175.0}
+    published: dict = {}  # what somebody's report says of it, such as {"fid": 175.0}
     instead_of: str | None = None  # the data set whose place a stand-in takes
 
     @property
@@ -119,8 +100,7 @@ class Job(NamedTuple):
 #| export
 def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
     "The jobs of a profile, in its order, shrunk by `scale`. ValueError, one sentence that names the row, if it cannot be run as written."
-    scale, content = _read_scale(scale), _read_profile(profile)
-    rows = content.get("runs")
+    scale, rows = _read_scale(scale), _read_profile(profile).get("runs")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
     jobs: dict[Path, Job] = {}
@@ -128,7 +108,8 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
         try:
             planned = {job.folder: job for job in _plan_row(_check_dict("row", row), scale)}
             if twice := planned.keys() & jobs.keys():
-                raise ValueError(f"{min(twice)} is planned in an earlier row, too; give one of the runs another name or seed")
+                advice = "give one of the runs another name or seed"
+                raise ValueError(f"{min(twice)} is planned in an earlier row, too; {advice}")
         except (ValueError, TypeError) as problem:
             raise ValueError(f"profile {profile.stem}, row {number}: {problem}") from None
         jobs |= planned
@@ -146,7 +127,8 @@ def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
     try:
         for notebook, values in _check_dict("labs", content.get("labs", {})).items():
             if notebook not in LABS:
-                raise ValueError(f"labs: {notebook!r} leaves nothing for a report; choose from {', '.join(LABS)}")
+                choice = f"choose from {', '.join(LABS)}"
+                raise ValueError(f"labs: {notebook!r} leaves nothing for a report; {choice}")
             planned[notebook] = _check_dict(f"labs: {notebook}", values)
             _check_parameters(notebook, planned[notebook])
             if "updates" in values:
@@ -157,7 +139,9 @@ def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
 
 
 # %% [markdown]
-# What is checked of the file, and of the names and values in it. YAML itself would take the later of two values for one key.
+# ## What is checked
+#
+# The file first. YAML itself would take the later of two values for one key.
 
 # %%
 #| export
@@ -172,6 +156,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _read_profile(profile: Path) -> dict:
+    "The content of the file, after its plugins were imported."
     if profile.is_dir():
         raise ValueError(f"profile: {profile} is a folder, not a file.")
     if not profile.exists():
@@ -188,6 +173,11 @@ def _read_profile(profile: Path) -> dict:
     return content
 
 
+# %% [markdown]
+# Kinds of models, networks and data sets from outside ([00c_plug](00c_plug.ipynb)) are in modules that the profile names under `plugins`. The notebooks that are executed find these names in GENLAB_PLUGINS.
+
+# %%
+#| export
 def _add_plugins(names: list[str], profile: str) -> None:
     "Import these modules and genlab's own; processes that are started from here will import them, too."
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -198,15 +188,11 @@ def _add_plugins(names: list[str], profile: str) -> None:
     import_plugins()
 
 
-# %% [markdown]
-# Each part has to be of the right kind:
-
-# %%
-#| export
 def _check_dict(name: str, value) -> dict:
     "A copy of `value` if it is a mapping with names for keys."
     if not isinstance(value, dict):
-        raise ValueError(f"{name}: {value!r} is not a mapping such as {{key: value}}; if there is nothing to say, leave it out, or write {{}}")
+        advice = "if there is nothing to say, leave it out, or write {}"
+        raise ValueError(f"{name}: {value!r} is not a mapping such as {{key: value}}; {advice}")
     return dict(value)
 
 
@@ -220,16 +206,29 @@ def _read_scale(scale: float | str) -> float:
     return share
 
 
+# %% [markdown]
+# The names of parameters are those of the notebook's own cell. A value that no configuration checks has to be of the kind of its default.
+
+# %%
+#| export
 def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
-    "Each name is a parameter of the notebook, and each value, but for those that a configuration has checked, of the kind of its default."
+    "Each name is a parameter of the notebook, and each value, but for those `checked` elsewhere, is like its default."
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
-    kind = lambda value: "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"{key}: {notebook} has no such parameter; {did_you_mean(key, known)}")
         default = ast.literal_eval(known[key]["default"])
-        if key not in checked and (kind(value) != kind(default) or kind(value) == "number" and (value < 0 or isinstance(default, int) and value % 1)):
+        if key not in checked and not _is_like(value, default):
             raise ValueError(f"{key}: {value!r} is not of the kind of {notebook}'s own {key}, {default!r}")
+
+
+def _is_like(value, default) -> bool:
+    "Both are numbers, the value not negative and whole if the default is, or both are of one type."
+    if type(default) not in (int, float):
+        return type(value) is type(default)
+    if type(value) not in (int, float) or value < 0:
+        return False
+    return isinstance(default, float) or value % 1 == 0
 
 
 # %% [markdown]
@@ -238,44 +237,63 @@ def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) 
 # %%
 #| export
 def _plan_row(row: dict, scale: float) -> list[Job]:
-    notebook, counts, published = row.pop("notebook", None), row.pop("epochs", None), _check_dict("published", row.pop("published", {}))
-    configs = {kind.notebook: kind.config for kind in KINDS.values()}
-    if notebook not in configs:
-        raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(configs)}")
+    notebook, counts = row.pop("notebook", None), row.pop("epochs", None)
+    published = _check_dict("published", row.pop("published", {}))
+    for what, values in published.items():
+        _check_dict(f"published: {what}", values)
+    config = _config_of(notebook)
     if not isinstance(counts, list) or not counts:
         raise ValueError(f"epochs: {counts!r} is not a list of epoch counts such as [1, 5, 20]")
     if "snapshots" in row:
         raise ValueError("snapshots: the list `epochs` has all counts to look at; leave this out")
-    published = {what: _check_dict(f"published: {what}", values) for what, values in published.items()}
-    _check_parameters(notebook, row, configs[notebook].model_fields)
-    planned = sorted(_configure(configs[notebook], row, count).epochs for count in counts)
+    _check_parameters(notebook, row, config.model_fields)
+    planned = sorted(_configure(config, row, count).epochs for count in counts)
     instead_of, counts = None, planned
     if scale < 1:
         row, instead_of = _shrink(row, scale)
         counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
-    *early, last = [_configure(configs[notebook], row, count) for count in counts]
-    if "compare" in row:  # samplers are compared at the last epoch count only
-        early = [config.model_copy(update={"compare": []}) for config in early]
-    parameters = row | {"epochs": last.epochs, "snapshots": [config.epochs for config in early]}
-    found = lambda count: {what: values[count] for what, values in published.items() if count in values}
-    return [Job(notebook, parameters, Run(config), count, found(count), instead_of) for config, count in zip((*early, last), planned, strict=True)]
+    early = {key: value for key, value in row.items() if key != "compare"}  # samplers: at the last count only
+    configs = [_configure(config, early, count) for count in counts[:-1]]
+    configs.append(_configure(config, row, counts[-1]))
+    parameters = row | {"epochs": counts[-1], "snapshots": counts[:-1]}
+    jobs = []
+    for each, count in zip(configs, planned, strict=True):
+        found = {what: values[count] for what, values in published.items() if count in values}
+        jobs.append(Job(notebook, parameters, Run(each), count, found, instead_of))
+    return jobs
+
+
+# %% [markdown]
+# The class is that of the kind of model to which the notebook belongs.
+
+# %%
+#| export
+def _config_of(notebook: str) -> type[RunConfig]:
+    configs = {kind.notebook: kind.config for kind in KINDS.values()}
+    if notebook not in configs:
+        raise ValueError(f"notebook: {notebook!r} trains nothing; choose one of {', '.join(configs)}")
+    return configs[notebook]
 
 
 def _configure(kind: type[RunConfig], row: dict, epochs) -> RunConfig:
-    "The configuration of a row; what it would read as a number has to be one, since the notebook gets the row as it is."
-    config = kind(**{k: v for k, v in row.items() if k in kind.model_fields}, epochs=epochs)
+    "The configuration of a row. What it would read as a number has to be one: the notebook gets the row as it is."
+    config = kind(**{key: value for key, value in row.items() if key in kind.model_fields}, epochs=epochs)
     for key, value in row.items():
         if isinstance(value, str) and not isinstance(getattr(config, key, value), str):
-            raise ValueError(f"{key}: {value!r} is a text; write {getattr(config, key)!r} (YAML takes 1e-3 for a text, too, and 1.0e-3 for a number)")
+            about_yaml = "(YAML takes 1e-3 for a text, too, and 1.0e-3 for a number)"
+            raise ValueError(f"{key}: {value!r} is a text; write {getattr(config, key)!r} {about_yaml}")
     return config
 
 
 # %% [markdown]
-# **Shrunk.** A profile of many GPU hours should be known to run before it is started. `SCALE=0.01` leaves a hundredth of the epochs, training images, samples and sampling steps (but some of each), and puts images of ours in the place of a data set that cannot be had. Its numbers are worth nothing; that there are numbers is the point.
+# ## Shrunk
+#
+# A profile of many GPU hours should be known to run before it is started. `SCALE=0.01` leaves a hundredth of the epochs, training images, samples and sampling steps (but some of each), and puts images of ours in the place of a data set that cannot be had. Its numbers are worth nothing; that there are numbers is the point.
 
 # %%
 #| export
-STAND_INS = {"mnist": ("digits", 28), "fashion_mnist": ("digits", 28), "cifar10": ("tinted_digits", 32)}  # others: tinted_digits of 64 pixels
+STAND_INS = {"mnist": ("digits", 28), "fashion_mnist": ("digits", 28), "cifar10": ("tinted_digits", 32)}
+OTHER_STAND_IN = ("tinted_digits", 64)
 
 
 def _share(n: float, scale: float, least: int) -> int:
@@ -301,22 +319,26 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     wanted, instead_of = row.get("dataset", "digits"), None
     counts = _count_images(wanted, row.get("size"))
     if counts is None:
-        stand_in, size = STAND_INS.get(wanted, ("tinted_digits", 64))
-        row, instead_of = row | {"dataset": stand_in, "size": row.get("size") or size, "metrics": ["fd_lenet", "class_kl", "fid"]}, wanted
-        counts = _count_images(stand_in, row["size"])
-    n = row.get("subset") or 1.0
-    row |= {"subset": _share(n * counts["train"] if isinstance(n, float) and n <= 1 else min(n, counts["train"]), scale, 256)}
-    row |= {"n_samples": _share(row.get("n_samples") or counts["test"], scale, 50)}
+        instead_of, (dataset, size) = wanted, STAND_INS.get(wanted, OTHER_STAND_IN)
+        row = row | {"dataset": dataset, "size": row.get("size") or size}
+        row["metrics"] = ["fd_lenet", "class_kl", "fid"]
+        counts = _count_images(dataset, row["size"])
+    subset = row.get("subset") or 1.0
+    is_share = isinstance(subset, float) and subset <= 1
+    n = subset * counts["train"] if is_share else min(subset, counts["train"])
+    n_samples = row.get("n_samples") or counts["test"]
+    row = row | {"subset": _share(n, scale, 256), "n_samples": _share(n_samples, scale, 50)}
     if "steps" in row:
-        row |= {"steps": _share(row["steps"], scale, 10)}
+        row["steps"] = _share(row["steps"], scale, 10)
     return row, instead_of
 
 
 # %%
-def try_profile(text, scale=1.0):
+def try_profile(*rows, scale=1.0, more=""):
+    "Plan a profile of these rows."
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mine.yaml")
-        path.write_text("runs:\n  - " + text)
+        path.write_text(more + "runs:\n" + "".join(f"  - {row}\n" for row in rows))
         return plan(path, scale)
 
 
@@ -325,58 +347,96 @@ os.environ["GENLAB_RUNS"] = home.name
 jobs = try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}")
 assert [job.epochs for job in jobs] == [1, 5] and jobs[0].run.folder == jobs[1].run.folder
 assert jobs[0].parameters == jobs[1].parameters == {"width": 16, "epochs": 5, "snapshots": [1]}
-row = "{notebook: 01_gan, name: faces, dataset: 'folder:/nowhere', epochs: [1, 5, 300], published: {fid: {5: 120.5}}}"
-assert [job.published for job in try_profile(row)] == [{}, {"fid": 120.5}, {}]
-scaled = try_profile(row, 0.01)
-assert [(job.epochs, job.planned) for job in scaled] == [(1, 1), (2, 5), (3, 300)] and scaled[1].published == {"fid": 120.5}
+faces = "{notebook: 01_gan, name: faces, dataset: 'folder:/nowhere', epochs: [1, 5, 300], published: {fid: {5: 120.5}}}"
+assert [job.published for job in try_profile(faces)] == [{}, {"fid": 120.5}, {}]
+scaled = try_profile(faces, scale=0.01)
+assert [(job.epochs, job.planned) for job in scaled] == [(1, 1), (2, 5), (3, 300)]
+assert scaled[1].published == {"fid": 120.5} and scaled[0].instead_of == "folder:/nowhere"
 small = scaled[0].run.config
-assert scaled[0].instead_of == "folder:/nowhere" and (small.dataset, small.size, small.subset, small.n_samples) == ("tinted_digits", 64, 256, 50)
-for text, sentence in [
-    ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan, 02_ddpm"),
+assert (small.dataset, small.size, small.subset, small.n_samples) == ("tinted_digits", 64, 256, 50)
+
+# %% [markdown]
+# Each mistake is one sentence that names the row and the key:
+
+# %%
+for row, sentence in [
+    ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan"),
     ("{notebook: 02_ddpm, epochs: [1], steps: 2000}", "row 1: steps: 2000 are more than the T = 1000"),
-    ("{notebook: 01_gan, epochs: [1], with: 16}", "profile mine, row 1: with: 01_gan has no such parameter; did you mean width"),
+    ("{notebook: 01_gan, epochs: [1], with: 16}", "row 1: with: 01_gan has no such parameter; did you mean width"),
     ("{notebook: 01_gan, epochs: [0]}", "row 1: epochs: 0 should be greater than 0"),
-    ("{notebook: 01_gan, epochs: [1, ten]}", "row 1: epochs: 'ten' should be a valid integer"),
     ("{notebook: 01_gan, epochs: [1, 1.5]}", "row 1: epochs: 1.5 should be a valid integer"),
-    ("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, epochs: [1]}", "row 2: .* planned in an earlier row"),
-    ("{notebook: 01_gan", "mine: it is no YAML"),
     ("{notebook: 01_gan, epochs: 5}", "epochs: 5 is not a list"),
     ("{notebook: 01_gan, epochs: [1], dataset: minst}", "dataset: 'minst' is unknown"),
-    ("01_gan", "row 1: row: '01_gan' is not a mapping"),
-    ("{notebook: 01_gan, epochs: [1], published: }", "row 1: published: None is not a mapping .* leave it out"),
-    ("{notebook: 01_gan, epochs: [1], published: {fid: 5.0}}", "row 1: published: fid: 5.0 is not a mapping"),
     ("{notebook: 01_gan, epochs: [1], size: '16'}", "row 1: size: '16' is a text; write 16"),
     ("{notebook: 01_gan, epochs: [1], lr: 1e-3}", "row 1: lr: '1e-3' is a text; write 0.001"),
     ("{notebook: 01_gan, epochs: [1], snapshots: [1]}", "row 1: snapshots: the list `epochs` has all counts"),
-    ("{notebook: 01_gan, epochs: [1], seed: 1, width: 16, seed: 2}", "profile mine: line 2: seed is given twice"),
-    ("{notebook: 04_vae, epochs: [1], side_epochs: none}", "row 1: side_epochs: 'none' is not of the kind of 04_vae's own side_epochs, 60"),
-    ("{notebook: 04_vae, epochs: [1], side_epochs: -1}", "row 1: side_epochs: -1 is not of the kind"),
-    ("{notebook: 02_ddpm, epochs: [1], guided_epochs: 1.5}", "row 1: guided_epochs: 1.5 is not of the kind"),
 ]:
     for share in (1.0, 0.5):
         with pytest.raises(ValueError, match=sentence):
-            try_profile(text, share)
+            try_profile(row, scale=share)
+
+# %%
+#| hide
+for row, sentence in [
+    ("{notebook: 01_gan, epochs: [1, ten]}", "row 1: epochs: 'ten' should be a valid integer"),
+    ("{notebook: 01_gan", "mine: it is no YAML"),
+    ("01_gan", "row 1: row: '01_gan' is not a mapping"),
+    ("{notebook: 01_gan, epochs: [1], published: }", "row 1: published: None is not a mapping .* leave it out"),
+    ("{notebook: 01_gan, epochs: [1], published: {fid: 5.0}}", "row 1: published: fid: 5.0 is not a mapping"),
+    ("{notebook: 01_gan, epochs: [1], seed: 1, width: 16, seed: 2}", "mine: line 2: seed is given twice"),
+]:
+    with pytest.raises(ValueError, match=sentence):
+        try_profile(row)
+one = "{notebook: 01_gan, epochs: [1]}"
+with pytest.raises(ValueError, match="row 2: .* planned in an earlier row"):
+    try_profile(one, one)
 for scale in ("0,01", "all", 0, 1.5, "nan"):
     with pytest.raises(ValueError, match=f"scale: {scale} is not a share between 0 and 1, such as 0.01"):
-        try_profile(row, scale)
-assert [job.epochs for job in try_profile("&gan {notebook: 01_gan, seed: 1, epochs: [1]}\n  - {<<: *gan, seed: 2}")] == [1, 1], "a merged key may be replaced"
+        try_profile(one, scale=scale)
+merged = try_profile("&gan {notebook: 01_gan, seed: 1, epochs: [1]}", "{<<: *gan, seed: 2}")
+assert [job.run.config.seed for job in merged] == [1, 2], "a merged key may be replaced"
 with pytest.raises(ValueError, match="there is no 'nonsense'; choose one of .*quick"):
     plan(project_root() / "report" / "profiles" / "nonsense.yaml")
+assert _is_like(2, 5) and _is_like(2, 1.5) and _is_like("a", "b") and _is_like(True, False)
+assert not any(map(_is_like, (1.5, -1, "none", True, None), (5, 5, 5, 5, "a")))
+
+# %%
+#| hide
+path = Path(home.name, "labs.yaml")
 for text, sentence in [
     ("{02_ddpm: {}}", "profile labs: labs: '02_ddpm' leaves nothing for a report"),
     ("{01b_mode_collapse: {seed: 1}}", "seed: 01b_mode_collapse has no such parameter"),
-    ("{01b_mode_collapse: {seeds: none}}", "profile labs: seeds: 'none' is not of the kind of 01b_mode_collapse's own seeds, 5"),
+    ("{01b_mode_collapse: {seeds: none}}", "seeds: 'none' is not of the kind of 01b_mode_collapse's own seeds, 5"),
+    ("{01b_mode_collapse: {seeds: 1.5}}", "seeds: 1.5 is not of the kind"),
     ("{01b_mode_collapse: }", "profile labs: labs: 01b_mode_collapse: None is not a mapping"),
     ("[01b_mode_collapse]", r"profile labs: labs: \['01b_mode_collapse'\] is not a mapping"),
 ]:
-    path = Path(home.name, "labs.yaml")
     path.write_text(f"labs: {text}")
     with pytest.raises(ValueError, match=sentence):
         plan_labs(path)
 path.write_text("- {notebook: 01_gan, epochs: [1]}")
-for bad, sentence in [(path, "profile labs: .* is not a mapping"), (path.parent, "profile: .* is a folder, not a file")]:
+for bad, sentence in [(path, "profile labs: .* is not a mapping"), (path.parent, "is a folder, not a file")]:
     with pytest.raises(ValueError, match=sentence):
         plan(bad)
+
+# %% [markdown]
+# A kind of model from elsewhere, in a module that the profile names:
+
+# %%
+module = """
+from genlab.plug import KINDS
+KINDS["mine"] = KINDS["gan"]._replace(title="model of mine", notebook="../mine/model")
+"""
+Path(home.name, "mine_plugin.py").write_text(module)
+sys.path.append(home.name)
+with pytest.raises(ValueError, match="notebook: 'nowhere' trains nothing; choose one of .*, ../mine/model"):
+    try_profile("{notebook: nowhere, epochs: [1]}", more="plugins: [mine_plugin]\n")
+assert os.environ.pop("GENLAB_PLUGINS") == "mine_plugin", "for the processes that execute notebooks"
+for names, sentence in [("mine_plugin", "is not a list of names"), ("[nowhere]", "nowhere: No module named")]:
+    with pytest.raises(ValueError, match=sentence):
+        try_profile(one, more=f"plugins: {names}\n")
+os.environ.pop("GENLAB_PLUGINS")
+del KINDS["mine"]
 
 
 # %% [markdown]
@@ -390,13 +450,15 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
     "A row a job: model, dataset, name, seed, subset, epochs, setting and label (Markdown), job, metrics (None if it is missing), and then why."
     rows = []
     for job in jobs:
-        config, (metrics, why) = job.run.config, _read(job)
-        rows.append({"model": config.model, "dataset": config.dataset, "name": config.name, "seed": config.seed, "subset": config.subset, "epochs": job.epochs,
-                     "job": job, "metrics": metrics, "why": why, "instead_of": job.instead_of or ""})  # fmt: skip
+        fields = job.run.config.model_dump(include={"model", "dataset", "name", "seed", "subset"})
+        metrics, why = _read(job)
+        found = {"epochs": job.epochs, "job": job, "metrics": metrics, "why": why}
+        rows.append(fields | found | {"instead_of": job.instead_of or ""})
     runs = pd.DataFrame(rows)
     runs["setting"] = _settings(runs)
     several = runs.groupby("setting").seed.transform("nunique") > 1
-    runs["label"] = runs.setting + [f", seed {seed}" * more for seed, more in zip(runs.seed, several, strict=True)]
+    with_seed = runs.setting + ", seed " + runs.seed.astype(str)
+    runs["label"] = runs.setting.where(~several, with_seed)
     return runs
 
 
@@ -407,18 +469,28 @@ def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
 #| export
 def _settings(runs: pd.DataFrame) -> pd.Series:
     "In Markdown, what tells the configuration of each row from the others, but for the seed."
+    configs = [job.run.config.model_dump() for job in runs.job]
+    fields = pd.DataFrame([{k: "none" if v is None else str(v) for k, v in each.items()} for each in configs])
     settings = runs["name"].map(escape)
-    fields = pd.DataFrame([{k: "none" if v is None else str(v) for k, v in job.run.config.model_dump().items()} for job in runs.job])
     if fields.groupby("model").dataset.nunique().max() > 1 or (runs.instead_of != "").any():
-        names = {*runs.dataset, *runs.instead_of}
-        last = pd.Series([name.rpartition("/")[2] for name in names])
-        short = lambda name: escape(name.rpartition("/")[2] if name.startswith("hf:") and last.is_unique else name)
-        settings += [f", {short(r.dataset)}" + f" for {short(r.instead_of)}" * bool(r.instead_of) for r in runs.itertuples()]
-    for column in fields.columns.difference(["model", "name", "dataset", "seed"], sort=False):  # what else tells namesakes apart
-        varies = fields.groupby(["model", "name", "dataset"])[column].transform("nunique") > 1
+        settings += _dataset_names(runs)
+    namesakes = ["model", "name", "dataset"]
+    for column in fields.columns.difference([*namesakes, "seed"], sort=False):  # what else tells them apart
+        varies = fields.groupby(namesakes)[column].transform("nunique") > 1
         settings[varies] += f", {column} " + fields.loc[varies, column].map(escape)
     shared = runs.groupby(settings).model.transform("nunique") > 1
-    return settings + [f", {model}" * more for model, more in zip(runs.model, shared, strict=True)]
+    return settings.where(~shared, settings + ", " + runs.model)
+
+
+def _dataset_names(runs: pd.DataFrame) -> list[str]:
+    "What is said of the data set of each row; of those of the Hub only the last part, if that is enough."
+    names = sorted({*runs.dataset, *runs.instead_of})
+    last = [name.rpartition("/")[2] for name in names]
+    short = {name: escape(name) for name in names}
+    if len(set(last)) == len(last):
+        short |= {name: escape(end) for name, end in zip(names, last, strict=True) if name.startswith("hf:")}
+    pairs = zip(runs.dataset, runs.instead_of, strict=True)
+    return [f", {short[used]} for {short[wanted]}" if wanted else f", {short[used]}" for used, wanted in pairs]
 
 
 # %% [markdown]
@@ -428,18 +500,19 @@ def _settings(runs: pd.DataFrame) -> pd.Series:
 #| export
 def _read(job: Job) -> tuple[dict | None, str | None]:
     "The metrics of a job whose results are complete and can be read, or None and why."
-    parts = {"metrics.json": _read_metrics, "samples.npz": _read_samples, "pictures.npz": _read_arrays, "samplers.json": json.loads}
-    files = {job.folder / name: read for name, read in parts.items()} | {job.run.folder / "history.csv": _read_history}
     if not (job.folder / "metrics.json").exists():
         return None, last_error(job.log)
-    found = {}
+    readers = {"metrics.json": _read_metrics, "samples.npz": _read_samples, "pictures.npz": _read_arrays}
+    files = {job.folder / name: read for name, read in readers.items()}
+    files |= {job.folder / "samplers.json": json.loads, job.run.folder / "history.csv": _read_history}
+    found, damage = {}, (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
     for path, read in files.items():
         try:
             found[path.name] = read(path.read_bytes())
         except FileNotFoundError:
             if path.name in ("samples.npz", "history.csv"):  # the others need not be there
                 return None, f"its {path.name} is not there."
-        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as problem:
+        except damage as problem:
             return None, f"its {path.name} is damaged: {' '.join(str(problem).split())}"
     return found["metrics.json"], None
 
@@ -450,7 +523,8 @@ def _read(job: Job) -> tuple[dict | None, str | None]:
 # %%
 #| export
 def _read_metrics(content: bytes) -> dict:
-    metrics, needed = json.loads(content), ("n_samples", "scores", "losses", "train_seconds", "sample_seconds")
+    metrics = json.loads(content)
+    needed = ("n_samples", "scores", "losses", "train_seconds", "sample_seconds")
     if missing := [key for key in needed if value_at(metrics, key) is None]:
         raise ValueError(f"it lacks {', '.join(missing)}")
     return metrics
@@ -476,7 +550,8 @@ def last_error(log: Path) -> str:
     "The last error in what an execution printed."
     if not log.exists():
         return "it was not run."
-    lines = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)\b.*)$", log.read_text(errors="replace"), flags=re.M)
+    pattern = r"^(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)\b.*)$"
+    lines = re.findall(pattern, log.read_text(errors="replace"), flags=re.M)
     return lines[-1] if lines else f"it ended without a result; see {log.name}."
 
 
@@ -487,30 +562,33 @@ def last_error(log: Path) -> str:
 #| export
 def made_up_runs() -> pd.DataFrame:
     "Two evaluations of a GAN on `digits`, kept under GENLAB_RUNS: one that was not made, and one with made-up numbers."
-    jobs = [Job("01_gan", {"width": 16, "epochs": 5}, Run(KINDS["gan"].config(width=16, epochs=n)), n) for n in (1, 5)]
+    import_plugins()
+    configs = [KINDS["gan"].config(width=16, epochs=epochs) for epochs in (1, 5)]
+    jobs = [Job("01_gan", {"width": 16, "epochs": 5}, Run(config), config.epochs) for config in configs]
     run = jobs[1].run
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.json").write_text(run.config.model_dump_json())
     losses = {"loss_d": 1.0, "loss_g": 2.0, "d_x": 0.5, "d_g_z1": 0.25, "d_g_z2": 0.2}
     history = [{"step": i, "epoch": 1 + i // 11, "i": i % 11, **losses} for i in range(55)]
     pd.DataFrame(history).to_csv(run.folder / "history.csv", index=False)
-    run.training = {"updates": 55, "losses": losses, "train_seconds": 4.0, "images_per_second": 1621.25, "device": "abacus"}
+    run.training = {"updates": 55, "losses": losses, "train_seconds": 4.0, "images_per_second": 1621.25}
+    run.training["device"] = "abacus"
     run.finish(5, load_dataset("digits").images[:64], scores=_made_up_scores(), sample_seconds=0.5)
     return collect_runs(jobs)
 
 
 def _made_up_scores() -> dict[str, dict]:
-    classes = {"classes": [{"value": 8.0, "n": 60}, {"value": None, "n": 1}], "floor_classes": [2.0, 3.0]}
-    return {
-        "fd_lenet": {"value": 31.4159, "sd": 0.77, "n": 64, "n_reference": 500, "floor": 14.2, "floor_sd": 1.5,
-                     "n_floor": 64, "extractor": "LeNet-5", "hash": "abc"},
-        "fid": {"value": None, "why": "no weights"},
-        "kd_lenet": {"value": 1.2, "sd": 0.1, "floor": 0.5, "floor_sd": None, "n_floor": 64},
-        "precision": {"value": 0.8123, "sd": 0.0174, "floor": 0.98, "floor_sd": 0.01, "n_floor": 64},
-        "recall": {"value": 0.6, "sd": 0.02, "floor": 0.97, "floor_sd": 0.01, "n_floor": 64},
-        "fd_lenet_by_class": {"value": 8.0, "n_floor": 64, **classes},
-        "fd_lenet_infinity": {"value": None, "why": "too few samples"},
-    }  # fmt: skip
+    distance = {"value": 31.4159, "sd": 0.77, "floor": 14.2, "floor_sd": 1.5, "extractor": "LeNet-5", "hash": "abc"}
+    scores = {
+        "fd_lenet": distance | {"n_reference": 500},
+        "kd_lenet": {"value": 1.2, "sd": 0.1, "floor": 0.5, "floor_sd": None},
+        "precision": {"value": 0.8123, "sd": 0.0174, "floor": 0.98, "floor_sd": 0.01},
+        "recall": {"value": 0.6, "sd": 0.02, "floor": 0.97, "floor_sd": 0.01},
+        "fd_lenet_by_class": {"value": 8.0, "classes": [{"value": 8.0}, {"value": None}], "floor_classes": [2.0, 3.0]},
+    }
+    missing = {"fid": {"value": None, "why": "no weights"}}
+    missing["fd_lenet_infinity"] = {"value": None, "why": "too few samples"}
+    return {metric: score | {"n": 64, "n_floor": 64} for metric, score in scores.items()} | missing
 
 
 # %%
@@ -518,31 +596,42 @@ runs = collect_runs(jobs)
 assert list(runs.why) == ["it was not run."] * 2 and list(runs.label) == ["dcgan"] * 2
 jobs[0].run.folder.mkdir(parents=True)
 jobs[0].log.write_text("Traceback\nRuntimeError: dataset: nothing there\nmore\n")
-assert collect_runs(jobs).why[0] == "RuntimeError: dataset: nothing there"
 runs = made_up_runs()
 assert runs.why[0] == "RuntimeError: dataset: nothing there" and runs.why.isna()[1]
 assert runs.metrics[0] is None and runs.metrics[1]["losses"]["loss_g"] == 2
-for row, labels in [
-    ("{notebook: 01_gan, epochs: [1]}\n  - {notebook: 01_gan, subset: 300, epochs: [1]}", ["dcgan, subset none", "dcgan, subset 300"]),
-    ("{notebook: 01_gan, epochs: [1], lr_d: 0.001}\n  - {notebook: 01_gan, epochs: [1], seed: 1}", ["dcgan, lr_d 0.001", "dcgan, lr_d none"]),
-    ("{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}", ["dcgan, seed 2", "dcgan, seed 1"]),
-    ("{notebook: 01_gan, epochs: [1], size: 8}\n  - {notebook: 01_gan, epochs: [1], dataset: mnist}", ["dcgan, digits", "dcgan, mnist"]),
-    ("{notebook: 01_gan, epochs: [1], dataset: 'hf:a/b'}\n  - {notebook: 01_gan, epochs: [1], dataset: 'hf:c/b'}", ["dcgan, hf:a/b", "dcgan, hf:c/b"]),
+runs[["label", "epochs", "why"]]
+
+# %% [markdown]
+# What tells namesakes apart is said, and nothing else:
+
+# %%
+gan = "notebook: 01_gan, epochs: [1]"
+for rows, labels in [
+    ((f"{{{gan}}}", f"{{{gan}, subset: 300}}"), ["dcgan, subset none", "dcgan, subset 300"]),
+    ((f"{{{gan}, lr_d: 0.001}}", f"{{{gan}, seed: 1}}"), ["dcgan, lr_d 0.001", "dcgan, lr_d none"]),
+    ((f"{{{gan}, seed: 2}}", f"{{{gan}, seed: 1}}"), ["dcgan, seed 2", "dcgan, seed 1"]),
+    ((f"{{{gan}, size: 8}}", f"{{{gan}, dataset: mnist}}"), ["dcgan, digits", "dcgan, mnist"]),
+    ((f"{{{gan}, dataset: 'hf:a/b'}}", f"{{{gan}, dataset: 'hf:c/b'}}"), ["dcgan, hf:a/b", "dcgan, hf:c/b"]),
+    ((f"{{{gan}, dataset: 'hf:a/b'}}", f"{{{gan}, dataset: mnist}}"), ["dcgan, b", "dcgan, mnist"]),
+    ((f"{{{gan}, name: a}}", "{notebook: 02_ddpm, name: a, epochs: [1]}"), ["a, gan", "a, ddpm"]),
 ]:
-    assert list(collect_runs(try_profile(row)).label) == labels
-assert list(collect_runs(try_profile("{notebook: 01_gan, epochs: [1], seed: 2}\n  - {notebook: 01_gan, epochs: [1], seed: 1}")).setting) == ["dcgan", "dcgan"]
-namesakes = try_profile("{notebook: 01_gan, name: a, epochs: [1]}\n  - {notebook: 02_ddpm, name: a, epochs: [1]}")
-assert list(collect_runs(namesakes).label) == ["a, gan", "a, ddpm"]
+    assert list(collect_runs(try_profile(*rows)).label) == labels
+two_seeds = collect_runs(try_profile(f"{{{gan}, seed: 2}}", f"{{{gan}, seed: 1}}"))
+assert list(two_seeds.setting) == ["dcgan", "dcgan"]
 
 # %% [markdown]
 # A file of a run that is damaged in any way makes it a missing run that says so:
 
 # %%
-samples, history, found = jobs[1].folder / "samples.npz", jobs[1].run.folder / "history.csv", jobs[1].folder / "metrics.json"
+#| hide
+folder = jobs[1].folder
+samples, history, found = folder / "samples.npz", jobs[1].run.folder / "history.csv", folder / "metrics.json"
+half = samples.read_bytes()[:-40]
 for path, broken in [
-    (history, b""), (history, b"step,epoch,i,loss_d\n"), (history, b"step,loss_d\n0,1.0\n"), (samples, samples.read_bytes()[:-40]), (samples, b""),
-    (jobs[1].folder / "pictures.npz", samples.read_bytes()[:200]), (jobs[1].folder / "samplers.json", b'[{"sampler": "dd'),
-    (found, b"{}"), (found, b"[]"), (found, found.read_bytes()[:99]), (found, b'{"n_samples": 64, "epochs": 5}'),
+    (history, b""), (history, b"step,epoch,i,loss_d\n"), (history, b"step,loss_d\n0,1.0\n"),
+    (samples, half), (samples, b""), (folder / "pictures.npz", half),
+    (folder / "samplers.json", b'[{"sampler": "dd'),
+    (found, b"{}"), (found, b"[]"), (found, found.read_bytes()[:99]), (found, b'{"n_samples": 64}'),
 ]:  # fmt: skip
     good = path.read_bytes() if path.exists() else None
     path.write_bytes(broken)
@@ -550,31 +639,88 @@ for path, broken in [
     assert damaged.metrics[1] is None and f"its {path.name} is damaged: " in damaged.why[1], damaged.why[1]
     path.unlink() if good is None else path.write_bytes(good)
 assert collect_runs(jobs).metrics[1] == runs.metrics[1]
+
+# %%
 damaged.why[1]
 
 
 # %% [markdown]
-# The section on latent spaces shows what of [06_interpolation](06_interpolation.ipynb) a page has room for. Walking needs weights and time, so it is part of the sweep: of one run of each model, `keep_paths` leaves images and numbers beside the run's other results, and they are only read here.
+# ## Walks through latent spaces
+#
+# The report shows walks through latent spaces ([06_interpolation](06_interpolation.ipynb)) of one run of each model. Walking needs weights and time, so it is part of the sweep: `keep_paths` leaves images and numbers beside the run's other results, and the report reads them.
 
 # %%
 #| export
 def walked(jobs: Iterable[Job]) -> list[Job]:
     "The jobs whose latent spaces are shown: on the data of the first job the first run of each model, at its last epoch count."
-    jobs, first = [job for job in jobs if KINDS[job.run.config.model].space], {}
-    data = lambda job: (job.run.config.dataset, job.run.config.size)
-    jobs = [job for job in jobs if data(job) == data(jobs[0])]
+    jobs = [job for job in jobs if KINDS[job.run.config.model].space]
+    jobs = [job for job in jobs if _data(job) == _data(jobs[0])]
+    first: dict[str, Path] = {}
     for job in jobs:
         first.setdefault(job.run.config.model, job.run.folder)
     last = {job.run.folder: job for job in jobs}
     return [last[folder] for folder in first.values()]
 
 
+def _data(job: Job) -> tuple[str, int | None]:
+    return job.run.config.dataset, job.run.config.size
+
+
 # %%
-four = "{notebook: 01_gan, epochs: [1, 5]}\n  - {notebook: 01_gan, seed: 1, epochs: [9]}\n  - {notebook: 04_vae, size: 8, epochs: [1]}\n  - {notebook: 04_vae, epochs: [2, 3]}"
-assert [(job.notebook, job.epochs) for job in walked(try_profile(four))] == [("01_gan", 5), ("04_vae", 3)], "one of each model, on the same images"
+#| hide
+vae = "notebook: 04_vae, epochs"
+four = try_profile(
+    "{notebook: 01_gan, epochs: [1, 5]}", "{notebook: 01_gan, seed: 1, epochs: [9]}",
+    f"{{{vae}: [1], size: 8}}", f"{{{vae}: [2, 3]}}",
+)  # fmt: skip
+assert [(job.notebook, job.epochs) for job in walked(four)] == [("01_gan", 5), ("04_vae", 3)]
 assert walked([]) == []
 
 # %%
 #| hide
 home.cleanup()
 del os.environ["GENLAB_RUNS"]
+
+# %% [markdown]
+# ## What to remember
+#
+# - A profile is checked as a whole before anything is trained.
+# - What is missing is a row that says why.
+#
+# ## Exercises
+#
+# 1. Write a profile of your own with three seeds of the DCGAN on `digits` and build its report.
+# 2. Break a run on purpose (`dataset: folder:/nowhere` in a profile) and find the note in the PDF.
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. Three seeds</summary>
+#
+# `report/profiles/seeds3.yaml`, a row for each seed:
+#
+#     runs:
+#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 0, epochs: [1, 5, 20, 50]}
+#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 1, epochs: [1, 5, 20, 50]}
+#       - {notebook: 01_gan, dataset: digits, width: 32, seed: 2, epochs: [1, 5, 20, 50]}
+#
+# Then `make report PROFILE=seeds3`. The runs need no names: what tells namesakes apart, here the seed, goes into their labels. Whether a profile is right can be seen without training:
+#
+#     rows = [f"{{notebook: 01_gan, dataset: digits, width: 32, seed: {s}, epochs: [1, 5, 20, 50]}}" for s in range(3)]
+#     print(collect_runs(try_profile(*rows))[["label", "epochs", "why"]])
+#
+# In the PDF, put two numbers side by side: the spread of `fd_lenet` over the three seeds after the same number of epochs, and the spread that the table gives for each of them, which is over samples of one model. If the first is clearly larger, a comparison of two models with one seed each says less than its error bars promise. (With a list of `metrics` as in `quick.yaml` there is more to look at; for a distribution over seeds three are few.)
+#
+# </details>
+#
+# <details><summary>2. A run that breaks</summary>
+#
+# A profile with a good row and a bad one, `report/profiles/broken.yaml`:
+#
+#     runs:
+#       - {notebook: 01_gan, dataset: digits, width: 16, epochs: [1, 5]}
+#       - {notebook: 01_gan, name: broken, dataset: "folder:/nowhere", size: 64, epochs: [1, 5]}
+#
+# `make report PROFILE=broken` trains the first, says that some runs failed, makes the PDF all the same, and ends with an error status. In the PDF the note stands in the introduction, a line for the run that is missing: `FileNotFoundError: dataset: there is no folder /nowhere.` This is the last error in the log that the execution left beside the run's results (`epoch-0005.log`); a run without a log "was not run". In tables the run has dashes. Leave `SCALE` at 1 for this: a shrunk sweep takes images of ours in the place of those that cannot be had, and nothing breaks. A mistake in the profile itself, such as an unknown data set, is another matter: it stops everything before the first run, with a sentence that names the row.
+#
+# </details>

@@ -33,6 +33,7 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 
 # %%
 #| export
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -40,21 +41,13 @@ import torch
 from torch import nn
 
 from genlab.augment import AUGMENTATIONS, augment_images
+from genlab.collapse import collapse_fragment, ring_fragment
 from genlab.data import ImageSet, show_grid, take, to_model
-from genlab.ddpm import make_diffusion
-from genlab.gan import GANConfig, layer_table, resolutions
+from genlab.ddpm import ddpm_losses_fragment, ddpm_pictures_fragment, make_diffusion
+from genlab.gan import PANELS, GANConfig, layer_table, resolutions
 from genlab.interpolation import keep_paths, load_paths
 from genlab.plug import NETWORKS
-from genlab.collapse import collapse_fragment, ring_fragment
-from genlab.ddpm import ddpm_losses_fragment, ddpm_pictures_fragment
-from genlab.report import (
-    data_fragment,
-    elbo_table,
-    gan_losses_fragment,
-    missing_fragment,
-    vae_losses_fragment,
-    vae_pictures_fragment,
-)
+from genlab.report import data_fragment, missing_fragment
 from genlab.sentences import claim_fragment
 from genlab.tables import (
     NONE,
@@ -63,9 +56,11 @@ from genlab.tables import (
     distance_figure,
     distance_table,
     figure,
+    loss_curves,
     loss_table,
     markdown_table,
     number,
+    plural,
     provenance_table,
     sample_sheets,
     save_figure,
@@ -75,6 +70,7 @@ from genlab.tables import (
     value_at,
     verbatim,
 )
+from genlab.vae import elbo_table, vae_losses_fragment, vae_pictures_fragment
 
 # %%
 #| hide
@@ -101,12 +97,24 @@ def _as_printed(value: float | None) -> str:
     return "—" if value is None else f"{value:g}".replace("-", "−")
 
 
-OURS = {  # what a report printed: its heading, and the same of ours
-    "fid": ("FID", lambda r: uncertain(*(value_at(r.metrics, "scores", "fid", key) for key in ("value", "sd")))),
-    "elbo": ("ELBO", lambda r: number(value_at(r.metrics, "likelihood", "elbo"), 1)),
-    "loss": ("loss", lambda r: number(value_at(r.metrics, "losses", "loss"), 4)),
-    "minutes": ("minutes", lambda r: number(s / 60, 1) if (s := value_at(r.metrics, "train_seconds")) is not None else "—"),
-}
+def _fid(metrics: dict | None) -> str:
+    return uncertain(*(value_at(metrics, "scores", "fid", key) for key in ("value", "sd")))
+
+
+def _elbo(metrics: dict | None) -> str:
+    return number(value_at(metrics, "likelihood", "elbo"), 1)
+
+
+def _loss(metrics: dict | None) -> str:
+    return number(value_at(metrics, "losses", "loss"), 4)
+
+
+def _minutes(metrics: dict | None) -> str:
+    seconds = value_at(metrics, "train_seconds")
+    return "—" if seconds is None else number(seconds / 60, 1)
+
+
+OURS = {"fid": ("FID", _fid), "elbo": ("ELBO", _elbo), "loss": ("loss", _loss), "minutes": ("minutes", _minutes)}
 
 
 # %% [markdown]
@@ -117,17 +125,27 @@ OURS = {  # what a report printed: its heading, and the same of ours
 def published_table(runs: pd.DataFrame, label: str) -> str:
     "What a report printed beside what is measured here, a row for each run and epoch count."
     kinds = [kind for kind in OURS if kind == "fid" or any(kind in job.published for job in runs.job)]
-    rows, marks = [], device_marks(runs)
-    for r in runs.itertuples():
-        fd = value_at(r.metrics, "scores", "fd_lenet") or {}
-        both = [cell for kind in kinds for cell in (_as_printed(r.job.published.get(kind)), timed(OURS[kind][1](r), [r], marks if kind == "minutes" else {}))]
-        rows.append([r.label, r.job.planned, *both, uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd")),
-                     number(value_at(r.metrics, "n_samples"), 0)])  # fmt: skip
-    heads = [head for kind in kinds for head in (f"{OURS[kind][0]}, report", "here")]
+    header, marks = ["run", "epochs"], device_marks(runs)
+    for kind in kinds:
+        header += [f"{OURS[kind][0]}, report", "here"]
+    rows = [_published_row(r, kinds, marks) for r in runs.itertuples()]
     small = any(r.epochs != r.job.planned for r in runs.itertuples())
-    caption = "What the report printed, and what is measured here" + (", at a fraction of these epochs, images and samples" if small else "") + ". "
-    caption += f"A dash: not printed, or not to be had. `fd_lenet` has no counterpart in the report. Times on {devices(runs)}."
-    return markdown_table(rows, ["run", "epochs", *heads, "`fd_lenet`", "floor", "$N$"], caption, label, "lr" + "r" * 20)
+    fraction = ", at a fraction of these epochs, images and samples" if small else ""
+    caption = (
+        f"What the report printed, and what is measured here{fraction}. A dash: not printed, or not to be had. "
+        f"`fd_lenet` has no counterpart in the report. Times on {devices(runs)}."
+    )
+    return markdown_table(rows, [*header, "`fd_lenet`", "floor", "$N$"], caption, label)
+
+
+def _published_row(r, kinds: list[str], marks: dict[str, str]) -> list:
+    row = [r.label, r.job.planned]
+    for kind in kinds:
+        ours = OURS[kind][1](r.metrics)
+        row += [_as_printed(r.job.published.get(kind)), timed(ours, [r], marks) if kind == "minutes" else ours]
+    fd = value_at(r.metrics, "scores", "fd_lenet") or {}
+    distances = [uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd"))]
+    return [*row, *distances, number(value_at(r.metrics, "n_samples"), 0)]
 
 
 # %% [markdown]
@@ -150,21 +168,32 @@ def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
 # %%
 #| export
 def stand_ins(runs: pd.DataFrame) -> str:
-    "A sentence on the data sets that could not be had."
-    missing = sorted({(verbatim(wanted), verbatim(r.dataset)) for r in runs.itertuples() if (wanted := r.instead_of)})
-    return "".join(f"**Stand-in images.** {wanted} could not be had; {used} took its place, and numbers of such runs say nothing about {wanted}.\n\n" for wanted, used in missing)
+    "A sentence on each data set that could not be had."
+    missing = {(verbatim(r.instead_of), verbatim(r.dataset)) for r in runs.itertuples() if r.instead_of}
+    sentences = [
+        f"**Stand-in images.** {wanted} could not be had; {used} took its place, "
+        f"and numbers of such runs say nothing about {wanted}.\n\n"
+        for wanted, used in sorted(missing)
+    ]
+    return "".join(sentences)
 
 
 # %%
-made_up = {"scores": {"fd_lenet": {"value": 31.4, "sd": 0.8, "floor": 14.2, "floor_sd": 1.5}, "fid": {"value": None}}, "n_samples": 64, "train_seconds": 90.0}
-jobs = [Job("01_gan", {}, None, planned, {"fid": fid, "minutes": 5.0}, "celeba") for planned, fid in ((5, 1.186e80), (50, -3.752e92))]
-table = pd.DataFrame([{"label": "dcgan", "dataset": "tinted_digits", "epochs": 5, "metrics": made_up, "job": job, "instead_of": "celeba"} for job in jobs])
+scores = {"fd_lenet": {"value": 31.4, "sd": 0.8, "floor": 14.2, "floor_sd": 1.5}, "fid": {"value": None}}
+made_up = {"scores": scores, "n_samples": 64, "train_seconds": 90.0}
+rows = []
+for planned, fid in ((5, 1.186e80), (50, -3.752e92)):
+    job = Job("01_gan", {}, None, planned, {"fid": fid, "minutes": 5.0}, "celeba")
+    rows.append({"label": "dcgan", "dataset": "tinted_digits", "epochs": 5, "metrics": made_up, "job": job})
+table = pd.DataFrame(rows).assign(instead_of="celeba")
 print(published_table(table, "a"))
 assert "| dcgan | 5 | 1.186e+80 | — | 5 | 1.5 | 31.4(8) | 14(2) | 64 |" in published_table(table, "a")
-assert "| dcgan | 50 | −3.752e+92 |" in published_table(table, "a") and "at a fraction of these epochs" in published_table(table, "a")
-long = pd.DataFrame([{"label": "dcgan", "job": Job("01_gan", {}, None, n, {"fid": 74.0} if n == 7 else {})} for n in range(1, 31)])
+assert "| dcgan | 50 | −3.752e+92 |" in published_table(table, "a")
+assert "at a fraction of these epochs" in published_table(table, "a")
+jobs = [Job("01_gan", {}, None, n, {"fid": 74.0} if n == 7 else {}) for n in range(1, 31)]
+long = pd.DataFrame([{"label": "dcgan", "job": job} for job in jobs])
 assert [job.planned for job in thinned(long).job] == [1, 6, 7, 11, 16, 21, 26, 30]
-assert stand_ins(table) == "**Stand-in images.** `celeba` could not be had; `tinted_digits` took its place, and numbers of such runs say nothing about `celeba`.\n\n"
+assert stand_ins(table).startswith("**Stand-in images.** `celeba` could not be had; `tinted_digits` took")
 
 
 # %% [markdown]
@@ -181,11 +210,15 @@ def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
         return NONE
     (r,) = last.itertuples()
     pairs = value_at(r.metrics, "scores", "one_image", "pairs") or []
-    of_digit = pairs[digit] if digit < len(pairs) else {}
-    rows = [[f"a test image and {what} {i + 1}", number(distances[i] if i < len(distances) else None, 1)]
-            for what, key in (("generated image", "samples"), ("other test image", "test")) for distances in [of_digit.get(key, [])] for i in range(3)]  # fmt: skip
-    caption = f"Squared distance of single images of a {digit} in LeNet's features, which also sort the images ({r.label}, {r.epochs} epochs). It says how different two pictures are, not how good a model is."
-    return markdown_table(rows, ["pair", "distance"], caption, label, "lr")
+    of_digit, rows = pairs[digit] if digit < len(pairs) else {}, []
+    for what, key in (("generated image", "samples"), ("other test image", "test")):
+        found = [*of_digit.get(key, []), None, None, None][:3]
+        rows += [[f"a test image and {what} {i}", number(value, 1)] for i, value in enumerate(found, 1)]
+    caption = (
+        f"Squared distance of single images of a {digit} in LeNet's features, which also sort the images "
+        f"({r.label}, {plural(r.epochs, 'epoch')}). It says how different two pictures are, not how good a model is."
+    )
+    return markdown_table(rows, ["pair", "distance"], caption, label)
 
 
 # %% [markdown]
@@ -203,7 +236,8 @@ def strip_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(config.seed))
     strip = torch.stack([diffusion.q_sample(x0, t, noise) for t in times], 1).flatten(0, 1)
     save_figure(show_grid(strip, ncol=len(times)).figure, folder / label)
-    return figure(folder, label, f"The noising of {verbatim(config.dataset)}, at $t$ = {', '.join(map(str, times))}.", label, "80%")
+    caption = f"The noising of {verbatim(config.dataset)}, at $t$ = {', '.join(map(str, times))}."
+    return figure(folder, label, caption, label, "80%")
 
 
 # %% [markdown]
@@ -219,7 +253,8 @@ def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     kinds = config.augment or list(AUGMENTATIONS)
     rows = torch.cat([x, *(augment_images(x, [kind]) for kind in kinds), augment_images(x, kinds)])
     save_figure(show_grid(rows, ncol=8, rows=["real", *kinds, "all"]).figure, folder / label)
-    return figure(folder, label, f"Eight images of {verbatim(config.dataset)}, and what augmentation makes of them.", label, "60%")
+    caption = f"Eight images of {verbatim(config.dataset)}, and what augmentation makes of them."
+    return figure(folder, label, caption, label, "60%")
 
 
 # %% [markdown]
@@ -230,19 +265,23 @@ def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
 def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     "A grid of images between four latents of a GAN. It is kept with the run, and made only if there is none yet."
     last = runs[runs.metrics.notna()].tail(1)
-    if last.empty or not ((last.job.iloc[0].folder / "weights.safetensors").exists() or load_paths(last.job.iloc[0].folder)):
+    if last.empty:
         return NONE
     (r,) = last.itertuples()
     if load_paths(r.job.folder) is None:
+        if not (r.job.folder / "weights.safetensors").exists():
+            return NONE
         keep_paths(r.job.run.folder, r.epochs)
     _, images = load_paths(r.job.folder)
     save_figure(show_grid(images["corners"], ncol=7).figure, folder / label)
-    return figure(folder, label, f"{r.label} after {r.epochs} epochs: between four corners, along arcs.", label, "50%")
+    caption = f"{r.label} after {plural(r.epochs, 'epoch')}: between four corners, along arcs."
+    return figure(folder, label, caption, label, "50%")
 
 
 def curve_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
     "fd_lenet against epochs."
-    return distance_figure(runs, folder, label, "Distance to the test set (`fd_lenet`) against the number of epochs; dashed, the floor.") or NONE
+    caption = "Distance to the test set (`fd_lenet`) against the number of epochs; dashed, the floor."
+    return distance_figure(runs, folder, label, caption) or NONE
 
 
 # %% [markdown]
@@ -361,20 +400,25 @@ def layers_fragment() -> str:
     "Layer tables of report 004's four networks, with the totals that it printed."
     parts = []
     for dataset, channels, size, width in (("mnist", 1, 28, 56), ("cifar10", 3, 32, 64)):
-        networks = {"discriminator": (report004_discriminator(channels, size, width), torch.zeros(2, channels, size, size)),
-                    "generator": (report004_generator(100, channels, size), torch.zeros(2, 100))}  # fmt: skip
-        for kind, (net, x) in networks.items():
-            rows = [[r.layer, "×".join(map(str, r["output shape"])), number(r.parameters, 0)] for _, r in layer_table(net, x).iterrows()]
-            total = number(sum(p.numel() for p in net.parameters()), 0)
-            caption = f"Report 004's {kind} for `{dataset}`: {total} parameters."
-            parts.append(markdown_table(rows, ["layer", "output", "parameters"], caption, f"layers-{kind}-{dataset}", "lrr"))
+        discriminator, images = report004_discriminator(channels, size, width), torch.zeros(2, channels, size, size)
+        generator, latents = report004_generator(100, channels, size), torch.zeros(2, 100)
+        parts.append(_layers_of("discriminator", dataset, discriminator, images))
+        parts.append(_layers_of("generator", dataset, generator, latents))
     return "\n".join(parts)
+
+
+def _layers_of(kind: str, dataset: str, net: nn.Module, x: torch.Tensor) -> str:
+    rows = []
+    for _, r in layer_table(net, x).iterrows():
+        rows.append([r.layer, "×".join(map(str, r["output shape"])), number(r.parameters, 0)])
+    total = number(sum(p.numel() for p in net.parameters()), 0)
+    caption = f"Report 004's {kind} for `{dataset}`: {total} parameters."
+    return markdown_table(rows, ["layer", "output", "parameters"], caption, f"layers-{kind}-{dataset}", "lrr")
 
 
 # %%
 text = layers_fragment()
 assert all(total in text for total in ("387,201", "7,147,011", "294,113", "5,593,345"))
-
 
 # %% [markdown]
 # ## All of it
@@ -383,57 +427,75 @@ assert all(total in text for total in ("387,201", "7,147,011", "294,113", "5,593
 
 # %%
 #| export
+COLUMNS = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
+GAN_CAPTION = "Losses of GANs, and mean verdicts of their discriminators."
+
+
 def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str, str]:
     "The fragments of one report, by name; `runs` are its runs."
     gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
-    label, few = (lambda name: f"{report}-{name}"), thinned(runs)
+    few = thinned(runs)
     return {
         "stand-ins": stand_ins(runs),
-        "published": published_table(few, label("published")),
-        "gan-losses": gan_losses_fragment(gan, folder) or NONE,
-        "gan-table": loss_table(few[few.model == "gan"], {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}, label("gan-table")),
-        "gan-samples": sample_sheets(gan, folder, label("samples-gan")),
-        "ddpm-losses": ddpm_losses_fragment(ddpm, folder, label("losses-ddpm")),
-        "ddpm-samples": sample_sheets(ddpm, folder, label("samples-ddpm")),
+        "published": published_table(few, f"{report}-published"),
+        "gan-losses": loss_curves(gan, folder, PANELS, GAN_CAPTION, f"{report}-losses-gan"),
+        "gan-table": loss_table(few[few.model == "gan"], COLUMNS, f"{report}-gan-table"),
+        "gan-samples": sample_sheets(gan, folder, f"{report}-samples-gan"),
+        "ddpm-losses": ddpm_losses_fragment(ddpm, folder, f"{report}-losses-ddpm"),
+        "ddpm-samples": sample_sheets(ddpm, folder, f"{report}-samples-ddpm"),
         "ddpm-pictures": ddpm_pictures_fragment(ddpm, folder),
-        "vae-losses": vae_losses_fragment(vae, folder),
-        "vae-samples": sample_sheets(vae, folder, label("samples-vae")),
+        "vae-losses": vae_losses_fragment(vae, folder, f"{report}-losses-vae"),
+        "vae-samples": sample_sheets(vae, folder, f"{report}-samples-vae"),
         "vae-pictures": vae_pictures_fragment(vae, folder),
-        "elbo": elbo_table(vae, label("elbo")),
-        "distances": distance_table(few, label("distances")),
-        "classes": collapse_fragment(runs, folder, label("histogram")),
-        "times": time_table(few, label("times")),
+        "elbo": elbo_table(vae, f"{report}-elbo"),
+        "distances": distance_table(few, f"{report}-distances"),
+        "classes": collapse_fragment(runs, folder, f"{report}-histogram"),
+        "times": time_table(few, f"{report}-times"),
     }
 
 
 # %% [markdown]
-# The special ones are made by functions that are called last, so that each can fail alone.
+# The special ones of a report are made last, each by itself, so that each can fail alone: there may be no such run, or no such images.
 
 # %%
 #| export
 def reports_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/reports.qmd, by name: those of each report, and the special ones."
-    fragments, of = {"data": data_fragment(runs, folder), "missing": missing_fragment(runs), "provenance": provenance_table(runs, "provenance")}, {}
+    fragments = {"data": data_fragment(runs, folder), "missing": missing_fragment(runs)}
+    fragments["provenance"] = provenance_table(runs, "provenance")
     for report, group in runs.groupby(runs.name.str[:10], sort=False):  # report-000 and so on
-        of[report] = {model: group[group.model == model] for model in ("gan", "ddpm", "vae")}
-        fragments |= {f"{report}-{name}": text for name, text in report_fragments(group, folder, report).items()}
-    special = {
-        "report-000-one-image-gan": lambda: one_image_table(of["report-000"]["gan"], 6, "one-image-gan"),
-        "report-000-one-image-ddpm": lambda: one_image_table(of["report-000"]["ddpm"], 5, "one-image-ddpm"),
-        "report-001-ring": lambda: ring_fragment(folder),
-        "report-001-strip": lambda: strip_fragment(of["report-001"]["ddpm"], folder, "strip"),
-        "report-001-augment": lambda: augment_fragment(of["report-001"]["gan"], folder, "augment"),
-        "report-001-curve": lambda: curve_fragment(of["report-001"]["gan"], folder, "curve"),
-        "report-001-corners": lambda: corners_fragment(of["report-001"]["gan"], folder, "report-001-corners"),
-        "report-002-claim": lambda: claim_fragment(runs[runs.name.str.startswith("report-002")]),
-        "report-004-layers": layers_fragment,
+        for name, text in report_fragments(group, folder, report).items():
+            fragments[f"{report}-{name}"] = text
+    return fragments | special_fragments(runs, folder)
+
+
+def special_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
+    "What only one of the reports has."
+    gan_000, ddpm_000 = (_runs_of(runs, "report-000", model) for model in ("gan", "ddpm"))
+    gan_001, ddpm_001 = (_runs_of(runs, "report-001", model) for model in ("gan", "ddpm"))
+    return {
+        "report-000-one-image-gan": _made(one_image_table, gan_000, 6, "one-image-gan"),
+        "report-000-one-image-ddpm": _made(one_image_table, ddpm_000, 5, "one-image-ddpm"),
+        "report-001-ring": _made(ring_fragment, folder),
+        "report-001-strip": _made(strip_fragment, ddpm_001, folder, "strip"),
+        "report-001-augment": _made(augment_fragment, gan_001, folder, "augment"),
+        "report-001-curve": _made(curve_fragment, gan_001, folder, "curve"),
+        "report-001-corners": _made(corners_fragment, gan_001, folder, "report-001-corners"),
+        "report-002-claim": _made(claim_fragment, runs[runs.name.str.startswith("report-002")]),
+        "report-004-layers": _made(layers_fragment),
     }
-    for name, make in special.items():
-        try:
-            fragments[name] = make()
-        except (KeyError, IndexError, RuntimeError, OSError, ValueError) as problem:  # no such run, or no such images
-            fragments[name] = f"Not made: {' '.join(str(problem).split())}.\n"
-    return fragments
+
+
+def _runs_of(runs: pd.DataFrame, report: str, model: str) -> pd.DataFrame:
+    return runs[runs.name.str.startswith(report) & (runs.model == model)]
+
+
+def _made(make: Callable[..., str], *arguments) -> str:
+    "What `make` returns, or why it cannot be made."
+    try:
+        return make(*arguments)
+    except (KeyError, IndexError, RuntimeError, OSError, ValueError) as problem:
+        return f"Not made: {' '.join(str(problem).split())}.\n"
 
 
 # %% [markdown]
@@ -442,7 +504,8 @@ def reports_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
 # %%
 home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
-configs = [GANConfig(name=name, width=8, epochs=epochs, n_samples=100, metrics=["fd_lenet", "one_image"]) for name in ("report-000", "report-001")]
+small = {"width": 8, "epochs": epochs, "n_samples": 100, "metrics": ["fd_lenet", "one_image"]}
+configs = [GANConfig(name=name, **small) for name in ("report-000", "report-001")]
 tiny = collect_runs([Job("01_gan", {}, run_gan(config), 50, {"fid": 175.0}) for config in configs])
 folder = Path(home.name, "_generated")
 folder.mkdir()
@@ -452,7 +515,8 @@ assert fragments["report-000-one-image-ddpm"].startswith("This profile has no su
 for name in ("report-001-augment", "report-001-corners", "report-001-curve"):
     assert "_generated/" in fragments[name], fragments[name]
 pairs = tiny.metrics[0]["scores"]["one_image"]["pairs"]
-assert f"| a test image and other test image 3 | {pairs[6]['test'][2]:,.1f} |" in fragments["report-000-one-image-gan"]
+expected = f"| a test image and other test image 3 | {pairs[6]['test'][2]:,.1f} |"
+assert expected in fragments["report-000-one-image-gan"]
 digit = max(range(10), key=lambda i: len(pairs[i]["samples"]))
 shown = one_image_table(tiny[:1], digit, "one-image")
 assert f"| a test image and generated image 1 | {pairs[digit]['samples'][0]:,.1f} |" in shown

@@ -17,7 +17,7 @@
 #
 # > Text, tables and figures in Markdown, of the runs of any kind of model
 #
-# The report is put together from **fragments**: Markdown with a table, or with figures and their captions. The functions here make those that need to know nothing of a model but what all of them leave: losses, samples, scores and times. All take the rows of `genlab.sweep.collect_runs`.
+# The report is put together from **fragments**: Markdown with a table, or with figures and their captions. The functions of this notebook need to know nothing of a model but what all kinds leave: losses, samples, scores and times. All take the rows of `collect_runs` ([07a_sweep](07a_sweep.ipynb)). What belongs to one kind of model stands at the end of its notebook.
 
 # %%
 #| default_exp tables
@@ -28,14 +28,15 @@ import contextlib
 import hashlib
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 
 from genlab.data import load_dataset, show_grid
+from genlab.plug import MEASURES
 from genlab.runs import atomic, plot_history
 
 # %%
@@ -44,6 +45,7 @@ import os
 import tempfile
 
 import pypandoc
+import pytest
 import seaborn as sns
 
 from genlab.sweep import made_up_runs
@@ -51,7 +53,6 @@ from genlab.sweep import made_up_runs
 home = tempfile.TemporaryDirectory()
 os.environ["GENLAB_RUNS"] = home.name
 runs = made_up_runs()  # of the first epoch count nothing is there
-some = runs.job[1].run.samples(5)
 
 
 # %% [markdown]
@@ -64,8 +65,11 @@ some = runs.job[1].run.samples(5)
 def escape(text: str) -> str:
     "Somebody's text, such as the name of a data set, as Markdown that shows it as it was typed."
     special = r"`|[\\*{}\[\]<>#$%^~|@&'\"]|(?<!\w)_|_(?!\w)|--+|\.\.\."
-    backslashes = lambda match: "`` ` ``" if match[0] == "`" else "".join("\\" + sign for sign in match[0])
-    return re.sub(special, backslashes, " ".join(text.split()))
+    return re.sub(special, _escape_match, " ".join(text.split()))
+
+
+def _escape_match(match: re.Match) -> str:
+    return "`` ` ``" if match[0] == "`" else "".join("\\" + sign for sign in match[0])
 
 
 def plain(markdown: str) -> str:
@@ -74,30 +78,50 @@ def plain(markdown: str) -> str:
 
 
 def plot_label(markdown: str) -> str:
-    "The same for a figure, where a dollar begins mathematics and a leading underscore hides a line from the legend."
+    "The same for a figure, where a dollar begins mathematics and a leading underscore hides a line."
     return re.sub("^_", " _", plain(markdown).replace("$", r"\$"))
 
 
-def slug(markdown: str) -> str:
-    "For a file's name and a figure's number; with some digits of a hash if another text could be shortened to the same."
-    text = plain(markdown)
-    short = re.sub(r"[^\w]+", "-", text, flags=re.ASCII).strip("-").lower()
-    return short if short == re.sub(", | ", "-", text) else f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
-# %%
-odd = ["#", "$a$", "100%", "a & b", "~x", "x^2", "_x_", "{y}", "@lena", "<b>", "`", "a|b", "*", "--", "a_b", "...", "\\", "'q'"]
-assert [plain(escape(name)) for name in odd] == odd and len({slug(name) for name in odd}) == len(odd)
-assert escape("tinted_digits, seed 0") == "tinted_digits, seed 0" and slug("gan-dcgan, seed 0") == "gan-dcgan-seed-0"
-shown = pypandoc.convert_text("\n\n".join(map(escape, odd)), "plain", "markdown", extra_args=["--wrap=none"])
-assert shown.split("\n\n") == [*odd[:-1], odd[-1] + "\n"]
-
-
 # %% [markdown]
-# Metrics are nested, and a run may lack any of them.
+# Two texts never become the same name of a file: where characters are lost, some digits of a hash are added.
 
 # %%
 #| export
+def slug(markdown: str) -> str:
+    "For a file's name and a figure's label: small letters, digits and dashes."
+    text = plain(markdown)
+    short = re.sub(r"[^\w]+", "-", text, flags=re.ASCII).strip("-").lower()
+    if short == re.sub(", | ", "-", text):
+        return short
+    return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def verbatim(text: str) -> str:
+    "Somebody's text, such as an error, as code."
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in text else ""
+    return ticks + space + " ".join(text.split()) + space + ticks
+
+
+# %%
+#| hide
+odd = "# $a$ 100% a&b ~x x^2 _x_ {y} @lena <b> ` a|b * -- a_b ... \\ 'q'".split()
+assert [plain(escape(name)) for name in odd] == odd and len({slug(name) for name in odd}) == len(odd)
+assert escape("tinted_digits, seed 0") == "tinted_digits, seed 0"
+assert slug("gan-dcgan, seed 0") == "gan-dcgan-seed-0"
+shown = pypandoc.convert_text("\n\n".join(map(escape, odd)), "plain", "markdown", extra_args=["--wrap=none"])
+assert shown.split("\n\n") == [*odd[:-1], odd[-1] + "\n"]
+
+# %% [markdown]
+# ## Numbers
+#
+# Metrics are nested, and a run may lack any of them. Numbers are rounded where they are shown, never where they are kept. A missing number is a dash; a negative one gets a true minus sign.
+
+# %%
+#| export
+NONE = "This profile has no such runs, or none of them is done."
+
+
 def value_at(metrics: dict | None, *path: str):
     "A value deep in a run's metrics, or None if anything on the way is missing."
     for key in path:
@@ -105,56 +129,14 @@ def value_at(metrics: dict | None, *path: str):
     return metrics
 
 
-# %% [markdown]
-# ## Tables
-#
-# Numbers are rounded where they are shown, never where they are kept. A missing number is a dash; a negative one gets a true minus sign. What the distances and shares mean is told in [05_fid](05_fid.ipynb).
-
-# %%
-#| export
-NONE = "This profile has no such runs, or none of them is done."
-
-
 def number(value: float | None, digits: int = 2) -> str:
     "A number for a table: rounded, with thousands separated, a dash if there is none."
     return "—" if value is None or value != value else f"{value:,.{digits}f}".replace("-", "−")
 
 
-def plus_minus(value: float | None, spread: float | None, digits: int = 2) -> str:
-    "A number with its spread."
-    return "—" if value is None else f"{number(value, digits)} ± {number(spread, digits)}"
-
-
-# %% [markdown]
-# Tables are written in pandoc's Markdown. What comes from elsewhere, such as an error, must not be taken for Markdown.
-
-# %%
-#| export
-def markdown_table(rows: list[list[str]], header: list[str], caption: str, label: str, align: str = "lrrrrrrr") -> str:
-    "A pipe table with caption and label; `align` has an l (left) or r (right) for each column."
-    widths = [min(30, max(len(str(line[i])) for line in [header, *rows])) for i in range(len(header))]  # pandoc takes dashes as relative widths
-    rule = [{"l": ":" + "-" * width, "r": "-" * width + ":"}[a] for a, width in zip(align, widths, strict=False)]
-    body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [header, rule, *rows])
-    return f"{body}\n\n: {caption} {{#tbl-{label}}}\n"
-
-
-def verbatim(text: str) -> str:
-    "Somebody's text, such as an error, as code."
-    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " * ("`" in text)
-    return ticks + space + " ".join(text.split()) + space + ticks
-
-
-# %% [markdown]
-# A function for each table; all take the rows of `collect_runs`. The losses come first.
-
-# %%
-#| export
-def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
-    "Losses at each epoch count: `columns` maps a column of the history to its heading."
-    rows = [[r.label, r.epochs, *(number(value_at(r.metrics, "losses", c), 3) for c in columns)] for r in runs.itertuples()]
-    caption = "Losses, each the mean over the epoch that ends there."
-    return markdown_table(rows, ["run", "epochs", *columns.values()], caption, label)
+def plural(n: int, what: str) -> str:
+    "`1 epoch`, `2 epochs`."
+    return f"1 {what}" if n == 1 else f"{n:,} {what}s"
 
 
 # %% [markdown]
@@ -166,34 +148,113 @@ def uncertain(value: float | None, sd: float | None) -> str:
     "A number with its standard deviation in units of the last digit: 0.81(2) is 0.81 ± 0.02."
     if value is None or value != value:
         return "—"
-    sd = None if sd != sd else sd
-    digits = min(3, max(0, -math.floor(math.log10(sd)))) if sd else 2
-    units = round(sd * 10**digits) if sd else 0
+    if not sd or sd != sd:
+        return number(value)
+    digits = min(3, max(0, -math.floor(math.log10(sd))))
+    units = round(sd * 10**digits)
     return number(value, digits) + (f"({units})" if units else "")
 
 
+def plus_minus(value: float | None, spread: float | None, digits: int = 2) -> str:
+    "A number with its spread, where a table has room for both."
+    return "—" if value is None else f"{number(value, digits)} ± {number(spread, digits)}"
+
+
+# %%
+assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6", "−0.2", "—", "—"]
+assert (plural(1, "epoch"), plural(2, "epoch")) == ("1 epoch", "2 epochs")
+for value, sd, shown in [
+    (0.8123, 0.0174, "0.81(2)"), (31.4159, 2.5, "31(2)"), (1234.5, 32.1, "1,234(32)"), (0.99999, 1e-5, "1.000"),
+    (-0.5, None, "−0.50"), (-0.5, math.nan, "−0.50"), (None, None, "—"),
+]:  # fmt: skip
+    assert uncertain(value, sd) == shown
+
+
 # %% [markdown]
-# The distances, with all that it takes to judge them:
+# ## Tables
+#
+# Tables are written in pandoc's Markdown.
 
 # %%
 #| export
+def markdown_table(
+    rows: list[list],  # a cell for each column
+    header: list[str],
+    caption: str,
+    label: str,  # without the tbl- in front
+    align: str = "l",  # l (left) or r (right) for each column; those beyond are right
+) -> str:
+    "A pipe table with caption and label."
+    rule = []
+    for i in range(len(header)):  # pandoc takes the numbers of dashes as relative widths
+        dashes = "-" * min(30, max(len(str(line[i])) for line in [header, *rows]))
+        rule.append(f":{dashes}" if align[i : i + 1] == "l" else f"{dashes}:")
+    body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [header, rule, *rows])
+    return f"{body}\n\n: {caption} {{#tbl-{label}}}\n"
+
+
+# %% [markdown]
+# A function for each table. The losses come first.
+
+# %%
+#| export
+def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
+    "Losses at each epoch count: `columns` maps a column of the history to its heading."
+    rows = []
+    for r in runs.itertuples():
+        losses = [number(value_at(r.metrics, "losses", column), 3) for column in columns]
+        rows.append([r.label, r.epochs, *losses])
+    caption = "Losses, each the mean over the epoch that ends there."
+    return markdown_table(rows, ["run", "epochs", *columns.values()], caption, label)
+
+
+# %% [markdown]
+# What is measured of samples is declared once, in `MEASURES` ([05_fid](05_fid.ipynb)), and each measure says in which table it stands. Distances have a column more for their floor, and a caption with all that it takes to judge them.
+
+# %%
+#| export
+def measures_of(table: str) -> dict:
+    "The measures that stand in this table: distance, diversity or other."
+    return {name: measure for name, measure in MEASURES.items() if measure.table == table}
+
+
 def distance_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances with their floors and all that says what they mean."
-    rows, extractors, why = [], set(), set()
+    rows, header = [], ["run", "epochs", "$N$"]
     for r in runs.itertuples():
         row = [r.label, r.epochs, number(value_at(r.metrics, "n_samples"), 0)]
-        for metric in ("fd_lenet", "fid"):
+        for metric in measures_of("distance"):
             score = value_at(r.metrics, "scores", metric) or {}
-            row += [uncertain(score.get("value"), score.get("sd")), uncertain(score.get("floor"), score.get("floor_sd"))]
-            if score.get("value") is not None:
-                extractors.add(f"`{metric}`: {escape(str(score.get('extractor')))}, weights `{score.get('hash')}`")
-            elif r.metrics:
-                why.add(f"`{metric}`: {verbatim(score['why']) if 'why' in score else 'not asked for in this profile'}")
+            row.append(uncertain(score.get("value"), score.get("sd")))
+            row.append(uncertain(score.get("floor"), score.get("floor_sd")))
         rows.append(row)
-    caption = "Frechet distance (squared) of $N$ samples to the test set, with its standard deviation from random halves of the samples in units of the last digit. "
-    caption += "Floor: that of $N$ real training images, mean and standard deviation of five draws. "
-    caption += f"Extractor of {'; '.join(sorted(extractors)) or '—'}." + "".join(f" No {w}." for w in sorted(why))
-    return markdown_table(rows, ["run", "epochs", "$N$", "`fd_lenet`", "floor", "`fid`", "floor"], caption, label)
+    for measure in measures_of("distance").values():
+        header += [measure.heading, "floor"]
+    caption = (
+        "Frechet distance (squared) of $N$ samples to the test set, with its standard deviation from random "
+        "halves of the samples in units of the last digit. Floor: that of $N$ real training images, mean and "
+        "standard deviation of five draws. "
+    )
+    return markdown_table(rows, header, caption + _about_distances(runs), label)
+
+
+# %% [markdown]
+# That caption ends with the extractors, and with why a distance is missing.
+
+# %%
+#| export
+def _about_distances(runs: pd.DataFrame) -> str:
+    extractors, reasons = set(), set()
+    for metrics in runs.metrics[runs.metrics.notna()]:
+        for metric in measures_of("distance"):
+            score = value_at(metrics, "scores", metric) or {}
+            if score.get("value") is not None:
+                name = escape(str(score.get("extractor")))
+                extractors.add(f"`{metric}`: {name}, weights `{score.get('hash')}`")
+            else:
+                why = verbatim(score["why"]) if "why" in score else "not asked for in this profile"
+                reasons.add(f" No `{metric}`: {why}.")
+    return f"Extractor of {'; '.join(sorted(extractors)) or '—'}.{''.join(sorted(reasons))}"
 
 
 # %% [markdown]
@@ -201,30 +262,32 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
 
 # %%
 #| export
-MEASURES = {"KD": "kd_lenet", "score": "lenet_score", "KL": "class_kl", "intra-class": "intra_class", "farther": "memorisation", "copies": "copies"}
-DIVERSITY = {name: name for name in ("precision", "recall", "density", "coverage")}
-
-
-def measure_table(runs: pd.DataFrame, columns: dict[str, str], caption: str, label: str) -> str:
-    "Other measures (heading: metric) of the models and epoch counts that have any of them, and of real images."
+def measure_table(runs: pd.DataFrame, table: str, caption: str, label: str) -> str:
+    "The measures of this table, of the runs and epoch counts that have any of them, and of real images."
+    found = {
+        name: measure
+        for name, measure in measures_of(table).items()
+        if any(value_at(metrics, "scores", name) for metrics in runs.metrics)
+    }
     rows, real = [], {}
-    columns = {head: metric for head, metric in columns.items() if any(value_at(m, "scores", metric) for m in runs.metrics)}
     for r in runs.itertuples():
-        scores = [value_at(r.metrics, "scores", metric) or {} for metric in columns.values()]
+        scores = [value_at(r.metrics, "scores", name) or {} for name in found]
         if any(scores):
-            rows.append([r.label, r.epochs, *(uncertain(score.get("value"), score.get("sd")) for score in scores)])
+            cells = [uncertain(score.get("value"), score.get("sd")) for score in scores]
+            rows.append([r.label, r.epochs, *cells])
         if n := max((score.get("n_floor") or 0 for score in scores), default=0):
-            real[f"real, {escape(next((s['reference'] for s in scores if s.get('reference')), r.dataset))}, $N$ = {n:,}"] = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
+            floors = [uncertain(score.get("floor"), score.get("floor_sd")) for score in scores]
+            real[f"real, {escape(_reference(scores, r.dataset))}, $N$ = {n:,}"] = floors
     rows += [[name, "", *cells] for name, cells in real.items()]
-    caption += " In the features of LeNet, with standard deviations in units of the last digit. Last: real training images."
-    return markdown_table(rows, ["run", "epochs", *columns], caption, label, "lrrrrrrr")
+    headings = [measure.heading for measure in found.values()]
+    meanings = "; ".join(f"*{measure.heading}*: {measure.caption}" for measure in found.values())
+    caption = f"{caption} {meanings}. With standard deviations in units of the last digit. Last: real training images."
+    return markdown_table(rows, ["run", "epochs", *headings], caption, label)
 
 
-MEASURES_CAPTION = (
-    "Other measures. KD: kernel distance. Score: like the Inception Score, ten at most for digits. KL: divergence of the class histogram from that of the test set, in nats. "
-    "Intra-class: mean distance within a class. Farther: probability that a sample is farther from the training set than a test image is; about 0.5 for new images, less for copies, or merely typical images. "
-    "Copies: share of samples nearer to a training image than 99 % of the test images are; chance gives 0.01."
-)
+def _reference(scores: list[dict], dataset: str) -> str:
+    "What images the first of these scores was computed against."
+    return next((score["reference"] for score in scores if score.get("reference")), dataset)
 
 
 # %% [markdown]
@@ -234,20 +297,29 @@ MEASURES_CAPTION = (
 #| export
 def class_table(runs: pd.DataFrame) -> str:
     "Frechet distance within each class, for the last epoch count of each run; a table a data set."
-    parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
-    reference = [value_at(m, "scores", "fd_lenet_by_class", "reference") or "" for m in last.metrics]
-    for (dataset, of), group in last.groupby(["dataset", pd.Series(reference, last.index, dtype=object)], sort=False):
-        rows, floors = [], {}
-        for r in group.itertuples():
-            if "classes" in (score := value_at(r.metrics, "scores", "fd_lenet_by_class") or {}):
-                rows.append([r.label, r.epochs, *(number(c["value"], 1) for c in score["classes"])])
-                if score.get("floor_classes"):
-                    floors[f"real, $N$ = {score['n_floor']:,}"] = [number(value, 1) for value in score["floor_classes"]]
-        if rows:
-            rows += [[name, "", *values] for name, values in floors.items()]
-            caption = f"`fd_lenet` within each class of {verbatim(of or dataset)}, for as many samples of the class as there are. Both samples and test images are sorted by the classifier."
-            parts.append(markdown_table(rows, ["run", "epochs", *map(str, range(len(rows[0]) - 2))], caption, f"classes-{slug(escape(of or dataset))}", "l" + "r" * 30))
-    return "\n".join(parts) or NONE
+    groups: dict[str, list] = {}
+    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+        score = value_at(r.metrics, "scores", "fd_lenet_by_class") or {}
+        if "classes" in score:
+            groups.setdefault(score.get("reference") or r.dataset, []).append((r, score))
+    return "\n".join(_classes_of(reference, found) for reference, found in groups.items()) or NONE
+
+
+def _classes_of(reference: str, found: list[tuple]) -> str:
+    "The table of one data set: rows of runs, and one of real images for each number of them."
+    rows, floors = [], {}
+    for r, score in found:
+        rows.append([r.label, r.epochs, *(number(c["value"], 1) for c in score["classes"])])
+        if score.get("floor_classes"):
+            cells = [number(value, 1) for value in score["floor_classes"]]
+            floors[f"real, $N$ = {score['n_floor']:,}"] = cells
+    rows += [[name, "", *cells] for name, cells in floors.items()]
+    caption = (
+        f"`fd_lenet` within each class of {verbatim(reference)}, for as many samples of the class as there "
+        "are. Both samples and test images are sorted by the classifier."
+    )
+    header = ["run", "epochs", *map(str, range(len(rows[0]) - 2))]
+    return markdown_table(rows, header, caption, f"classes-{slug(escape(reference))}")
 
 
 # %% [markdown]
@@ -256,33 +328,57 @@ def class_table(runs: pd.DataFrame) -> str:
 # %%
 #| export
 def device_marks(runs: pd.DataFrame) -> dict[str, str]:
-    "What the runs were trained on, and the letter that marks its times; an empty one if it is the only device."
+    "What the runs were trained on, and the letter that marks its times; no letter if it is the only device."
     names = sorted({device for m in runs.metrics if (device := value_at(m, "device"))})
-    return {name: chr(ord("a") + i) * (len(names) > 1) for i, name in enumerate(names)}
+    if len(names) == 1:
+        return {names[0]: ""}
+    return {name: chr(ord("a") + i) for i, name in enumerate(names)}
 
 
 def devices(runs: pd.DataFrame) -> str:
     "The devices, with their letters."
-    return "; ".join(escape(name) + f" (^{mark}^)" * bool(mark) for name, mark in device_marks(runs).items()) or "—"
+    marks = device_marks(runs).items()
+    return "; ".join(f"{escape(name)} (^{mark}^)" if mark else escape(name) for name, mark in marks) or "—"
 
 
 def timed(seconds: str, rows: list, marks: dict[str, str]) -> str:
     "A time of these rows with the letters of their devices."
     letters = "".join(sorted({marks.get(value_at(r.metrics, "device"), "") for r in rows}))
-    return seconds + f"^{letters}^" * bool(letters)
+    return f"{seconds}^{letters}^" if letters else seconds
 
 
+# %% [markdown]
+# All times in one table:
+
+# %%
+#| export
 def time_table(runs: pd.DataFrame, label: str) -> str:
     "Training and sampling times, with the device."
-    rows, marks = [], device_marks(runs)
-    for r in runs.itertuples():
-        trained, scored, drawn = (value_at(r.metrics, key) for key in ("train_seconds", "score_seconds", "sample_seconds"))
-        row = [r.label, r.epochs, timed(number(trained, 1), [r], marks), number(value_at(r.metrics, "images_per_second"), 0)]
-        row += [number(trained / r.epochs) if trained else "—", number(scored + trained / r.epochs + drawn) if scored else "—"]
-        row += [number(1000 * drawn / r.metrics["n_samples"]) if drawn else "—", r.metrics.get("evaluations", 1) if r.metrics else "—"]
-        rows.append(row)
-    caption = f"Training time in all, training speed, time of a plain epoch and of one that ends with samples and their scores, and time to draw 1,000 samples with so many evaluations of the network for each, on {devices(runs)}."
-    return markdown_table(rows, ["run", "epochs", "training (s)", "images/s", "epoch (s)", "evaluating (s)", "1,000 samples (s)", "evaluations"], caption, label)
+    header = "epochs|training (s)|images/s|epoch (s)|evaluating (s)|1,000 samples (s)|evaluations".split("|")
+    marks = device_marks(runs)
+    rows = [[r.label, r.epochs, *_times(r, marks)] for r in runs.itertuples()]
+    caption = (
+        "Training time in all, training speed, time of a plain epoch and of one that ends with samples and "
+        "their scores, and time to draw 1,000 samples with so many evaluations of the network for each, "
+        f"on {devices(runs)}."
+    )
+    return markdown_table(rows, ["run", *header], caption, label)
+
+
+def _times(r, marks: dict[str, str]) -> list:
+    "The cells of a row after run and epochs."
+    if not r.metrics:
+        return ["—"] * 6
+    keys = ("train_seconds", "score_seconds", "sample_seconds", "images_per_second")
+    trained, scored, drawn, speed = (value_at(r.metrics, key) for key in keys)
+    return [
+        timed(number(trained, 1), [r], marks),
+        number(speed, 0),
+        number(trained / r.epochs) if trained else "—",
+        number(scored + trained / r.epochs + drawn) if scored else "—",
+        number(1000 * drawn / r.metrics["n_samples"]) if drawn else "—",
+        r.metrics.get("evaluations", 1),
+    ]
 
 
 # %% [markdown]
@@ -293,28 +389,41 @@ def time_table(runs: pd.DataFrame, label: str) -> str:
 def provenance_table(runs: pd.DataFrame, label: str) -> str:
     "Which folder, seed and commit each run is."
     rows = []
-    for _, group in runs.groupby("label", sort=False):
-        done = group[group.metrics.notna()]
+    for name, group in runs.groupby("label", sort=False):
+        run, done = group.job.iloc[0].run, group[group.metrics.notna()]
         commits = sorted({value_at(m, "commit") or "none" for m in done.metrics})
-        run = group.job.iloc[0].run
-        fields, told = type(run.config).model_fields, ("model", "name", "dataset", "seed")
-        changed = [f"`{k}` {escape(str(v))}" for k, v in run.config.model_dump().items() if k not in told and v != fields[k].default]
-        rows.append([group.label.iloc[0], verbatim("/".join(run.folder.parts[-3:])), run.config.seed, ", ".join(changed) or "—",
-                     ", ".join(map(str, done.epochs)) or "—", ", ".join(f"`{c}`" for c in commits) or "—"])  # fmt: skip
+        rows.append([
+            name,
+            verbatim("/".join(run.folder.parts[-3:])),
+            run.config.seed,
+            ", ".join(_not_by_default(run.config)) or "—",
+            ", ".join(map(str, done.epochs)) or "—",
+            ", ".join(f"`{commit}`" for commit in commits) or "—",
+        ])  # fmt: skip
     header = ["run", "folder", "seed", "not by default", "epochs done", "commit"]
     return markdown_table(rows, header, "Where each number comes from.", label, "llrlll")
 
 
+def _not_by_default(config) -> Iterator[str]:
+    "The fields of a configuration that have another value than their default, but for those with a column."
+    for key, value in config.model_dump().items():
+        shown = key in ("model", "name", "dataset", "seed")
+        if not shown and value != type(config).model_fields[key].default:
+            yield f"`{key}` {escape(str(value))}"
+
+
 # %%
-assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6", "−0.2", "—", "—"]
-for table in (loss_table(runs, {"loss_d": "Loss_D"}, "a"), distance_table(runs, "b"), time_table(runs, "c"), provenance_table(runs, "d")):
-    print(table)
-assert "| dcgan | 1 | — | — | — | — | — |" in distance_table(runs, "b")
-assert [uncertain(*x) for x in ((0.8123, 0.0174), (31.4159, 2.5), (1234.5, 32.1), (-0.5, None), (-0.5, math.nan), (None, None), (0.99999, 1e-5))] == ["0.81(2)", "31(2)", "1,234(32)", "−0.50", "−0.50", "—", "1.000"]
-measures = measure_table(runs, {"KD": "kd_lenet", "score": "lenet_score", "P": "precision"}, "", "e")
-assert "| dcgan | 5 | 1.2(1) | 0.81(2) |" in measures and "| real, digits, $N$ = 64 |  | 0.50 | 0.98(1) |" in measures and "score" not in measures
-assert "| dcgan | 5 | 8.0 | — |" in class_table(runs) and "| real, $N$ = 64 |  | 2.0 | 3.0 |" in class_table(runs) and "{#tbl-classes-digits}" in class_table(runs)
-assert "| dcgan | 5 | 64 | 31.4(8) | 14(2) | — | — |" in distance_table(runs, "b") and "No `fid`: `no weights`." in distance_table(runs, "b")
+distances, classes = distance_table(runs, "b"), class_table(runs)
+print(distances, classes, time_table(runs, "c"), sep="\n")
+assert "| dcgan | 1 | — | — | — | — | — |" in distances
+assert "| dcgan | 5 | 64 | 31.4(8) | 14(2) | — | — |" in distances and "No `fid`: `no weights`." in distances
+others, diversity = (measure_table(runs, table, "", "e") for table in ("other", "diversity"))
+assert "| run | epochs | KD |\n" in others and "| dcgan | 5 | 1.2(1) |" in others, "no other one is there"
+assert "| dcgan | 5 | 0.81(2) | 0.60(2) |" in diversity
+assert "| real, digits, $N$ = 64 |  | 0.98(1) | 0.97(1) |" in diversity
+assert "| dcgan | 5 | 8.0 | — |" in classes and "| real, $N$ = 64 |  | 2.0 | 3.0 |" in classes
+assert "{#tbl-classes-digits}" in classes
+assert "| dcgan | 5 | 1.000 |" in loss_table(runs, {"loss_d": "Loss_D"}, "a")
 assert "`width` 16" in provenance_table(runs, "d")
 
 
@@ -327,9 +436,9 @@ assert "`width` 16" in provenance_table(runs, "d")
 #| export
 def save_figure(fig: plt.Figure, path: Path) -> None:
     "Save as path.pdf and path.png, and close."
-    for suffix in (".pdf", ".png"):
+    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", None)):
         with atomic(path.with_suffix(suffix)) as temporary:
-            fig.savefig(temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            fig.savefig(temporary, format=suffix[1:], dpi=200, bbox_inches="tight", metadata=metadata)
     plt.close(fig)
 
 
@@ -338,23 +447,6 @@ def figure(folder: Path, name: str, caption: str, label: str, width: str = "100%
     return f"![{caption}]({folder.name}/{name}){{#fig-{label} width={width}}}\n"
 
 
-# %% [markdown]
-# One is about a single run, its samples:
-
-# %%
-#| export
-def grid_figure(images: torch.Tensor, path: Path, side: int = 8) -> None:
-    "The first side x side images as a square without margins."
-    fig, ax = plt.subplots(figsize=(3, 3), layout="constrained")
-    show_grid(images[: side**2], ncol=side, ax=ax)
-    save_figure(fig, path)
-
-
-# %% [markdown]
-# The others compare runs. Their labels can be long, so the legend has a place of its own.
-
-# %%
-#| export
 def legend_above(ax: plt.Axes) -> None:
     "A legend over the axes, where long labels take no width from them."
     handles, labels = ax.get_legend_handles_labels()
@@ -365,118 +457,31 @@ def legend_above(ax: plt.Axes) -> None:
 
 
 # %% [markdown]
-# Are samples good, or diverse? One point for each epoch count. A figure without anything to show is left out.
-
-# %%
-#| export
-def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
-    "Precision against recall, a line a run with its epoch counts; a star for real images. Nothing where no run has them."
-    fig, ax = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
-    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
-        known = [(r.epochs, *(value_at(r.metrics, "scores", metric) for metric in ("recall", "precision"))) for r in group.itertuples()]
-        known = [(epochs, recall, precision) for epochs, recall, precision in known if None not in (value_at(recall, "value"), value_at(precision, "value"))]
-        if known:
-            (line,) = ax.plot([r["value"] for _, r, _ in known], [p["value"] for _, _, p in known], marker="o", markersize=3, label=plot_label(label))
-            for epochs, recall, precision in known:
-                ax.annotate(str(epochs), (recall["value"], precision["value"]), (3, 3), textcoords="offset points", fontsize=7, color=line.get_color())
-            ax.plot(known[-1][1].get("floor"), known[-1][2].get("floor"), "*", color="0.3", markersize=9)
-    if not ax.lines:
-        plt.close(fig)
-        return ""
-    ax.set(xlabel="recall", ylabel="precision")
-    legend_above(ax)
-    save_figure(fig, folder / "precision-recall")
-    caption = "Precision against recall, a point an epoch count; stars are real training images, as many as there are samples."
-    return figure(folder, "precision-recall", caption, "precision-recall", "60%")
-
-
-# %% [markdown]
-# How much of a distance is there only because the samples are few?
-
-# %%
-#| export
-def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
-    "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
-    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
-        if "shares" in (score := value_at(r.metrics, "scores", "fd_lenet_infinity") or {}):
-            x = [1 / (share * score["n"]) for share in score["shares"]]
-            slope = sum(a * (d - score["value"]) for a, d in zip(x, score["distances"], strict=True)) / sum(a * a for a in x)
-            (dots,) = ax.plot(x, score["distances"], ".", label=f"{plot_label(r.label)}, {r.epochs} epochs")
-            ax.plot([0, x[0]], [score["value"], score["value"] + slope * x[0]], color=dots.get_color(), linewidth=0.8)
-    if not ax.lines:
-        plt.close(fig)
-        why = {verbatim(found) for m in runs.metrics if (found := value_at(m, "scores", "fd_lenet_infinity", "why"))}
-        return f"No run has the extrapolation to infinitely many (`fd_lenet_infinity`): {'; '.join(sorted(why)) or 'not asked for in this profile'}.\n"
-    ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
-    legend_above(ax)
-    save_figure(fig, folder / "bias")
-    caption = "`fd_lenet` of parts of the samples and of the test set, for the last epoch count of each run, against one over the number of samples; lines extrapolate to infinitely many."
-    text = "@fig-bias shows it for parts of each model's samples and of the test set, and where the line meets infinitely many [@chong2020].\n"
-    return text + "\n" + figure(folder, "bias", caption, "bias", "65%")
-
-
-# %% [markdown]
-# And the course of the distance over training.
-
-# %%
-#| export
-def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
-    "fd_lenet against epochs, a line a run, with the floor dashed; nothing where no run has it."
-    done = runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
-    if done.empty:
-        return ""
-    fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-    for label, group in done.groupby("label", sort=False):
-        scores = [value_at(m, "scores", "fd_lenet") or {} for m in group.metrics]
-        (line,) = ax.plot(group.epochs, [s.get("value") for s in scores], marker="o", label=plot_label(label))
-        ax.plot(group.epochs, [s.get("floor") for s in scores], color=line.get_color(), linestyle="--", linewidth=0.8)
-    ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
-    counts = sorted(set(done.epochs))
-    ticks = counts[:1]
-    for n in counts[1:]:
-        if n >= 1.4 * ticks[-1]:  # there is room for a number
-            ticks.append(n)
-    ax.set_xticks(ticks, map(str, ticks))
-    ax.minorticks_off()
-    legend_above(ax)
-    save_figure(fig, folder / name)
-    return figure(folder, name, caption, name, "65%")
-
-
-# %%
-folder = Path(home.name, "figures")
-sns.set_theme(style="ticks", context="paper")
-distance_figure(runs, folder, "distance", "")
-grid_figure(some, folder / "grid")
-assert bias_figure(runs, folder) == "No run has the extrapolation to infinitely many (`fd_lenet_infinity`): `too few samples`.\n"
-assert sorted(p.name for p in folder.iterdir()) == ["distance.pdf", "distance.png", "grid.pdf", "grid.png"]
-show_grid(some, ncol=16, title="what grid_figure draws, in a wider shape");
-
-
-# %% [markdown]
-# ## All runs of a kind
-#
-# Losses and samples are shown for all runs of a kind in one figure of small multiples, with equal axes or equal latents. Where the runs are too many for a page, there is a second figure.
+# Losses are shown for all runs of a kind in one figure of small multiples. Where the runs are too many for a page, there is a second figure.
 
 # %%
 #| export
 def loss_curves(
-    runs: pd.DataFrame,  # of one kind, as `collect_runs` gives them
+    runs: pd.DataFrame,  # of one kind
     folder: Path,  # where the figure is saved
-    panels: dict[str, dict[str, str]],  # y label of each panel of a run -> column of the history -> its name in the legend
+    panels: dict[str, dict[str, str]],  # a run's panels: y label -> column of the history -> name in the legend
     caption: str,
     label: str,  # of the figure, such as losses-gan
     yscale: str = "linear",
 ) -> str:
-    "Loss curves, so many panels a run; `NONE` if no run is done. Faint: single batches; solid: running mean."
+    "Loss curves, so many panels a run; `NONE` if no run is done."
     done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
-    histories = [(r.label, _read_history(r)) for r in done.itertuples()]
-    parts, most = [], 20 // len(panels)
-    for i in range(0, len(histories), most):
+    curves = [
+        (plot_label(r.label), _read_history(r), *panel)
+        for r in done.itertuples()
+        for panel in panels.items()
+    ]
+    parts, most = [], 24 - 24 % len(panels)
+    for i in range(0, len(curves), most):
         name = f"{label}-{i // most}" if i else label
-        save_figure(_plot_curves(histories[i : i + most], panels, yscale), folder / name)
-        parts.append(figure(folder, name, f"{caption} Faint: single batches; solid: running mean.", name))
+        save_figure(_plot_curves(curves[i : i + most], yscale), folder / name)
+        about = f"{caption} Faint: single batches; solid: running mean."
+        parts.append(figure(folder, name, about, name, f"{25 * max(2, min(4, len(curves)))}%"))
     return "\n".join(parts) or NONE
 
 
@@ -485,24 +490,27 @@ def _read_history(r) -> list[dict]:
     return pd.read_csv(r.job.run.folder / "history.csv").to_dict("records")
 
 
-def _plot_curves(histories: list[tuple[str, list[dict]]], panels: dict[str, dict[str, str]], yscale: str) -> plt.Figure:
-    "Four panels a row; those of one run stand side by side."
-    ncols = min(len(histories), 4 // len(panels)) * len(panels)
-    nrows = -(-len(histories) * len(panels) // ncols)
-    fig, axes = plt.subplots(nrows, ncols, figsize=(1.8 * max(ncols, 2), 0.3 + 1.4 * nrows), layout="constrained", squeeze=False)
-    slots = iter(axes.flat)
-    for label, history in histories:
-        for ylabel, columns in panels.items():
-            ax = next(slots)
-            plot_history(history, columns, ylabel, ax)
-            ax.set_title(plot_label(label), fontsize=7)
-            ax.set_yscale(yscale)
-            ax.tick_params(labelsize=6)
-            ax.xaxis.label.set_size(7)
-            ax.yaxis.label.set_size(7)
-            if legend := ax.get_legend():
-                legend.remove()
-    for ax in slots:
+# %% [markdown]
+# The panels are small, so legends stand only in those of the first run.
+
+# %%
+#| export
+def _plot_curves(curves: list[tuple], yscale: str) -> plt.Figure:
+    "Four panels a row, each (label of the run, its history, y label, columns of the history)."
+    ncols, nrows = max(2, min(4, len(curves))), -(-len(curves) // 4)
+    size = (1.8 * ncols, 0.2 + 1.1 * nrows)
+    fig, axes = plt.subplots(nrows, ncols, figsize=size, layout="constrained", squeeze=False)
+    for i, (ax, (label, history, ylabel, columns)) in enumerate(zip(axes.flat, curves, strict=False)):
+        plot_history(history, columns, ylabel, ax)
+        ax.legend(frameon=False, fontsize=5.5, handlelength=1)
+        if len(columns) == 1 or label != curves[0][0]:
+            ax.get_legend().remove()
+        ax.set_title(label, fontsize=7, pad=3)
+        ax.set_yscale(yscale)
+        ax.tick_params(labelsize=6)
+        ax.set_xlabel("epoch" if i + ncols >= len(curves) else "", fontsize=7)
+        ax.set_ylabel(ylabel, fontsize=7)
+    for ax in axes.flat[len(curves) :]:
         ax.set_axis_off()
     return fig
 
@@ -513,43 +521,225 @@ def _plot_curves(histories: list[tuple[str, list[dict]]], panels: dict[str, dict
 # %%
 #| export
 def sample_sheets(runs: pd.DataFrame, folder: Path, label: str) -> str:
-    "A row a run: samples at each epoch count, from the same latents, and real images. `NONE` if no run is done."
-    groups = [list(group.itertuples()) for _, group in runs[runs.metrics.notna()].groupby("label", sort=False)]
-    parts, most = [], 9
+    "A row a run: samples at its epoch counts, and real images; `NONE` if no run is done."
+    by_run = runs[runs.metrics.notna()].groupby("label", sort=False)
+    groups = [list(group.itertuples()) for _, group in by_run]
+    caption = (
+        "Samples from the same 14 latents after so many epochs, not selected, and real images; a row a run."
+    )
+    parts, most = [], 12
     for i in range(0, len(groups), most):
         name = f"{label}-{i // most}" if i else label
         save_figure(_plot_sheets(groups[i : i + most]), folder / name)
-        caption = "Samples from the same 21 latents after so many epochs, not selected, and real images; a row a run."
-        parts.append(figure(folder, name, caption, name))
+        ncols = _columns_of_sheets(groups[i : i + most])
+        parts.append(figure(folder, name, caption, name, f"{100 * ncols // 6}%"))
     return "\n".join(parts) or NONE
 
 
+def _columns_of_sheets(groups: list[list]) -> int:
+    "Up to five epoch counts, and real images."
+    return 1 + min(5, max(2, *map(len, groups)))
+
+
 def _plot_sheets(groups: list[list]) -> plt.Figure:
-    ncols = min(6, 1 + max(map(len, groups)))
-    fig, axes = plt.subplots(len(groups), ncols, figsize=(1.25 * ncols, 0.72 * len(groups)), layout="constrained", squeeze=False)
+    "Epoch counts of each run from the first to the last, and real images after them."
+    ncols = _columns_of_sheets(groups)
+    size = (1.3 * ncols, 0.52 * len(groups))
+    fig, axes = plt.subplots(len(groups), ncols, figsize=size, layout="constrained", squeeze=False)
     for row, group in zip(axes, groups, strict=True):
         shown = np.linspace(0, len(group) - 1, min(len(group), ncols - 1)).round().astype(int)
         for ax, r in zip(row, [group[i] for i in shown], strict=False):
-            show_grid(r.job.run.samples(r.epochs)[:21], ncol=7, ax=ax)
-            ax.set_title(f"{plot_label(r.label)}, {r.epochs}" if ax is row[0] else str(r.epochs), fontsize=6)
+            _show_few(r.job.run.samples(r.epochs), ax, r.epochs)
+        row[0].set_title(f"{plot_label(group[0].label)}, {group[0].epochs}", fontsize=7, pad=2)
         config = group[0].job.run.config
-        with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong with the images
-            show_grid(load_dataset(config.dataset, "test", config.size).images[:21], ncol=7, ax=row[-1])
-            row[-1].set_title("real", fontsize=6)
+        with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong
+            _show_few(load_dataset(config.dataset, "test", config.size).images, row[len(shown)], "real")
         for ax in row:
             ax.set_axis_off()
     return fig
 
 
+def _show_few(images, ax: plt.Axes, title) -> None:
+    "Two rows of seven images."
+    show_grid(images[:14], ncol=7, ax=ax)
+    ax.set_title(title, fontsize=7, pad=2)
+
+
 # %%
+#| hide
+folder = Path(home.name, "figures")
+sns.set_theme(style="ticks", context="paper")
 panels = {"loss": {"loss_d": "Loss_D", "loss_g": "Loss_G"}, "mean verdict": {"d_x": "$D(x)$"}}
 text = loss_curves(runs, folder, panels, "Losses.", "losses-gan") + sample_sheets(runs, folder, "samples-gan")
 assert "(figures/losses-gan){#fig-losses-gan" in text and "(figures/samples-gan){#fig-samples-gan" in text
-assert loss_curves(runs[:1], folder, panels, "", "a") == sample_sheets(runs[:1], folder, "b") == NONE, "its only evaluation is missing"
-many = pd.concat([runs.assign(label=f"run {i}") for i in range(12)])
-assert "{#fig-losses-gan-1" in loss_curves(many, folder, panels, "", "losses-gan")
+assert loss_curves(runs[:1], folder, panels, "", "a") == NONE, "its only evaluation is missing"
+assert sample_sheets(runs[:1], folder, "b") == NONE
+many = pd.concat([runs.assign(label=f"run {i}") for i in range(13)])
+assert "{#fig-losses-gan-1 " in loss_curves(many, folder, panels, "", "losses-gan")
+assert "{#fig-samples-gan-1 " in sample_sheets(many, folder, "samples-gan")
+
+
+# %% [markdown]
+# The course of the distance over training:
+
+# %%
+#| export
+def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
+    "fd_lenet against epochs, a line a run, with the floor dashed; empty where no run has it."
+    done = runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    if done.empty:
+        return ""
+    fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
+    for label, group in done.groupby("label", sort=False):
+        scores = [m["scores"]["fd_lenet"] for m in group.metrics]
+        (line,) = ax.plot(group.epochs, [s["value"] for s in scores], marker="o", label=plot_label(label))
+        floors, color = [s.get("floor") for s in scores], line.get_color()
+        ax.plot(group.epochs, floors, color=color, linestyle="--", linewidth=0.8)
+    ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
+    ticks = _ticks_with_room(sorted(set(done.epochs)))
+    ax.set_xticks(ticks, map(str, ticks))
+    ax.minorticks_off()
+    legend_above(ax)
+    save_figure(fig, folder / name)
+    return figure(folder, name, caption, name, "65%")
+
+
+def _ticks_with_room(counts: list[int]) -> list[int]:
+    "Of these numbers, in order, those between which there is room on a logarithmic axis."
+    ticks = counts[:1]
+    for n in counts[1:]:
+        if n >= 1.4 * ticks[-1]:
+            ticks.append(n)
+    return ticks
+
+
+# %% [markdown]
+# Are samples good, or diverse? One point for each epoch count. A figure without anything to show is left out.
+
+# %%
+#| export
+def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
+    "Precision against recall, a line a run with its epoch counts; a star for real images. Empty if no run has them."
+    fig, ax = plt.subplots(figsize=(4.2, 2.6), layout="constrained")
+    for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
+        points = [_precision_recall(r) for r in group.itertuples()]
+        _plot_course([point for point in points if not math.isnan(point[1] + point[2])], label, ax)
+    if not ax.lines:
+        plt.close(fig)
+        return ""
+    ax.set(xlabel="recall", ylabel="precision")
+    legend_above(ax)
+    save_figure(fig, folder / "precision-recall")
+    caption = (
+        "Precision against recall, a point an epoch count; stars are real training images, as many as there "
+        "are samples."
+    )
+    return figure(folder, "precision-recall", caption, "precision-recall", "60%")
+
+
+def _precision_recall(r) -> tuple:
+    "Epochs, recall and precision, and both of real images; NaN for what is missing."
+    scores = [value_at(r.metrics, "scores", metric) or {} for metric in ("recall", "precision")]
+    values = [score.get(key) for key in ("value", "floor") for score in scores]
+    return r.epochs, *(math.nan if value is None else value for value in values)
+
+
+def _plot_course(points: list[tuple], label: str, ax: plt.Axes) -> None:
+    "The line of a run."
+    if not points:
+        return
+    epochs, recall, precision, real_recall, real_precision = zip(*points, strict=True)
+    (line,) = ax.plot(recall, precision, marker="o", markersize=3, label=plot_label(label))
+    for n, *xy in zip(epochs, recall, precision, strict=True):
+        ax.annotate(str(n), xy, (3, 3), textcoords="offset points", fontsize=7, color=line.get_color())
+    ax.plot(real_recall[-1], real_precision[-1], "*", color="0.3", markersize=9)
+
+
+# %% [markdown]
+# How much of a distance is there only because the samples are few?
+
+# %%
+#| export
+def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
+    "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
+    fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
+    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+        score = value_at(r.metrics, "scores", "fd_lenet_infinity") or {}
+        if "shares" in score:
+            _plot_extrapolation(score, f"{plot_label(r.label)}, {plural(r.epochs, 'epoch')}", ax)
+    if not ax.lines:
+        plt.close(fig)
+        return _why_no_extrapolation(runs)
+    ax.set(xlabel="1 / number of samples", ylabel="fd_lenet", xlim=0)
+    legend_above(ax)
+    save_figure(fig, folder / "bias")
+    caption = (
+        "`fd_lenet` of parts of the samples and of the test set, for the last epoch count of each run, "
+        "against one over the number of samples; lines extrapolate to infinitely many."
+    )
+    text = (
+        "@fig-bias shows it for parts of each model's samples and of the test set, and where the line meets "
+        "infinitely many [@chong2020].\n\n"
+    )
+    return text + figure(folder, "bias", caption, "bias", "65%")
+
+
+# %% [markdown]
+# The line is the one through the extrapolated value that fits the points best.
+
+# %%
+#| export
+def _plot_extrapolation(score: dict, label: str, ax: plt.Axes) -> None:
+    x, y = 1 / (np.array(score["shares"]) * score["n"]), np.array(score["distances"])
+    slope = x @ (y - score["value"]) / (x @ x)
+    (dots,) = ax.plot(x, y, ".", label=label)
+    ends = [0, x[0]], [score["value"], score["value"] + slope * x[0]]
+    ax.plot(*ends, color=dots.get_color(), linewidth=0.8)
+
+
+def _why_no_extrapolation(runs: pd.DataFrame) -> str:
+    found = {value_at(metrics, "scores", "fd_lenet_infinity", "why") for metrics in runs.metrics} - {None}
+    reasons = "; ".join(sorted(map(verbatim, found))) or "not asked for in this profile"
+    return f"No run has the extrapolation to infinitely many (`fd_lenet_infinity`): {reasons}.\n"
+
+
+# %%
+distance_figure(runs, folder, "distance", "")
+precision_recall_figure(runs, folder)
+assert {"distance.pdf", "distance.png", "precision-recall.pdf"} < {path.name for path in folder.iterdir()}
+assert "(`fd_lenet_infinity`): `too few samples`.\n" in bias_figure(runs, folder)
+fig, ax = plt.subplots(figsize=(4, 2.4), layout="constrained")
+_plot_extrapolation({"shares": [0.2, 0.5, 1.0], "n": 500, "distances": [35.0, 17.0, 11.0], "value": 5.0}, "made up", ax)
+assert ax.lines[1].get_ydata()[1] == pytest.approx(35.0), "these points lie on a line"
 
 # %%
 #| hide
 home.cleanup()
 del os.environ["GENLAB_RUNS"]
+
+# %% [markdown]
+# ## What to remember
+#
+# - Rounded is what is shown, never what is kept; a missing number is a dash.
+# - A distance stands beside its floor, and a time beside its device.
+# - What belongs to all runs of a kind is one figure.
+#
+# ## Exercises
+#
+# 1. Add a column with the number of parameters of each generator to the table of times. Where should the number be written first?
+
+# %% [markdown]
+# ## Solutions
+#
+# <details><summary>1. The number of parameters</summary>
+#
+# First in the run's `metrics.json`, by the code that has the network in its hands; numbers flow from there. In `run_gan` of [01_gan](01_gan.ipynb), one more argument of `run.finish`:
+#
+#     run.finish(epochs, samples, scores=scores, sample_seconds=drawn - start, score_seconds=time.perf_counter() - drawn,
+#                parameters=sum(p.numel() for p in G.parameters()))
+#
+# In `time_table`, put `"parameters"` at the end of the headings, and in `_times` `number(value_at(r.metrics, "parameters"), 0)` at the end of the cells (and 7 dashes for a run that is missing).
+#
+# Then `make sync`, which exports the notebooks. Old runs and other models have no such number, and since `value_at` returns None for what is not there, they get a dash and not an error. An old run counts as done and is not trained again, so its dash stays until its folder is removed or the run gets another name. What one should not do is build the network again from `config.json` while the table is written: then the table would say what today's code makes of the configuration, not what was trained.
+#
+# </details>

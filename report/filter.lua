@@ -125,7 +125,7 @@ local function tabular(tbl)
   if lines > 40 or not latex then
     for c, align in ipairs(simple.aligns) do tbl.colspecs[c] = {align, given[c] or wide > 85 and (need[c] + 2) / 85 / math.max(1, line) or nil} end
     if latex or lines <= 40 then return tbl end
-    return {pandoc.RawBlock("typst", "#[#show figure: set block(breakable: true)"), tbl, pandoc.RawBlock("typst", "]")}
+    return {pandoc.RawBlock("typst", "#[#set figure(placement: none); #show figure: set block(breakable: true)"), tbl, pandoc.RawBlock("typst", "]")}
   end
   local parts = {"\\begin{table}\n\\centering\\small\n\\caption{", pandoc.utils.blocks_to_inlines(tbl.caption.long),
     ("}\\label{%s}\n\\begin{tabular}{@{}%s@{}}\n\\toprule\n"):format(tbl.identifier, table.concat(specs))}

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from genlab.data import load_dataset
 from genlab.gan import GANConfig, run_gan
-from genlab.interpolation import load_paths
-from genlab.report import _interpolation_fragment, build_pdf, publish_run, write_fragments
+from genlab.interpolation import interpolation_fragment, load_paths
+from genlab.report import build_pdf, publish_run, write_fragments
 from genlab.runs import Run
 from genlab.sweep import Job, collect_runs, plan
 from genlab.tables import uncertain
@@ -118,7 +118,7 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
     assert load_paths(copy / folders["vae"].name)[0] == load_paths(folders["vae"])[0]
     shutil.copytree(folders["gan"], tmp_path / "gan")
     figures = tmp_path / "figures"
-    text = _interpolation_fragment(collect_runs(plan(profile)), figures)
+    text = interpolation_fragment(collect_runs(plan(profile)), figures)
     for name, (own, row) in {"vae": ("vae", "vae"), "gan": ("gan", "gan (draws)"), "ddpm": ("cross-fade", "cross-fade")}.items():
         known = load_paths(folders[name])[0]["spaces"][own]
         assert f"| {row} | {uncertain(*known['ppl'].values())} | {uncertain(*known['detour'].values())} | " in text
@@ -126,7 +126,7 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
     archive = folders["vae"] / "interpolation.npz"
     archive.write_bytes(archive.read_bytes()[:100])
     (folders["vae"] / "interpolation.log").write_text("Traceback\nValueError: no room to walk in\n")
-    text = _interpolation_fragment(collect_runs(plan(profile)), figures)
+    text = interpolation_fragment(collect_runs(plan(profile)), figures)
     assert "There are no paths of vae: `ValueError: no room to walk in`" in text
     assert "| vae |" not in text and "| ddpm |" in text
 
