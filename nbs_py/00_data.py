@@ -349,7 +349,7 @@ def show_grid(
 
 
 # %%
-show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images")
+show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images");
 
 # %%
 #| hide
@@ -381,7 +381,7 @@ groups = (
     else [data.images[data.labels == k] for k in range(len(data.classes))]
 )
 means = torch.stack([images.float().mean(0) for images in groups])
-show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each class")
+show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each class");
 
 
 # %% [markdown]

@@ -537,7 +537,7 @@ for step in range(100):
 still_to_go = math.prod(min(0.9, n / (9 + n)) for n in range(21, 41))  # updates 21 to 40
 assert track[19] == 0 and math.isclose(1 - track[39], still_to_go, rel_tol=1e-4)
 ax = pd.Series(track).plot(figsize=(5, 2), xlabel="update", ylabel="averaged weight")
-ax.set_title("the average follows a step of the weight")
+ax.set_title("the average follows a step of the weight");
 
 # %% [markdown]
 # Bit for bit it is the formula, one tensor at a time, counters are copied, and a state is taken up where it was left:
@@ -1303,7 +1303,7 @@ show_grid(
     torch.cat([data.images[:16], to_image(rebuilt)]),
     ncol=16,
     title=f"digits, and what eight numbers keep of them after {epochs} epochs",
-)
+);
 
 # %% [markdown]
 # Now the promise: stop at an unlucky moment, go on, ask for more epochs later - and get the same weights and history, bit for bit. (`tests/test_runs.py` does the same with `kill -9` at random moments and with each of the course's models.)
@@ -1350,7 +1350,7 @@ assert metrics == again.metrics(epochs) and metrics["losses"].keys() == {"loss"}
 sorted(str(p.relative_to(again.folder)) for p in again.folder.rglob("*") if p.is_file())
 
 # %%
-plot_history(run.history, {"loss": "squared error"}, "squared error")
+plot_history(run.history, {"loss": "squared error"}, "squared error");
 
 # %%
 #| hide

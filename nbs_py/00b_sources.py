@@ -850,7 +850,7 @@ Path(place.name, "images", "even", "000.png").write_text("I am not a picture")
 with pytest.warns(UserWarning, match="1 of 450 files are not readable images"):
     own = load_dataset(f"folder:{place.name}/images", size=24)
 assert own.images.shape == (449, 1, 24, 24) and own.classes == ["even", "odd"] and len(own.labels) == 449
-show_grid(own.images[:32], ncol=16, title="even digits come first: the folders are read by name")
+show_grid(own.images[:32], ncol=16, title="even digits come first: the folders are read by name");
 
 # %%
 (finished,) = Path(place.name, "cache", "converted").glob("*[!k]")

@@ -861,7 +861,7 @@ def test_numbers_without_a_meaning_are_skipped(tmp_path, cache):
         assert load_dataset(f"folder:{tmp_path}", size=16).images[:, 0, 0, 0].tolist() == [26] + [51] * 5
 
 
-def test_nearly_black_images_are_told(tmp_path, cache):
+def test_nearly_black_images_are_warned_of(tmp_path, cache):
     for i in range(10):
         Image.new("L", (20, 20), i % 2).save(tmp_path / f"{i}.png")
     with pytest.warns(UserWarning, match="nearly black: of 0 to 255 they use 0 to 1"):

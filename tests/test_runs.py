@@ -325,10 +325,10 @@ def test_results_that_were_cut_off_are_made_again_without_training(runs_folder, 
     weights, samples = stamps(run.folder), run.samples(1)
     path = run.epoch_folder(1) / file
     os.truncate(path, int(share * path.stat().st_size))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         again = run_vae(config)
-    assert any("metrics.json is damaged" in str(w.message) for w in told) == (file == "metrics.json")
+    assert any("metrics.json is damaged" in str(w.message) for w in caught) == (file == "metrics.json")
     assert again.pending() == [] and again.evaluated() == [1] and again.metrics(1)["n_samples"] == 20
     assert torch.equal(again.samples(1), samples) and again.pictures(1) and stamps(run.folder) == weights
 
@@ -366,10 +366,10 @@ def test_folders_and_configurations_that_are_no_results(runs_folder):
         file = run.folder.parent / name / "config.json"
         file.parent.mkdir()
         file.write_text(text)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert find_run("gan", "digits") == run.folder
-    named = [str(warning.message).split("/config.json")[0].split("/")[-1] for warning in told]
+    named = [str(warning.message).split("/config.json")[0].split("/")[-1] for warning in caught]
     assert sorted(named) == sorted(texts)
     edited = run.folder / "config.json"
     edited.write_text(edited.read_text().replace('"lr": 0.0002', '"lr": 0.0003'))
