@@ -65,7 +65,7 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    asked: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
@@ -465,7 +465,7 @@ def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]: 
     test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
-        key = {name: getattr(other, name) for name in config.asked}
+        key = {name: getattr(other, name) for name in config.sample_fields}
         if any(key.items() <= row.items() for row in table):
             continue
         if net is None:

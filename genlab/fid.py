@@ -104,7 +104,7 @@ def frechet_distance_of_features(
     traces = sum(factor.square().sum() for factor in factors)
     return max(0.0, ((s1.mean - s2.mean).square().sum() + traces - 2 * _trace_root(*factors)).item())
 
-# %% ../nbs/05_fid.ipynb #0a2e8209
+# %% ../nbs/05_fid.ipynb #1557d59e
 def _data_factor(x: torch.Tensor, stats: FeatureStats) -> torch.Tensor:
     "Factor (D, min(N, D)) of the covariance of the rows of x."
     centred = (x - stats.mean) / (stats.n - 1) ** 0.5
@@ -209,7 +209,7 @@ def _extrapolated(views: Views) -> dict:
     value, shares, distances = frechet_at_infinity(views.samples, views.reference)
     return {"value": value, "shares": shares, "distances": distances}
 
-# %% ../nbs/05_fid.ipynb #2bfaa7e9
+# %% ../nbs/05_fid.ipynb #061a7305
 MEASURES["fd_lenet"] = Measure(
     _frechet, "`fd_lenet`", "Frechet distance", "smaller", "half-samples", table="distance"
 )
@@ -249,7 +249,7 @@ def _real_features(
 FLOOR_DRAWS = 5
 NO_FLOOR = {"floor": None, "floor_sd": None, "n_floor": None}
 
-# %% ../nbs/05_fid.ipynb #ba13a6f7
+# %% ../nbs/05_fid.ipynb #35bd495e
 @functools.cache
 def _floors(
     measures: tuple[tuple[str, Measure], ...],
@@ -271,7 +271,7 @@ def _floors(
             draws[metric].append(dict(measures)[metric].function(views))
     return {metric: _floor_of(found, n, n / len(pool)) for metric, found in draws.items()}
 
-# %% ../nbs/05_fid.ipynb #0019dfaa
+# %% ../nbs/05_fid.ipynb #705a41b4
 def _floor_of(draws: list[dict], n: int, share: float) -> dict:
     "Mean and standard deviation over draws of n images, this share of those drawn from."
     draws = [draw for draw in draws if draw["value"] is not None]
@@ -308,7 +308,7 @@ def _extractors(
             found[name] = why
     return found
 
-# %% ../nbs/05_fid.ipynb #ea1db963
+# %% ../nbs/05_fid.ipynb #bf89fbae
 def check_metrics(dataset: str, size: int | None, metrics: Sequence[str]) -> int:  # number of test images
     "Have the extractors ready before a long training. ValueError, said first, if samples cannot be scored."
     images = load_dataset(dataset, "test", size).images
@@ -340,7 +340,7 @@ def _check_images(
         how = "classifier='mnist' (on the command line, --classifier mnist)"
         raise ValueError(f"evaluate: whose LeNet? Name a data set: {how}.")
 
-# %% ../nbs/05_fid.ipynb #89f53423
+# %% ../nbs/05_fid.ipynb #d754ba63
 def _obstacle(measure: Measure, extractor: Extractor | RuntimeError, n: int, has_train: bool) -> str | None:
     "Why a measure cannot be had for n images, if so."
     if isinstance(extractor, RuntimeError):
@@ -366,7 +366,7 @@ class _Real(NamedTuple):
         size = self.images.shape[-1]
         return load_dataset(self.dataset, "train", size).images if self.train is None else self.train
 
-# %% ../nbs/05_fid.ipynb #4044e5df
+# %% ../nbs/05_fid.ipynb #a30a845c
 def evaluate(
     samples: torch.Tensor,  # uint8 (N, C, H, W), or float in [-1, 1]
     reference: str | torch.Tensor,  # a data set, whose test split is compared with; or images like `samples`
@@ -389,7 +389,7 @@ def evaluate(
         scores |= _scores_in(found, group, samples, _Real(dataset, images, train), seed)
     return {metric: scores[metric] for metric in measures}
 
-# %% ../nbs/05_fid.ipynb #24e1f399
+# %% ../nbs/05_fid.ipynb #bee9f440
 def _find_measures(metrics: Sequence[str] | None, extractor: Extractor | None) -> dict[str, Measure]:
     "The measures of these names. ValueError for one that is unknown."
     if extractor is None:
@@ -426,7 +426,7 @@ def _scores_in(
         scores[metric] = _score(measure, views) | about | floors.get(metric, NO_FLOOR)
     return scores
 
-# %% ../nbs/05_fid.ipynb #19771883
+# %% ../nbs/05_fid.ipynb #1e702c12
 def _views(extractor: Extractor, measures: Iterable[Measure], samples: torch.Tensor, real: _Real) -> Views:
     "Features of the samples, and of those real images that the measures look at."
     reference = train = None
@@ -455,7 +455,7 @@ def _show(value: float | None, sd: float | None) -> str:
     digits = max(0, 1 - math.floor(math.log10(sd)))
     return f"{value:.{digits}f} ± {sd:.{digits}f}"
 
-# %% ../nbs/05_fid.ipynb #f08344ae
+# %% ../nbs/05_fid.ipynb #f31b60e2
 def score_table(
     results: Mapping[str, dict[str, dict]],  # what `evaluate` gave, by the name of what was scored
 ) -> pd.DataFrame:  # text: a row a name, a column a metric
@@ -474,7 +474,7 @@ def score_table(
                 row[metric] = _show(score["floor"], score["floor_sd"])
     return pd.DataFrame.from_dict(rows | real, orient="index").fillna("—")
 
-# %% ../nbs/05_fid.ipynb #0652e563
+# %% ../nbs/05_fid.ipynb #afdfc0ab
 def _check_alike(metric: str, one: tuple[str, dict], other: tuple[str, dict]) -> None:
     "ValueError if two scores, each with the name of what was scored, cannot be compared."
     for key in ("hash", "reference", "n_reference"):

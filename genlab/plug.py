@@ -66,15 +66,10 @@ class Section(NamedTuple):
     appendix: str = ""  # long tables and figures, for the end of the report
 
 # %% ../nbs/00c_plug.ipynb #0d80cb77
-PLUGINS = [  # modules that add to the dictionaries
-    "genlab.fid",
-    "genlab.measures",
-    "genlab.gan",
-    "genlab.collapse",
-    "genlab.ddpm",
-    "genlab.vae",
-    "genlab.reports",
-]
+PLUGINS = [  # modules that add to the dictionaries, in the order of the report
+    "genlab.fid", "genlab.measures", "genlab.gan", "genlab.ddpm", "genlab.vae",
+    "genlab.collapse", "genlab.augment", "genlab.interpolation", "genlab.reports",
+]  # fmt: skip
 
 
 def import_plugins() -> None:
