@@ -221,7 +221,7 @@ def loss_weight(
 # Three targets, one loss: with these factors, the same error of $x_0$ costs the same whatever the network predicts.
 
 # %%
-diffusion = Diffusion(SCHEDULES[schedule](T))
+diffusion = Diffusion(look_up("schedule", schedule, SCHEDULES)(T))
 x0 = to_model(load_dataset(dataset, "train", size).images[:8]).double()
 t = torch.linspace(1, T, 8).long()
 eps, wrong_x0 = torch.randn_like(x0), x0 + 0.1 * torch.randn_like(x0)

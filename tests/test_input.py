@@ -58,7 +58,7 @@ from genlab.vae import (
         (dict(precision="fp8"), "precision: 'fp8' should be 'no' or 'bf16'"),
         (dict(metrics=["fidd"]), "metrics: 'fidd' is unknown; did you mean fid?"),
         (dict(widht=5), "widht: there is no such parameter; did you mean width?"),
-        (dict(loss="wasserstein"), "loss: 'wasserstein' is unknown; choose from nonsaturating, minmax, hinge"),
+        (dict(loss="wasserstein"), "loss: 'wasserstein' is unknown; choose from nonsaturating, minmax"),
         (dict(network="dcgna"), "network: 'dcgna' is unknown; did you mean dcgan?"),
         (
             dict(loss="wgan-gp"),
