@@ -60,7 +60,7 @@ class Job(NamedTuple):
 
 # %% ../nbs/07a_sweep.ipynb #6931ad07
 def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
-    "The jobs of a profile, in its order, shrunk by `scale`. ValueError, one sentence that names the row, if it cannot be run as written."
+    "The jobs of a profile, in its order, shrunk by `scale`. ValueError, which names the row, if it is wrong."
     scale, rows = _read_scale(scale), _read_profile(profile).get("runs")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
@@ -78,7 +78,7 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
 
 # %% ../nbs/07a_sweep.ipynb #3ae8c02a
 def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
-    "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
+    "The labs of a profile: notebooks, and their parameters. ValueError as `plan`."
     scale, content, planned = _read_scale(scale), _read_profile(profile), {}
     try:
         for notebook, values in _check_dict("labs", content.get("labs", {})).items():
@@ -151,7 +151,7 @@ def _read_scale(scale: float | str) -> float:
 
 # %% ../nbs/07a_sweep.ipynb #3d90ebe8
 def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
-    "Each name is a parameter of the notebook, and each value, but for those `checked` elsewhere, is like its default."
+    "ValueError if a name is no parameter, or if a value, but for those `checked`, is unlike its default."
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key, value in values.items():
         if key not in known:
@@ -205,7 +205,7 @@ def _config_of(notebook: str) -> type[RunConfig]:
 
 
 def _configure(kind: type[RunConfig], row: dict, epochs) -> RunConfig:
-    "The configuration of a row. What it would read as a number has to be one: the notebook gets the row as it is."
+    "The configuration of a row. What it would read as a number has to be one, for the notebook's sake."
     config = kind(**{key: value for key, value in row.items() if key in kind.model_fields}, epochs=epochs)
     for key, value in row.items():
         if isinstance(value, str) and not isinstance(getattr(config, key, value), str):
@@ -232,7 +232,7 @@ def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
 
 # %% ../nbs/07a_sweep.ipynb #8088fd9a
 def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
-    "A row with fewer images, samples and steps; and the data set that could not be had, if there is a stand-in for it."
+    "A row with fewer images, samples and steps; and the data set whose place a stand-in takes, if one does."
     wanted, instead_of = row.get("dataset", "digits"), None
     counts = _count_images(wanted, row.get("size"))
     if counts is None:
@@ -251,7 +251,10 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
 
 # %% ../nbs/07a_sweep.ipynb #01f8d908
 def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
-    "A row a job: model, dataset, name, seed, subset, epochs, setting and label (Markdown), job, metrics (None if it is missing), and then why."
+    """A row a job.
+
+    Columns: model, dataset, name, seed, subset, epochs; setting and label (Markdown); the job; its metrics,
+    or None and `why`; the data set whose place a stand-in takes (`instead_of`), or an empty text."""
     rows = []
     for job in jobs:
         fields = job.run.config.model_dump(include={"model", "dataset", "name", "seed", "subset"})
@@ -288,8 +291,10 @@ def _dataset_names(runs: pd.DataFrame) -> list[str]:
     short = {name: escape(name) for name in names}
     if len(set(last)) == len(last):
         short |= {name: escape(end) for name, end in zip(names, last, strict=True) if name.startswith("hf:")}
-    pairs = zip(runs.dataset, runs.instead_of, strict=True)
-    return [f", {short[used]} for {short[wanted]}" if wanted else f", {short[used]}" for used, wanted in pairs]
+    named = []
+    for used, wanted in zip(runs.dataset, runs.instead_of, strict=True):
+        named.append(f", {short[used]}" + (f" for {short[wanted]}" if wanted else ""))
+    return named
 
 # %% ../nbs/07a_sweep.ipynb #bbd98dca
 def _read(job: Job) -> tuple[dict | None, str | None]:
@@ -345,7 +350,7 @@ def last_error(log: Path) -> str:
 
 # %% ../nbs/07a_sweep.ipynb #a52012a1
 def made_up_runs() -> pd.DataFrame:
-    "Two evaluations of a GAN on `digits`, kept under GENLAB_RUNS: one that was not made, and one with made-up numbers."
+    "Two evaluations of a GAN under GENLAB_RUNS: one that was not made, and one with made-up numbers."
     import_plugins()
     configs = [KINDS["gan"].config(width=16, epochs=epochs) for epochs in (1, 5)]
     jobs = [Job("01_gan", {"width": 16, "epochs": 5}, Run(config), config.epochs) for config in configs]
@@ -362,13 +367,14 @@ def made_up_runs() -> pd.DataFrame:
 
 
 def _made_up_scores() -> dict[str, dict]:
-    distance = {"value": 31.4159, "sd": 0.77, "floor": 14.2, "floor_sd": 1.5, "extractor": "LeNet-5", "hash": "abc"}
+    extractor = {"n_reference": 500, "extractor": "LeNet-5", "hash": "abc"}
+    classes = {"classes": [{"value": 8.0}, {"value": None}], "floor_classes": [2.0, 3.0]}
     scores = {
-        "fd_lenet": distance | {"n_reference": 500},
+        "fd_lenet": {"value": 31.4159, "sd": 0.77, "floor": 14.2, "floor_sd": 1.5} | extractor,
         "kd_lenet": {"value": 1.2, "sd": 0.1, "floor": 0.5, "floor_sd": None},
         "precision": {"value": 0.8123, "sd": 0.0174, "floor": 0.98, "floor_sd": 0.01},
         "recall": {"value": 0.6, "sd": 0.02, "floor": 0.97, "floor_sd": 0.01},
-        "fd_lenet_by_class": {"value": 8.0, "classes": [{"value": 8.0}, {"value": None}], "floor_classes": [2.0, 3.0]},
+        "fd_lenet_by_class": {"value": 8.0} | classes,
     }
     missing = {"fid": {"value": None, "why": "no weights"}}
     missing["fd_lenet_infinity"] = {"value": None, "why": "too few samples"}
@@ -376,7 +382,7 @@ def _made_up_scores() -> dict[str, dict]:
 
 # %% ../nbs/07a_sweep.ipynb #49113d88
 def walked(jobs: Iterable[Job]) -> list[Job]:
-    "The jobs whose latent spaces are shown: on the data of the first job the first run of each model, at its last epoch count."
+    "On the data of the first job with a latent space: the first run of each model, at its last epoch count."
     jobs = [job for job in jobs if KINDS[job.run.config.model].space]
     jobs = [job for job in jobs if _data(job) == _data(jobs[0])]
     first: dict[str, Path] = {}

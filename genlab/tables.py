@@ -181,7 +181,7 @@ def measure_table(runs: pd.DataFrame, table: str, caption: str, label: str) -> s
     rows += [[name, "", *cells] for name, cells in real.items()]
     headings = [measure.heading for measure in found.values()]
     meanings = "; ".join(f"*{measure.heading}*: {measure.caption}" for measure in found.values())
-    caption = f"{caption} {meanings}. With standard deviations in units of the last digit. Last: real training images."
+    caption += f" {meanings}. With standard deviations in units of the last digit. Last: real images."
     return markdown_table(rows, ["run", "epochs", *headings], caption, label)
 
 
@@ -317,7 +317,7 @@ def legend_above(ax: plt.Axes) -> None:
 def loss_curves(
     runs: pd.DataFrame,  # of one kind
     folder: Path,  # where the figure is saved
-    panels: dict[str, dict[str, str]],  # a run's panels: y label -> column of the history -> name in the legend
+    panels: dict[str, dict[str, str]],  # of a run: y label -> column of the history -> its name
     caption: str,
     label: str,  # of the figure, such as losses-gan
     yscale: str = "linear",
@@ -438,7 +438,7 @@ def _ticks_with_room(counts: list[int]) -> list[int]:
 
 # %% ../nbs/07c_tables.ipynb #bf971465
 def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
-    "Precision against recall, a line a run with its epoch counts; a star for real images. Empty if no run has them."
+    "Precision against recall, a line a run; a star for real images. Empty if no run has them."
     fig, ax = plt.subplots(figsize=(4.2, 2.6), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         points = [_precision_recall(r) for r in group.itertuples()]

@@ -46,6 +46,7 @@ import numpy as np
 import pandas as pd
 import pypandoc
 import seaborn as sns
+import torch
 import typst
 import yaml
 
@@ -118,23 +119,24 @@ def data_fragment(runs: pd.DataFrame, folder: Path) -> str:
         try:
             train, test = (load_dataset(dataset, split, size).images for split in ("train", "test"))
         except (RuntimeError, OSError, ValueError) as problem:
-            lines.append(f"- {verbatim(dataset)} could not be loaded: {verbatim(str(problem))}")
+            lines.append(f"- {verbatim(dataset)} could not be loaded: {verbatim(str(problem))}\n")
             continue
         c, h, w = train.shape[1:]
-        shown[dataset, size] = test[:32]
-        lines.append(
-            f"- {verbatim(dataset)}: {len(train):,} training and {len(test):,} test images "
-            f"of {w}×{h} pixels and {plural(c, 'channel')}"
-        )
-    parts = ["\n".join(lines) + "\n"]
-    if shown:
-        fig, axes = plt.subplots(len(shown), figsize=(5, 0.7 * len(shown)), layout="constrained", squeeze=False)
-        for ax, images in zip(axes.flat, shown.values(), strict=True):
-            show_grid(images, ncol=16, ax=ax)
-        save_figure(fig, folder / "real")
-        names = listed([verbatim(dataset) for dataset, _ in shown])
-        parts.append(figure(folder, "real", f"Real images: the first 32 test images of {names}.", "real", "70%"))
-    return "\n".join(parts)
+        numbers = f"{len(train):,} training and {len(test):,} test images"
+        lines.append(f"- {verbatim(dataset)}: {numbers} of {w}×{h} pixels and {plural(c, 'channel')}\n")
+        shown[verbatim(dataset), size] = test[:32]
+    return "".join(lines) + (f"\n{_real_figure(shown, folder)}" if shown else "")
+
+
+def _real_figure(shown: dict[tuple, torch.Tensor], folder: Path) -> str:
+    "Images of each (name of the data set, size), one below the other."
+    size = (5, 0.7 * len(shown))
+    fig, axes = plt.subplots(len(shown), figsize=size, layout="constrained", squeeze=False)
+    for ax, images in zip(axes.flat, shown.values(), strict=True):
+        show_grid(images, ncol=16, ax=ax)
+    save_figure(fig, folder / "real")
+    caption = f"Real images: the first 32 test images of {listed([name for name, _ in shown])}."
+    return figure(folder, "real", caption, "real", "70%")
 
 
 # %% [markdown]
@@ -256,8 +258,9 @@ def _best_sentences(evaluations: list[Evaluation]) -> str:
     r, best = named[first].rows[0], named[first]
     images = escape(value_at(r.metrics, "scores", "fd_lenet", "reference") or r.dataset)
     text = (
-        f"On {images} the smallest Frechet distance in classifier features ($N$ = {r.metrics['n_samples']:,}) "
-        f"is that of the {KINDS[best.model].title} {first}{best_of(len(named))}: {best.distance}."
+        f"On {images} the smallest Frechet distance in classifier features "
+        f"($N$ = {r.metrics['n_samples']:,}) is that of the {best.title} "
+        f"{first}{best_of(len(named))}: {best.distance}."
     )
     if ties:
         others = listed([f"{name} ({named[name].distance})" for name in ties])
@@ -285,11 +288,11 @@ def sections_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         for model, kind in KINDS.items()
         if kind.section and (runs.model == model).any()
     }
-    sections = {name: make(runs, folder) for name, make in SECTIONS.items()}
+    sections = {name: SECTIONS[name](runs, folder) for name in sorted(SECTIONS)}  # whatever is imported first
     appendix = [_with_heading(title, section) for title, section in (kinds | sections).items()]
     return {
-        "kinds": "\n".join(section.text for section in kinds.values()),
-        "sections": "\n".join(section.text for section in sections.values()),
+        "kinds": "\n\n".join(section.text.strip() for section in kinds.values()),
+        "sections": "\n\n".join(section.text.strip() for section in sections.values()),
         "appendix": "\n".join(appendix),
     }
 
@@ -337,8 +340,13 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
 
 # %%
 #| export
-def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callable[[pd.DataFrame, Path], dict[str, str]] = general_fragments) -> None:
-    "Write all tables and figures into `folder`, and _variables.yml beside it."
+def write_fragments(
+    profile: str,
+    runs: pd.DataFrame,
+    folder: Path,  # for tables and figures; _variables.yml is written beside it
+    make: Callable[[pd.DataFrame, Path], dict[str, str]] = general_fragments,
+) -> None:
+    "Write all that a report includes, anew."
     folder.mkdir(parents=True, exist_ok=True)
     for old in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("*.pdf")]:
         old.unlink()
@@ -346,7 +354,8 @@ def write_fragments(profile: str, runs: pd.DataFrame, folder: Path, make: Callab
         fragments = make(runs, folder)
     for name, text in fragments.items():
         (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    (folder.parent / "_variables.yml").write_text(yaml.safe_dump(report_variables(profile, runs), allow_unicode=True), encoding="utf-8")
+    variables = yaml.safe_dump(report_variables(profile, runs), allow_unicode=True)
+    (folder.parent / "_variables.yml").write_text(variables, encoding="utf-8")
 
 
 # %%
@@ -380,7 +389,7 @@ KINDS["toy"] = KINDS["gan"]._replace(title="toy model", section=toy_section)
 SECTIONS["weather"] = lambda runs, folder: Section("# Weather\n\nSunny.\n")
 theirs = sections_fragments(pd.concat([runs, runs.assign(model="toy")]), generated)
 del KINDS["toy"], SECTIONS["weather"]
-assert theirs["kinds"].endswith("# Toy\n\nA kind of its own.\n") and "# Weather\n\nSunny.\n" in theirs["sections"]
+assert theirs["kinds"].endswith("# Toy\n\nA kind of its own.") and "# Weather\n\nSunny." in theirs["sections"]
 assert theirs["appendix"].strip().endswith("## Toy model {#sec-appendix-toy-model}\n\n2 evaluations.")
 assert "Sunny" not in theirs["appendix"]
 
@@ -407,7 +416,8 @@ assert "_generated/glance-1)" in fragments["glance"]
 groups = [("digits", "digits, 16x16", "16", 40), ("digits", "digits, 8x8", "8", 40)]
 assert list(comparable(sizes)) == groups
 print(fragments["discussion"])
-without = sizes.assign(metrics=[metrics | {"scores": {}} for metrics in sizes.metrics])  # as with `metrics: []`
+unscored = [metrics | {"scores": {}} for metrics in sizes.metrics]  # as with `metrics: []`
+without = sizes.assign(metrics=unscored)
 assert general_fragments(without, generated)["distances-figure"] == ""
 assert report_variables("mine", without)["best"] == "No evaluation has a distance yet."
 
@@ -420,13 +430,13 @@ assert report_variables("mine", without)["best"] == "No evaluation has a distanc
 # %%
 #| export
 def preprocess(text: str, folder: Path, variables: dict) -> str:
-    "`text` with every `{{< include file >}}` line and `{{< var a.b >}}` resolved; ValueError names what is missing."
+    "`text` with its `{{< include file >}}` lines and `{{< var a.b >}}` resolved; ValueError: one is missing."
 
     def include(match: re.Match) -> str:
         path = folder / match[1]
         if not path.is_file():
             raise ValueError(f"The report includes {match[1]}, but there is no such file.")
-        return path.read_text(encoding="utf-8").strip("\n")  # a fragment shows what it holds, be it like a command
+        return path.read_text(encoding="utf-8").strip("\n")  # shown as it is
 
     def variable(match: re.Match) -> str:
         value = value_at(variables, *match[1].split("."))
@@ -453,7 +463,8 @@ with pytest.raises(ValueError, match="variable jobs.age, but"):
 # %%
 #| export
 LOOKS = {
-    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=10.5pt -V papersize=a4 -H preamble.tex",
+    "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=10pt "
+    "-V papersize=a4 -H preamble.tex",
     "typst": "-V papersize=a4 -V margin.x=26mm -V margin.y=26mm -V page-numbering=1 -V section-numbering=1.1 "
     "-M abstract-title=Abstract -H preamble.typ",
 }
@@ -469,8 +480,9 @@ PANDOC = (
 # %%
 #| export
 def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
-    "Convert the Markdown file `source` to `output`, both relative to `folder`; ValueError tells what is wrong with it."
-    command = [pypandoc.get_pandoc_path(), str(source), "-o", str(output), "-t", engine, *PANDOC.split(), *LOOKS[engine].split()]
+    "Convert the Markdown file `source` to `output`, both relative to `folder`. ValueError: wrong text."
+    files = [str(source), "-o", str(output), "-t", engine]
+    command = [pypandoc.get_pandoc_path(), *files, *PANDOC.split(), *LOOKS[engine].split()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
         raise ValueError(re.sub(r"\[WARNING\] |Failing because.*", "", done.stderr).strip())
@@ -482,14 +494,16 @@ def run_pandoc(folder: Path, source: Path, output: Path, engine: str) -> None:
 # %%
 #| export
 def run_latex(folder: Path, build: Path) -> None:
-    "Typeset report.tex in `build` (relative to `folder`). RuntimeError with LaTeX's first errors if it fails."
-    command = ["latexmk", "-norc", "-g", "-lualatex", "-interaction=nonstopmode", f"-outdir={build}", str(build / "report.tex")]
+    "Typeset report.tex in `build` (relative to `folder`). RuntimeError with the first errors if it fails."
+    options = ["-norc", "-g", "-lualatex", "-interaction=nonstopmode", f"-outdir={build}"]
+    command = ["latexmk", *options, str(build / "report.tex")]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode:
         file = folder / build / "report.log"
         log = file.read_text(encoding="utf-8", errors="replace") if file.exists() else done.stdout
         errors = re.findall(r"^! .*(?:\n.*){2}", log, flags=re.M)[:3]
-        raise RuntimeError("\n".join(["LaTeX could not typeset the report:", *errors, f"See {folder / build / 'report.log'}."]))
+        lines = ["LaTeX could not typeset the report:", *errors, f"See {file}."]
+        raise RuntimeError("\n".join(lines))
 
 
 # %% [markdown]
@@ -500,7 +514,8 @@ def run_latex(folder: Path, build: Path) -> None:
 def run_typst(folder: Path, build: Path) -> None:
     "Typeset report.typ in `build` (relative to `folder`). RuntimeError if it fails."
     try:
-        typst.compile(folder / build / "report.typ", output=folder / build / "report.pdf", root=folder, ignore_system_fonts=True)
+        source, output = folder / build / "report.typ", folder / build / "report.pdf"
+        typst.compile(source, output=output, root=folder, ignore_system_fonts=True)
     except typst.TypstError as error:
         raise RuntimeError(f"Typst could not typeset the report: {error}") from None
 
@@ -530,7 +545,7 @@ def build_pdf(
     except RuntimeError as problem:
         if engine or chosen == "typst":
             raise
-        print(f"{problem}\nMaking the PDF with Typst instead; `make tex` installs the LaTeX packages that are needed.")
+        print(f"{problem}\nMaking the PDF with Typst instead; `make tex` installs what LaTeX needs.")
         return build_pdf(qmd, out, "typst")
     with atomic(out) as temporary:
         shutil.copyfile(folder / build / "report.pdf", temporary)
@@ -544,8 +559,12 @@ def build_pdf(
 
 # %%
 #| export
+SMALL_FILES = ("metrics.json", "samplers.json", "pictures.npz", "interpolation.json", "interpolation.npz")
+
+
 def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
-    "Copy a run's configuration, history and results into `results`, with so many of its samples; returns the new folder. ValueError if it has no results."
+    "Copy what a report needs of a run into `results`, with so many samples. ValueError if it has no results."
+    import_plugins()
     config = read_config(run_folder, {model: kind.config for model, kind in KINDS.items()})
     folder = results / Run(config).folder.relative_to(runs_root())
     evaluated = sorted(path.parent for path in run_folder.glob("epoch-*/metrics.json"))
@@ -553,8 +572,9 @@ def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
         raise ValueError(f"{run_folder}: no epoch count of this run has been evaluated.")
     for epoch in evaluated:
         (folder / epoch.name).mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / epoch.name / "samples.npz", samples=np.load(epoch / "samples.npz")["samples"][:keep])
-        for name in ("metrics.json", "samplers.json", "pictures.npz", "interpolation.json", "interpolation.npz"):
+        samples = np.load(epoch / "samples.npz")["samples"][:keep]
+        np.savez_compressed(folder / epoch.name / "samples.npz", samples=samples)
+        for name in SMALL_FILES:
             if (epoch / name).exists():
                 shutil.copyfile(epoch / name, folder / epoch.name / name)
     for name in ("config.json", "history.csv"):
@@ -569,28 +589,41 @@ def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
 #| export
 def main() -> None:
     "The command `genlab_report`: the report of a profile, from what its runs have left on disk."
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("profile", nargs="?", default="quick", help="a file in report/profiles, without .yaml (default: quick)")
-    parser.add_argument("--scale", default="1", help="the share of epochs, images and samples that the runs had (default: 1)")
-    parser.add_argument("--publish", nargs="+", type=Path, metavar="RUN", help="copy what a report needs of these runs' folders into report/results, and stop")
-    parser.add_argument("--engine", choices=["latex", "typst"], help="default: LaTeX where it is installed, else Typst")
-    options = parser.parse_args()
-    folder, source, make = project_root() / "report", "report.qmd", general_fragments
-    if options.profile == "reports":  # has a text of its own
-        from genlab.reports import reports_fragments as make  # here because genlab.reports itself imports this module
-
-        source = "reports.qmd"
+    parser = _parser()
+    options, folder = parser.parse_args(), project_root() / "report"
     try:
         if options.publish:
             print(*(publish_run(run, folder / "results") for run in options.publish), sep="\n")
             return
-        runs = collect_runs(plan(folder / "profiles" / f"{options.profile}.yaml", options.scale))
-        write_fragments(options.profile, runs, folder / "_generated", make)
-        engine = build_pdf(folder / source, folder / "report.pdf", options.engine)
+        print(make_report(options.profile, options.scale, folder, options.engine))
     except (ValueError, RuntimeError, OSError) as problem:
         parser.exit(1, f"genlab_report: {problem}\n")
-    done = runs.metrics.notna().sum()
-    print(f"{folder / 'report.pdf'} (by {engine}): {done} of {len(runs)} evaluations of profile {options.profile}")
+
+
+def make_report(profile: str, scale: float | str, folder: Path, engine: str | None = None) -> str:
+    "Make `folder`/report.pdf; returns a line that says what is in it."
+    source, make = "report.qmd", general_fragments
+    if profile == "reports":  # has a text of its own
+        from genlab.reports import reports_fragments as make  # here, since genlab.reports imports this module
+
+        source = "reports.qmd"
+    runs = collect_runs(plan(folder / "profiles" / f"{profile}.yaml", scale))
+    write_fragments(profile, runs, folder / "_generated", make)
+    used, done = build_pdf(folder / source, folder / "report.pdf", engine), runs.metrics.notna().sum()
+    return f"{folder / 'report.pdf'} (by {used}): {done} of {len(runs)} evaluations of profile {profile}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    about = "a file in report/profiles, without .yaml (default: quick)"
+    parser.add_argument("profile", nargs="?", default="quick", help=about)
+    about = "the share of epochs, images and samples that the runs had (default: 1)"
+    parser.add_argument("--scale", default="1", help=about)
+    about = "copy what a report needs of these runs' folders into report/results, and stop"
+    parser.add_argument("--publish", nargs="+", type=Path, metavar="RUN", help=about)
+    about = "default: LaTeX where it is installed, else Typst"
+    parser.add_argument("--engine", choices=["latex", "typst"], help=about)
+    return parser
 
 
 # %% [markdown]
@@ -615,7 +648,8 @@ before = distance_table(runs, "d")
 copy = publish_run(jobs[1].run.folder, Path(home.name, "results"), keep=20)
 os.environ["GENLAB_RUNS"] = str(Path(home.name, "results"))
 again = collect_runs([Job(job.notebook, job.parameters, Run(job.run.config), job.planned) for job in jobs])
-assert again.job[1].run.folder == copy and distance_table(again, "d") == before and len(again.job[1].run.samples(5)) == 20
+assert again.job[1].run.folder == copy and distance_table(again, "d") == before
+assert len(again.job[1].run.samples(5)) == 20
 with pytest.raises(ValueError, match="no epoch count of this run has been evaluated"):
     shutil.rmtree(jobs[1].folder)
     publish_run(jobs[1].run.folder, Path(home.name, "results"))

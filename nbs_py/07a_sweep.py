@@ -99,7 +99,7 @@ class Job(NamedTuple):
 # %%
 #| export
 def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
-    "The jobs of a profile, in its order, shrunk by `scale`. ValueError, one sentence that names the row, if it cannot be run as written."
+    "The jobs of a profile, in its order, shrunk by `scale`. ValueError, which names the row, if it is wrong."
     scale, rows = _read_scale(scale), _read_profile(profile).get("runs")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
@@ -122,7 +122,7 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
 # %%
 #| export
 def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:
-    "Notebooks that the profile executes for what they find out by themselves, and their parameters. ValueError as `plan`."
+    "The labs of a profile: notebooks, and their parameters. ValueError as `plan`."
     scale, content, planned = _read_scale(scale), _read_profile(profile), {}
     try:
         for notebook, values in _check_dict("labs", content.get("labs", {})).items():
@@ -212,7 +212,7 @@ def _read_scale(scale: float | str) -> float:
 # %%
 #| export
 def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
-    "Each name is a parameter of the notebook, and each value, but for those `checked` elsewhere, is like its default."
+    "ValueError if a name is no parameter, or if a value, but for those `checked`, is unlike its default."
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key, value in values.items():
         if key not in known:
@@ -276,7 +276,7 @@ def _config_of(notebook: str) -> type[RunConfig]:
 
 
 def _configure(kind: type[RunConfig], row: dict, epochs) -> RunConfig:
-    "The configuration of a row. What it would read as a number has to be one: the notebook gets the row as it is."
+    "The configuration of a row. What it would read as a number has to be one, for the notebook's sake."
     config = kind(**{key: value for key, value in row.items() if key in kind.model_fields}, epochs=epochs)
     for key, value in row.items():
         if isinstance(value, str) and not isinstance(getattr(config, key, value), str):
@@ -315,7 +315,7 @@ def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
 # %%
 #| export
 def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
-    "A row with fewer images, samples and steps; and the data set that could not be had, if there is a stand-in for it."
+    "A row with fewer images, samples and steps; and the data set whose place a stand-in takes, if one does."
     wanted, instead_of = row.get("dataset", "digits"), None
     counts = _count_images(wanted, row.get("size"))
     if counts is None:
@@ -347,7 +347,7 @@ os.environ["GENLAB_RUNS"] = home.name
 jobs = try_profile("{notebook: 01_gan, epochs: [5, 1], width: 16}")
 assert [job.epochs for job in jobs] == [1, 5] and jobs[0].run.folder == jobs[1].run.folder
 assert jobs[0].parameters == jobs[1].parameters == {"width": 16, "epochs": 5, "snapshots": [1]}
-faces = "{notebook: 01_gan, name: faces, dataset: 'folder:/nowhere', epochs: [1, 5, 300], published: {fid: {5: 120.5}}}"
+faces = "{notebook: 01_gan, dataset: 'folder:/nowhere', epochs: [1, 5, 300], published: {fid: {5: 120.5}}}"
 assert [job.published for job in try_profile(faces)] == [{}, {"fid": 120.5}, {}]
 scaled = try_profile(faces, scale=0.01)
 assert [(job.epochs, job.planned) for job in scaled] == [(1, 1), (2, 5), (3, 300)]
@@ -360,9 +360,9 @@ assert (small.dataset, small.size, small.subset, small.n_samples) == ("tinted_di
 
 # %%
 for row, sentence in [
-    ("{notebook: 01_gam, epochs: [1]}", "profile mine, row 1: notebook: '01_gam' trains nothing; choose one of 01_gan"),
+    ("{notebook: 01_gam, epochs: [1]}", "mine, row 1: notebook: '01_gam' trains nothing; choose one of"),
     ("{notebook: 02_ddpm, epochs: [1], steps: 2000}", "row 1: steps: 2000 are more than the T = 1000"),
-    ("{notebook: 01_gan, epochs: [1], with: 16}", "row 1: with: 01_gan has no such parameter; did you mean width"),
+    ("{notebook: 01_gan, epochs: [1], with: 16}", "with: 01_gan has no such parameter; did you mean width"),
     ("{notebook: 01_gan, epochs: [0]}", "row 1: epochs: 0 should be greater than 0"),
     ("{notebook: 01_gan, epochs: [1, 1.5]}", "row 1: epochs: 1.5 should be a valid integer"),
     ("{notebook: 01_gan, epochs: 5}", "epochs: 5 is not a list"),
@@ -381,7 +381,7 @@ for row, sentence in [
     ("{notebook: 01_gan, epochs: [1, ten]}", "row 1: epochs: 'ten' should be a valid integer"),
     ("{notebook: 01_gan", "mine: it is no YAML"),
     ("01_gan", "row 1: row: '01_gan' is not a mapping"),
-    ("{notebook: 01_gan, epochs: [1], published: }", "row 1: published: None is not a mapping .* leave it out"),
+    ("{notebook: 01_gan, epochs: [1], published: }", "published: None is not a mapping .* leave it out"),
     ("{notebook: 01_gan, epochs: [1], published: {fid: 5.0}}", "row 1: published: fid: 5.0 is not a mapping"),
     ("{notebook: 01_gan, epochs: [1], seed: 1, width: 16, seed: 2}", "mine: line 2: seed is given twice"),
 ]:
@@ -406,7 +406,7 @@ path = Path(home.name, "labs.yaml")
 for text, sentence in [
     ("{02_ddpm: {}}", "profile labs: labs: '02_ddpm' leaves nothing for a report"),
     ("{01b_mode_collapse: {seed: 1}}", "seed: 01b_mode_collapse has no such parameter"),
-    ("{01b_mode_collapse: {seeds: none}}", "seeds: 'none' is not of the kind of 01b_mode_collapse's own seeds, 5"),
+    ("{01b_mode_collapse: {seeds: none}}", "seeds: 'none' is not of the kind of 01b_mode_collapse's own"),
     ("{01b_mode_collapse: {seeds: 1.5}}", "seeds: 1.5 is not of the kind"),
     ("{01b_mode_collapse: }", "profile labs: labs: 01b_mode_collapse: None is not a mapping"),
     ("[01b_mode_collapse]", r"profile labs: labs: \['01b_mode_collapse'\] is not a mapping"),
@@ -447,7 +447,10 @@ del KINDS["mine"]
 # %%
 #| export
 def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:
-    "A row a job: model, dataset, name, seed, subset, epochs, setting and label (Markdown), job, metrics (None if it is missing), and then why."
+    """A row a job.
+
+    Columns: model, dataset, name, seed, subset, epochs; setting and label (Markdown); the job; its metrics,
+    or None and `why`; the data set whose place a stand-in takes (`instead_of`), or an empty text."""
     rows = []
     for job in jobs:
         fields = job.run.config.model_dump(include={"model", "dataset", "name", "seed", "subset"})
@@ -489,8 +492,10 @@ def _dataset_names(runs: pd.DataFrame) -> list[str]:
     short = {name: escape(name) for name in names}
     if len(set(last)) == len(last):
         short |= {name: escape(end) for name, end in zip(names, last, strict=True) if name.startswith("hf:")}
-    pairs = zip(runs.dataset, runs.instead_of, strict=True)
-    return [f", {short[used]} for {short[wanted]}" if wanted else f", {short[used]}" for used, wanted in pairs]
+    named = []
+    for used, wanted in zip(runs.dataset, runs.instead_of, strict=True):
+        named.append(f", {short[used]}" + (f" for {short[wanted]}" if wanted else ""))
+    return named
 
 
 # %% [markdown]
@@ -561,7 +566,7 @@ def last_error(log: Path) -> str:
 # %%
 #| export
 def made_up_runs() -> pd.DataFrame:
-    "Two evaluations of a GAN on `digits`, kept under GENLAB_RUNS: one that was not made, and one with made-up numbers."
+    "Two evaluations of a GAN under GENLAB_RUNS: one that was not made, and one with made-up numbers."
     import_plugins()
     configs = [KINDS["gan"].config(width=16, epochs=epochs) for epochs in (1, 5)]
     jobs = [Job("01_gan", {"width": 16, "epochs": 5}, Run(config), config.epochs) for config in configs]
@@ -578,13 +583,14 @@ def made_up_runs() -> pd.DataFrame:
 
 
 def _made_up_scores() -> dict[str, dict]:
-    distance = {"value": 31.4159, "sd": 0.77, "floor": 14.2, "floor_sd": 1.5, "extractor": "LeNet-5", "hash": "abc"}
+    extractor = {"n_reference": 500, "extractor": "LeNet-5", "hash": "abc"}
+    classes = {"classes": [{"value": 8.0}, {"value": None}], "floor_classes": [2.0, 3.0]}
     scores = {
-        "fd_lenet": distance | {"n_reference": 500},
+        "fd_lenet": {"value": 31.4159, "sd": 0.77, "floor": 14.2, "floor_sd": 1.5} | extractor,
         "kd_lenet": {"value": 1.2, "sd": 0.1, "floor": 0.5, "floor_sd": None},
         "precision": {"value": 0.8123, "sd": 0.0174, "floor": 0.98, "floor_sd": 0.01},
         "recall": {"value": 0.6, "sd": 0.02, "floor": 0.97, "floor_sd": 0.01},
-        "fd_lenet_by_class": {"value": 8.0, "classes": [{"value": 8.0}, {"value": None}], "floor_classes": [2.0, 3.0]},
+        "fd_lenet_by_class": {"value": 8.0} | classes,
     }
     missing = {"fid": {"value": None, "why": "no weights"}}
     missing["fd_lenet_infinity"] = {"value": None, "why": "too few samples"}
@@ -652,7 +658,7 @@ damaged.why[1]
 # %%
 #| export
 def walked(jobs: Iterable[Job]) -> list[Job]:
-    "The jobs whose latent spaces are shown: on the data of the first job the first run of each model, at its last epoch count."
+    "On the data of the first job with a latent space: the first run of each model, at its last epoch count."
     jobs = [job for job in jobs if KINDS[job.run.config.model].space]
     jobs = [job for job in jobs if _data(job) == _data(jobs[0])]
     first: dict[str, Path] = {}

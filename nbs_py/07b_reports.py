@@ -114,7 +114,12 @@ def _minutes(metrics: dict | None) -> str:
     return "—" if seconds is None else number(seconds / 60, 1)
 
 
-OURS = {"fid": ("FID", _fid), "elbo": ("ELBO", _elbo), "loss": ("loss", _loss), "minutes": ("minutes", _minutes)}
+OURS = {  # what a report printed: its heading, and the same of ours
+    "fid": ("FID", _fid),
+    "elbo": ("ELBO", _elbo),
+    "loss": ("loss", _loss),
+    "minutes": ("minutes", _minutes),
+}
 
 
 # %% [markdown]
@@ -132,8 +137,8 @@ def published_table(runs: pd.DataFrame, label: str) -> str:
     small = any(r.epochs != r.job.planned for r in runs.itertuples())
     fraction = ", at a fraction of these epochs, images and samples" if small else ""
     caption = (
-        f"What the report printed, and what is measured here{fraction}. A dash: not printed, or not to be had. "
-        f"`fd_lenet` has no counterpart in the report. Times on {devices(runs)}."
+        f"What the report printed, and what is measured here{fraction}. A dash: not printed, or not to be "
+        f"had. `fd_lenet` has no counterpart in the report. Times on {devices(runs)}."
     )
     return markdown_table(rows, [*header, "`fd_lenet`", "floor", "$N$"], caption, label)
 
@@ -142,7 +147,8 @@ def _published_row(r, kinds: list[str], marks: dict[str, str]) -> list:
     row = [r.label, r.job.planned]
     for kind in kinds:
         ours = OURS[kind][1](r.metrics)
-        row += [_as_printed(r.job.published.get(kind)), timed(ours, [r], marks) if kind == "minutes" else ours]
+        ours = timed(ours, [r], marks) if kind == "minutes" else ours
+        row += [_as_printed(r.job.published.get(kind)), ours]
     fd = value_at(r.metrics, "scores", "fd_lenet") or {}
     distances = [uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd"))]
     return [*row, *distances, number(value_at(r.metrics, "n_samples"), 0)]
@@ -154,11 +160,12 @@ def _published_row(r, kinds: list[str], marks: dict[str, str]) -> list:
 # %%
 #| export
 def thinned(runs: pd.DataFrame, most: int = 6) -> pd.DataFrame:
-    "Of each run, so many epoch counts at most: those for which the report printed something, the first, the last, and some between."
+    "Of each run about so many epoch counts: the first, the last, some between, and those in print."
     keep = []
     for _, group in runs.groupby("label", sort=False):
         step = max(1, -(-len(group) // most))
-        keep += [i for n, (i, r) in enumerate(group.iterrows()) if n % step == 0 or n == len(group) - 1 or r.job.published]
+        shown = {*range(0, len(group), step), len(group) - 1}
+        keep += [i for n, (i, r) in enumerate(group.iterrows()) if n in shown or r.job.published]
     return runs.loc[keep]
 
 
@@ -204,7 +211,7 @@ assert stand_ins(table).startswith("**Stand-in images.** `celeba` could not be h
 # %%
 #| export
 def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
-    "Squared distances, in LeNet's features, of one test image of a digit to three samples and to three other test images of that digit; a dash for what is missing."
+    "Squared distances of one test image of a digit to three samples and to three other test images of it."
     last = runs[runs.metrics.notna()].tail(1)
     if last.empty:
         return NONE
@@ -216,7 +223,8 @@ def one_image_table(runs: pd.DataFrame, digit: int, label: str) -> str:
         rows += [[f"a test image and {what} {i}", number(value, 1)] for i, value in enumerate(found, 1)]
     caption = (
         f"Squared distance of single images of a {digit} in LeNet's features, which also sort the images "
-        f"({r.label}, {plural(r.epochs, 'epoch')}). It says how different two pictures are, not how good a model is."
+        f"({r.label}, {plural(r.epochs, 'epoch')}). It says how different two pictures are, not how good a "
+        "model is."
     )
     return markdown_table(rows, ["pair", "distance"], caption, label)
 
@@ -263,7 +271,7 @@ def augment_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
 # %%
 #| export
 def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
-    "A grid of images between four latents of a GAN. It is kept with the run, and made only if there is none yet."
+    "A grid of images between four latents of a GAN, kept with the run; made if there is none yet."
     last = runs[runs.metrics.notna()].tail(1)
     if last.empty:
         return NONE
@@ -323,7 +331,7 @@ def report004_generator(latent: int, channels: int, size: int, extra_layers: int
 # %%
 #| export
 def report004_discriminator(channels: int, size: int, width=64, dropout=0.4, extra_layers=0) -> nn.Module:
-    "Images (B, channels, size, size) to logits (B,); the report's `width` is 56 for MNIST and 64 for CIFAR-10."
+    "Images (B, channels, size, size) to logits (B,); `width` is 56 for MNIST and 64 for CIFAR-10."
     w, quarter = width, size // 4
     return nn.Sequential(
         nn.Conv2d(channels, w, 3, 1, 1), nn.LeakyReLU(0.2),
@@ -400,7 +408,8 @@ def layers_fragment() -> str:
     "Layer tables of report 004's four networks, with the totals that it printed."
     parts = []
     for dataset, channels, size, width in (("mnist", 1, 28, 56), ("cifar10", 3, 32, 64)):
-        discriminator, images = report004_discriminator(channels, size, width), torch.zeros(2, channels, size, size)
+        discriminator = report004_discriminator(channels, size, width)
+        images = torch.zeros(2, channels, size, size)
         generator, latents = report004_generator(100, channels, size), torch.zeros(2, 100)
         parts.append(_layers_of("discriminator", dataset, discriminator, images))
         parts.append(_layers_of("generator", dataset, generator, latents))
@@ -427,7 +436,7 @@ assert all(total in text for total in ("387,201", "7,147,011", "294,113", "5,593
 
 # %%
 #| export
-COLUMNS = {"loss_d": "Loss_D", "loss_g": "Loss_G", "d_x": "$D(x)$", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after"}
+COLUMNS = {column: name for panel in PANELS.values() for column, name in panel.items()}  # of the table
 GAN_CAPTION = "Losses of GANs, and mean verdicts of their discriminators."
 
 

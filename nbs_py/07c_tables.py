@@ -164,8 +164,8 @@ def plus_minus(value: float | None, spread: float | None, digits: int = 2) -> st
 assert [number(x, 1) for x in (1234.56, -0.25, None, float("nan"))] == ["1,234.6", "−0.2", "—", "—"]
 assert (plural(1, "epoch"), plural(2, "epoch")) == ("1 epoch", "2 epochs")
 for value, sd, shown in [
-    (0.8123, 0.0174, "0.81(2)"), (31.4159, 2.5, "31(2)"), (1234.5, 32.1, "1,234(32)"), (0.99999, 1e-5, "1.000"),
-    (-0.5, None, "−0.50"), (-0.5, math.nan, "−0.50"), (None, None, "—"),
+    (0.8123, 0.0174, "0.81(2)"), (31.4159, 2.5, "31(2)"), (1234.5, 32.1, "1,234(32)"),
+    (0.99999, 1e-5, "1.000"), (-0.5, None, "−0.50"), (-0.5, math.nan, "−0.50"), (None, None, "—"),
 ]:  # fmt: skip
     assert uncertain(value, sd) == shown
 
@@ -281,7 +281,7 @@ def measure_table(runs: pd.DataFrame, table: str, caption: str, label: str) -> s
     rows += [[name, "", *cells] for name, cells in real.items()]
     headings = [measure.heading for measure in found.values()]
     meanings = "; ".join(f"*{measure.heading}*: {measure.caption}" for measure in found.values())
-    caption = f"{caption} {meanings}. With standard deviations in units of the last digit. Last: real training images."
+    caption += f" {meanings}. With standard deviations in units of the last digit. Last: real images."
     return markdown_table(rows, ["run", "epochs", *headings], caption, label)
 
 
@@ -464,7 +464,7 @@ def legend_above(ax: plt.Axes) -> None:
 def loss_curves(
     runs: pd.DataFrame,  # of one kind
     folder: Path,  # where the figure is saved
-    panels: dict[str, dict[str, str]],  # a run's panels: y label -> column of the history -> name in the legend
+    panels: dict[str, dict[str, str]],  # of a run: y label -> column of the history -> its name
     caption: str,
     label: str,  # of the figure, such as losses-gan
     yscale: str = "linear",
@@ -619,7 +619,7 @@ def _ticks_with_room(counts: list[int]) -> list[int]:
 # %%
 #| export
 def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
-    "Precision against recall, a line a run with its epoch counts; a star for real images. Empty if no run has them."
+    "Precision against recall, a line a run; a star for real images. Empty if no run has them."
     fig, ax = plt.subplots(figsize=(4.2, 2.6), layout="constrained")
     for label, group in runs[runs.metrics.notna()].groupby("label", sort=False):
         points = [_precision_recall(r) for r in group.itertuples()]
@@ -709,7 +709,8 @@ precision_recall_figure(runs, folder)
 assert {"distance.pdf", "distance.png", "precision-recall.pdf"} < {path.name for path in folder.iterdir()}
 assert "(`fd_lenet_infinity`): `too few samples`.\n" in bias_figure(runs, folder)
 fig, ax = plt.subplots(figsize=(4, 2.4), layout="constrained")
-_plot_extrapolation({"shares": [0.2, 0.5, 1.0], "n": 500, "distances": [35.0, 17.0, 11.0], "value": 5.0}, "made up", ax)
+score = {"shares": [0.2, 0.5, 1.0], "n": 500, "distances": [35.0, 17.0, 11.0], "value": 5.0}
+_plot_extrapolation(score, "made up", ax)
 assert ax.lines[1].get_ydata()[1] == pytest.approx(35.0), "these points lie on a line"
 
 # %%

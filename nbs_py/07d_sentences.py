@@ -167,7 +167,7 @@ class Evaluation(NamedTuple):
 # %%
 #| export
 def compare(known: dict[str, Estimate], largest: bool = False) -> tuple[list[str], list[str]]:
-    "Names in order: those that two standard deviations cannot tell from the smallest (or largest) number, and the others."
+    "Names in order: those that cannot be told from the smallest (or largest) number, and the others."
     ranked = sorted(known, key=lambda name: known[name].value, reverse=largest)
     best = known[ranked[0]]
     others = [name for name in ranked if _differ(known[name], best)]
@@ -221,7 +221,7 @@ assert ratio.value == 15 and ratio.sd == pytest.approx(drawn.std(), rel=0.02)
 # %%
 #| export
 def comparable(runs: pd.DataFrame, score: str = "fd_lenet") -> dict[tuple, list[Evaluation]]:
-    "Evaluations that have this score, by what makes its values comparable: data set, reference, weights of the extractor, number of samples."
+    "Evaluations with this score, by data set, reference, weights of the extractor, and number of samples."
     groups: dict[tuple, dict[tuple, list]] = {}
     for r in runs[runs.metrics.notna()].itertuples():
         found = value_at(r.metrics, "scores", score) or {}
@@ -274,6 +274,10 @@ assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
 
 # %%
 #| export
+GLANCE_HEADER = ["model", "run", "epochs", "of", "`fd_lenet`", "times floor", "precision", "recall"]
+GLANCE_HEADER += ["training (min)", "1,000 samples (s)"]
+
+
 def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "The best evaluation of each model, by data set and size."
     parts, marks = [], device_marks(runs)
@@ -281,10 +285,10 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
         best, name = best_of_each(evaluations), f"glance-{i}" if i else "glance"
         rows = [_glance_row(e, n, marks) for e, n in best.values()]
         caption = _glance_caption(kind, runs) + _left_out(kind[0], best, runs)
-        header = "model|run|epochs|of|`fd_lenet`|times floor|precision|recall|training (min)|1,000 samples (s)"
-        parts.append(markdown_table(rows, header.split("|"), caption, name, "ll"))
+        parts.append(markdown_table(rows, GLANCE_HEADER, caption, name, "ll"))
         save_figure(_glance_figure([e for e, _ in best.values()]), folder / name)
-        parts.append(figure(folder, name, "Samples of these models, not selected, and real images.", name, "85%"))
+        about = "Samples of these models, not selected, and real images."
+        parts.append(figure(folder, name, about, name, "85%"))
     return "\n".join(parts) or NONE
 
 
@@ -321,8 +325,8 @@ def _glance_caption(kind: tuple, runs: pd.DataFrame) -> str:
         f"The evaluation of each model with the smallest `fd_lenet` on {escape(reference or dataset)}, "
         f"$N$ = {n:,}, on {devices(runs)}. *Of*: from so many evaluations it was chosen, and the smallest of "
         "several is smaller than it would be when measured again. Standard deviations in units of the last "
-        "digit: over samples, or the standard error over seeds where the run names none; that of the ratio by "
-        "propagation, with the spread of one draw of real images for the floor."
+        "digit: over samples, or the standard error over seeds where the run names none; that of the ratio "
+        "by propagation, with the spread of one draw of real images for the floor."
     )
 
 
@@ -332,7 +336,8 @@ def _left_out(dataset: str, best: dict, runs: pd.DataFrame) -> str:
     names = [kind.title for model, kind in KINDS.items() if model in trained and model not in best]
     if not names:
         return ""
-    return f" The {' and the '.join(names)} drew another number of samples, or has no such distance, and is left out."
+    why = "drew another number of samples, or has no such distance, and is left out"
+    return f" The {' and the '.join(names)} {why}."
 
 
 # %% [markdown]
@@ -370,7 +375,8 @@ def _distance_sentence(near: Evaluation, far: Evaluation) -> str:
     "Which of two evaluations is nearer to the data."
     names = [f"the {e.title} ({e.distance})" for e in (near, far)]
     if not _differ(near.distance, far.distance):
-        return f"By two standard deviations of their distances, {names[0]} and {names[1]} cannot be told apart."
+        both = f"{names[0]} and {names[1]}"
+        return f"By two standard deviations of their distances, {both} cannot be told apart."
     factor, one_run = far.distance.over(near.distance), len(near.rows) == len(far.rows) == 1
     return (
         f"The{names[0][3:]} comes nearer to the test images than {names[1]}: by a factor of "
@@ -402,8 +408,9 @@ def _training_sentence(evaluations: list[Evaluation], best: Evaluation) -> str:
 def _end_of_training(own: list[Evaluation], best: Evaluation) -> str:
     "Whether the last epoch count is the best one, or one before it."
     if best is own[-1]:
-        falling = _differ(own[-2].distance, best.distance)
-        return "it has not been seen to stop falling" if falling else "from its last but one it cannot be told apart"
+        if _differ(own[-2].distance, best.distance):
+            return "it has not been seen to stop falling"
+        return "from its last but one it cannot be told apart"
     smallest = f"the smallest, at {best.epochs} ({best.distance}),"
     if not _differ(best.distance, own[-1].distance):
         return f"{smallest} cannot be told from the last"
@@ -557,7 +564,8 @@ def results_of(sd=1.0, **distances):
         for seed, values in enumerate(by_seed):
             for epochs, fd in zip((1, 5, 20), values, strict=True):
                 row = {"model": model, "dataset": "digits", "setting": f"our-{model}", "epochs": epochs}
-                rows.append(row | {"label": f"our-{model}, seed {seed}", "metrics": metrics_of(model, seed, epochs, fd, sd)})
+                metrics = metrics_of(model, seed, epochs, fd, sd)
+                rows.append(row | {"label": f"our-{model}, seed {seed}", "metrics": metrics})
     return pd.DataFrame(rows)
 
 
@@ -576,9 +584,9 @@ print(one)
 # %%
 #| hide
 for text, sentence in [
-    (one, "the GAN by *our-gan, seed 0* after 20 epochs (the smallest of 3) and the VAE by *our-vae, seed 0*"),
-    (one, "The GAN (20(1)) comes nearer to the test images than the VAE (60(1)): by a factor of 3.0(2) (one run"),
-    (other, "The VAE (12(1)) comes nearer to the test images than the GAN (62(1)): by a factor of 5.2(4) (one"),
+    (one, "the GAN by *our-gan, seed 0* after 20 epochs (the smallest of 3) and the VAE by *our-vae,"),
+    (one, "The GAN (20(1)) comes nearer to the test images than the VAE (60(1)): by a factor of 3.0(2)"),
+    (other, "The VAE (12(1)) comes nearer to the test images than the GAN (62(1)): by a factor of 5.2(4)"),
     (same, "the VAE (20(1)) and the GAN (21(1)) cannot be told apart."),
     (one, "the distance of the GAN goes from 90(1) to 20(1); it has not been seen to stop falling"),
     (other, "at 5 (62(1)), was not reached again: in this run more training did not help"),
@@ -591,7 +599,8 @@ for text, sentence in [
     assert sentence in text, sentence
 nearly = _ranking({"gan": Estimate(1.0, 0.1), "vae": Estimate(1.1, 0.1)}, "Time, in seconds,")
 assert nearly == (
-    "Time, in seconds: by two standard deviations, the GAN (1.0(1)) and the VAE (1.1(1)) cannot be told apart."
+    "Time, in seconds: by two standard deviations, "
+    "the GAN (1.0(1)) and the VAE (1.1(1)) cannot be told apart."
 )
 known = {"gan": Estimate(1.0, 0.1), "vae": Estimate(3.0, 0.1), "ddpm": Estimate(9.0, 5.0)}
 unsure = _ranking(known, "Time, in seconds,")
@@ -652,8 +661,8 @@ def claim_fragment(runs: pd.DataFrame) -> str:
             lines.append(f"On {verbatim(dataset)} ($N$ = {n:,}), {_claim_sentence(**near)}\n")
     if not lines:
         return (
-            "No VAE and GAN of this profile that were trained on the same images were looked at after about 5 "
-            "and about 50 epochs."
+            "No VAE and GAN of this profile that were trained on the same images were looked at after about "
+            "5 and about 50 epochs."
         )
     caption = (
         "Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50. "
@@ -672,11 +681,11 @@ def _trained_alike(runs: pd.DataFrame) -> Iterable[tuple[tuple, list[Evaluation]
 
 
 def _near(evaluations: list[Evaluation], model: str, epochs: int) -> list[Evaluation]:
-    "Of each setting of a model the evaluation whose epoch count is nearest to this one, at most a factor of two away; the best first."
+    "Of each setting the evaluation nearest to this epoch count, at most a factor of 2 away; the best first."
     off = lambda e: abs(math.log2(e.epochs / epochs))
     candidates = [e for e in evaluations if e.model == model and off(e) <= 1]
-    settings = {e.rows[0].setting: e for e in sorted(candidates, key=off, reverse=True)}
-    return sorted(settings.values(), key=lambda e: e.distance.value)
+    nearest = {e.rows[0].setting: e for e in sorted(candidates, key=off, reverse=True)}.values()
+    return [e for _, _, e in sorted((e.distance.value, i, e) for i, e in enumerate(nearest))]
 
 
 # %% [markdown]
@@ -714,7 +723,7 @@ def made_up(vae_fd, gan_fd):
 
 
 text = claim_fragment(made_up(30.0, 60.0))
-assert "On `digits` ($N$ = 500), the VAE (vae, 5 epochs, 30(3)) is nearer to the data than the GAN (gan, 50" in text
+assert "On `digits` ($N$ = 500), the VAE (vae, 5 epochs, 30(3)) is nearer to the data than the GAN" in text
 text = claim_fragment(made_up(30.0, 20.0))
 assert "the VAE (vae, 5 epochs, 30(3)) is not as near to the data as the GAN (gan, 50 epochs, 20(3))." in text
 text = claim_fragment(made_up(30.0, 34.0))

@@ -33,14 +33,16 @@ labs:
 runs:
   - {notebook: 01_gan, epochs: [1, 3], width: 8, latent: 16, n_samples: 100,
      metrics: [fd_lenet, precision, recall, memorisation, copies, fd_lenet_infinity, class_kl]}
-  - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true, compare: ["ancestral:40", "ddim:5"]}
+  - {notebook: 02_ddpm, epochs: [1], widths: [8], T: 40, steps: 5, n_samples: 60, conditional: true,
+     compare: ["ancestral:40", "ddim:5"]}
   - {notebook: 04_vae, epochs: [1], network: mlp, latent: 2, n_samples: 60, side_epochs: 0}
   - {notebook: 01_gan, name: broken, epochs: [1], dataset: "folder:/nowhere"}
 """
-SECOND_ROW = "  - {notebook: 01_gan, name: second, epochs: [1], width: 8, latent: 16, n_samples: 20}\n"  # so that a row has one thread, as above
+# so that a row has one thread, as above
+SECOND_ROW = "  - {notebook: 01_gan, name: second, epochs: [1], width: 8, latent: 16, n_samples: 20}\n"
 FLAGS = (
-    "-s report/Snakefile --cores 2 --keep-going --rerun-incomplete --nolock --rerun-triggers mtime params input "
-    "--quiet rules host progress reason --config profile=mine"
+    "-s report/Snakefile --cores 2 --keep-going --rerun-incomplete --nolock "
+    "--rerun-triggers mtime params input --quiet rules host progress reason --config profile=mine"
 )
 
 
@@ -48,7 +50,9 @@ FLAGS = (
 def project(tmp_path_factory):
     "The project's files, with a small profile of its own."
     folder = tmp_path_factory.mktemp("project")
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split("\n")
     for file in filter(None, files):
         if (ROOT / file).exists():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +66,10 @@ def snakemake(target, project, runs):
 
 
 def scores(runs):
-    return {p.parent.name: json.loads(p.read_text())["scores"] for p in sorted(runs.glob("digits/gan/dcgan-*/*/metrics.json"))}
+    return {
+        p.parent.name: json.loads(p.read_text())["scores"]
+        for p in sorted(runs.glob("digits/gan/dcgan-*/*/metrics.json"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +81,10 @@ def swept(project, tmp_path_factory):
 
 def test_a_failing_run_stops_nothing_else(swept):
     runs, done = swept
-    assert done.returncode != 0 and "FileNotFoundError: dataset: there is no folder /nowhere" in done.stdout + done.stderr
+    assert (
+        done.returncode != 0
+        and "FileNotFoundError: dataset: there is no folder /nowhere" in done.stdout + done.stderr
+    )
     assert list(scores(runs)) == ["epoch-0001", "epoch-0003"]
 
 
@@ -83,30 +93,48 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     if engine == "latex" and not shutil.which("lualatex"):
         pytest.skip("there is no LaTeX here")
     done = command("genlab_report", "mine", "--engine", engine, cwd=project, GENLAB_RUNS=str(swept[0]))
-    assert done.returncode == 0 and f"(by {engine}): 4 of 5 evaluations of profile mine" in done.stdout, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and f"(by {engine}): 4 of 5 evaluations of profile mine" in said, said
     assert (project / "report/report.pdf").read_bytes().startswith(b"%PDF")
     text = (project / "report/_generated/build/report.md").read_text()
-    assert "**broken, folder:/nowhere, 1 epoch** is missing: `FileNotFoundError: dataset: there is no folder /nowhere.`" in text
+    why = "`FileNotFoundError: dataset: there is no folder /nowhere.`"
+    assert f"**broken, folder:/nowhere, 1 epoch** is missing: {why}" in text
     assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
-    assert "the only sampler with at most 20 evaluations is ddim (5 evaluations)" in text and "| ancestral | 40 | 40 | 60 |" in text
-    figures = ["denoising-unet-digits", "noise-unet-digits", "levels-unet-digits", "guidance-unet-digits", "samplers-unet-digits-1", "losses-ddpm"]
-    for figure in [*figures, "losses-vae-vae-digits", "plane-vae-digits", "sources-vae-digits", "walks", "corners"]:
-        assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
-    (vae,) = (json.loads(p.read_text()) for p in swept[0].glob("digits/vae/*/*/metrics.json"))
+    assert "the only sampler with at most 20 evaluations is ddim (5 evaluations)" in text
+    assert "| ancestral | 40 | 40 | 60 |" in text and "| cross-fade |" in text
+    too_few = "No run has the extrapolation to infinitely many (`fd_lenet_infinity`): `"  # a hundred samples
+    assert too_few in text
+    check_numbers(swept[0], text)
+
+
+FIGURES = """losses-gan losses-ddpm losses-vae samples-gan samples-ddpm samples-vae denoising-unet-digits
+    noise-unet-digits levels-unet-digits guidance-unet-digits samplers-unet-digits-1 plane-vae-digits
+    sources-vae-digits walks corners nearest copies precision-recall ring gap histogram-digits-0"""
+
+
+def test_figures_are_made_and_shown(swept, project):
+    done = command("genlab_report", "mine", "--engine", "typst", cwd=project, GENLAB_RUNS=str(swept[0]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (project / "report/_generated/build/report.md").read_text()
+    for figure in FIGURES.split():
+        assert f"_generated/{figure})" in text, figure
+        assert (project / f"report/_generated/{figure}.pdf").exists(), figure
+
+
+def check_numbers(runs, text):
+    "Numbers of the runs' files stand in the report."
+    (vae,) = (json.loads(p.read_text()) for p in runs.glob("digits/vae/*/*/metrics.json"))
     known = vae["likelihood"]
     bound = f"−{-known['elbo']:,.1f} ± {known['se']:,.1f} | {known['gap']:,.1f}"
     assert f"| digits | test, 500 | {vae['losses']['loss']:,.1f} | {bound} |" in text
-    assert "| cross-fade |" in text
-    assert "No run has the extrapolation to infinitely many (`fd_lenet_infinity`): `" in text  # a hundred samples are too few
-    for found in scores(swept[0]).values():
-        shown = [uncertain(found[metric]["value"], found[metric]["sd"]) for metric in ("fd_lenet", "precision", "recall")]
-        assert f"| {shown[0]} | {uncertain(found['fd_lenet']['floor'], found['fd_lenet']['floor_sd'])} |" in text and f"| {shown[1]} | {shown[2]} |" in text
-    for figure in ("nearest-gan-dcgan-digits", "copies-gan-dcgan-digits", "precision-recall", "ring", "gap", "histogram-digits-0"):
-        assert f"_generated/{figure})" in text and (project / f"report/_generated/{figure}.pdf").exists()
+    for found in scores(runs).values():
+        fd, *shares = (found[metric] for metric in ("fd_lenet", "precision", "recall"))
+        assert f"| {uncertain(fd['value'], fd['sd'])} | {uncertain(fd['floor'], fd['floor_sd'])} |" in text
+        assert " | ".join(uncertain(share["value"], share["sd"]) for share in shares) in text
 
 
 def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
-    "The sweep leaves them; the report reads them, without weights, and survives a damaged file; a published copy has them."
+    "The sweep leaves them; the report reads them, without weights; a published copy has them."
     shutil.copytree(swept[0], runs_folder)
     profile = tmp_path / "mine.yaml"
     profile.write_text(PROFILE.rsplit("  -", 1)[0])
@@ -119,9 +147,16 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
     shutil.copytree(folders["gan"], tmp_path / "gan")
     figures = tmp_path / "figures"
     text = interpolation_fragment(collect_runs(plan(profile)), figures)
-    for name, (own, row) in {"vae": ("vae", "vae"), "gan": ("gan", "gan (draws)"), "ddpm": ("cross-fade", "cross-fade")}.items():
+    for name, (own, row) in {
+        "vae": ("vae", "vae"),
+        "gan": ("gan", "gan (draws)"),
+        "ddpm": ("cross-fade", "cross-fade"),
+    }.items():
         known = load_paths(folders[name])[0]["spaces"][own]
-        assert f"| {row} | {uncertain(*known['ppl'].values())} | {uncertain(*known['detour'].values())} | " in text
+        assert (
+            f"| {row} | {uncertain(*known['ppl'].values())} | {uncertain(*known['detour'].values())} | "
+            in text
+        )
     assert (figures / "walks.pdf").exists() and (figures / "corners.pdf").exists()
     archive = folders["vae"] / "interpolation.npz"
     archive.write_bytes(archive.read_bytes()[:100])
@@ -132,11 +167,13 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
 
 
 def scores_in(value):
-    "All scores and floors with their standard deviations in nested JSON, written as the report writes them: 0.81(2)."
+    "All scores and floors of nested JSON with their deviations, as the report writes them: 0.81(2)."
     found = []
     if isinstance(value, dict):
         pairs = (("value", "sd"), ("value", "se"), ("floor", "floor_sd"))
-        found = [uncertain(value.get(number), value.get(spread)) for number, spread in pairs if value.get(spread)]
+        found = [
+            uncertain(value.get(number), value.get(spread)) for number, spread in pairs if value.get(spread)
+        ]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return found + [text for v in inner for text in scores_in(v)]
 
@@ -155,10 +192,16 @@ def test_ten_numbers_of_the_pdf_stand_in_files_of_runs(swept, project):
     text = "\n".join(page.extract_text() for page in PdfReader(project / "report/report.pdf").pages)
     shown = set(re.findall(r"(?<![\d.,])\d[\d,]*(?:\.\d+)?\(\d+\)", text))
     known = {score for path in swept[0].rglob("*.json") for score in scores_in(json.loads(path.read_text()))}
-    known |= set(ratios_in([json.loads(path.read_text())["scores"]["fd_lenet"] for path in swept[0].rglob("metrics.json")]))
+    known |= set(
+        ratios_in(
+            [json.loads(path.read_text())["scores"]["fd_lenet"] for path in swept[0].rglob("metrics.json")]
+        )
+    )
     assert len(shown) >= 10
     picked = random.Random(0).sample(sorted(shown), 10)
-    assert not [number for number in picked if number not in known], "they stand in the PDF and in no file of a run"
+    assert not [number for number in picked if number not in known], (
+        "they stand in the PDF and in no file of a run"
+    )
 
 
 def test_a_second_time_there_is_nothing_to_do(swept, project):
@@ -174,10 +217,12 @@ def test_a_second_time_there_is_nothing_to_do(swept, project):
 
 
 def test_what_the_pdf_is_made_from_is_a_reason_to_make_it_again(swept, project):
-    "Any module that the report imports, the classifiers' weights, and what it reads of any epoch count; and no other file."
+    "Any module that the report imports, the classifiers' weights, and what it reads of runs."
     runs, _ = swept
     (project / "report/profiles/mine.yaml").write_text(PROFILE.rsplit("  -", 1)[0])
-    (project / "report/report.pdf").unlink(missing_ok=True)  # one that Snakemake has not made has no record of what it was made from
+    (project / "report/report.pdf").unlink(
+        missing_ok=True
+    )  # one that Snakemake has not made has no record of what it was made from
     assert snakemake("pdf", project, runs).returncode == 0
 
     def again():
@@ -188,7 +233,9 @@ def test_what_the_pdf_is_made_from_is_a_reason_to_make_it_again(swept, project):
     first = next(runs.glob("digits/gan/dcgan-*/epoch-0001/metrics.json"))
     for path in (project / "genlab/fid.py", project / "genlab/weights/lenet-mnist-28.safetensors", first):
         stamp, content = path.stat().st_mtime_ns, path.read_bytes()
-        path.write_bytes(content + b"\n")  # a new date alone is no reason: Snakemake compares the content of small files
+        path.write_bytes(
+            content + b"\n"
+        )  # a new date alone is no reason: Snakemake compares the content of small files
         assert again(), path
         path.write_bytes(content)
         os.utime(path, ns=(stamp, stamp))
@@ -196,15 +243,33 @@ def test_what_the_pdf_is_made_from_is_a_reason_to_make_it_again(swept, project):
 
 
 def test_a_space_and_braces_in_paths(project, tmp_path):
-    "The Makefile keeps a folder of runs with a space whole, and Snakemake finds the run of a data set whose path has braces."
-    shown = subprocess.run(["make", "-pn", "report"], cwd=project, env=os.environ | {"GENLAB_RUNS": "my runs"}, capture_output=True, text=True).stdout
+    "A folder of runs with a space stays whole, and a data set whose path has braces is found."
+    shown = subprocess.run(
+        ["make", "-pn", "report"],
+        cwd=project,
+        env=os.environ | {"GENLAB_RUNS": "my runs"},
+        capture_output=True,
+        text=True,
+    ).stdout
     assert f"GENLAB_RUNS := {project}/my runs\n" in shown
     folder = tmp_path / "a {b} [c]"
-    for split, digits in (("train", load_dataset("digits").images[:40]), ("test", load_dataset("digits", "test").images[:20])):
+    for split, digits in (
+        ("train", load_dataset("digits").images[:40]),
+        ("test", load_dataset("digits", "test").images[:20]),
+    ):
         (folder / split).mkdir(parents=True)
         for i, image in enumerate(digits):
             Image.fromarray(image[0].numpy()).save(folder / split / f"{i}.png")
-    row = {"notebook": "01_gan", "dataset": f"folder:{folder}", "size": 16, "epochs": [1], "width": 8, "latent": 4, "n_samples": 10, "metrics": []}
+    row = {
+        "notebook": "01_gan",
+        "dataset": f"folder:{folder}",
+        "size": 16,
+        "epochs": [1],
+        "width": 8,
+        "latent": 4,
+        "n_samples": 10,
+        "metrics": [],
+    }
     (project / "report/profiles/mine.yaml").write_text(json.dumps({"runs": [row]}))
     done = snakemake("sweep", project, tmp_path / "my {runs}")
     assert done.returncode == 2 and "GENLAB_RUNS: Snakemake takes the braces of" in done.stderr
@@ -220,7 +285,7 @@ ODD = "# $a$ 100% & ~x ^2 _y_ {z} @lena <b> `c` a|b *d* -- e"  # "/" and ":" end
 
 @pytest.fixture(scope="module")
 def oddly_named(tmp_path_factory):
-    "Two small runs, with scores, on a folder whose name and classes hold what Markdown, LaTeX and Typst take for commands."
+    "Two small runs on a folder whose name and classes hold what Markdown and LaTeX take for commands."
     folder = tmp_path_factory.mktemp("images") / ODD
     train, test = load_dataset("digits"), load_dataset("digits", "test")
     for split, data in (("train", train), ("test", test)):
@@ -232,16 +297,28 @@ def oddly_named(tmp_path_factory):
     small = {"dataset": f"folder:{folder}", "size": 16, "epochs": 1, "n_samples": 10, "metrics": []}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENLAB_RUNS", str(runs))
-        jobs = [Job("01_gan", {"epochs": 1}, run_gan(GANConfig(width=8, latent=4, name=name, **small)), 1) for name in ("_a_", "dcgan")]
+        jobs = [
+            Job("01_gan", {"epochs": 1}, run_gan(GANConfig(width=8, latent=4, name=name, **small)), 1)
+            for name in ("_a_", "dcgan")
+        ]
         jobs.append(Job("01_gan", {"epochs": 1}, Run(GANConfig(width=16, **small)), 1))
         jobs[-1].log.parent.mkdir(parents=True)
         jobs[-1].log.write_text(f"ValueError: {ODD}\n")
     for path in runs.rglob("metrics.json"):
-        (path.parent / "weights.safetensors").unlink()  # as in published results: walks between latents would take a while
+        (
+            path.parent / "weights.safetensors"
+        ).unlink()  # as in published results: walks between latents would take a while
         about = {"value": 3.0, "sd": 0.1, "floor": 1.0, "floor_sd": 0.1, "n_floor": 10}
         about |= {"reference": f"folder:{folder}, 16x16", "extractor": f"LeNet-5 ({ODD})", "hash": "ab"}
-        classes = {"expected": [10, 10], "histogram": [4, 6], "classes": [{"value": 3.0}, {"value": None}], "floor_classes": [1.0, 1.0]}
-        scores = dict.fromkeys(("fd_lenet", "precision", "recall"), about) | dict.fromkeys(("class_kl", "fd_lenet_by_class"), about | classes)
+        classes = {
+            "expected": [10, 10],
+            "histogram": [4, 6],
+            "classes": [{"value": 3.0}, {"value": None}],
+            "floor_classes": [1.0, 1.0],
+        }
+        scores = dict.fromkeys(("fd_lenet", "precision", "recall"), about) | dict.fromkeys(
+            ("class_kl", "fd_lenet_by_class"), about | classes
+        )
         path.write_text(json.dumps(json.loads(path.read_text()) | {"scores": scores, "device": ODD}))
     return folder, runs, jobs
 
@@ -262,21 +339,37 @@ def test_names_are_shown_as_typed(oddly_named, engine, tmp_path, monkeypatch):
     squeezed = re.sub(r"\s|\u200b", "", text)
     for what in (f"folder:{folder}, 16x16", f"ValueError: {ODD}", f"LeNet-5 ({ODD})"):
         assert re.sub(r"\s", "", what) in squeezed, what
-    assert "_a_:samplesfrom" in squeezed and not list((tmp_path / "_generated").glob("*[!a-z0-9_.-]*"))
+    assert "_a_" in squeezed and not list((tmp_path / "_generated").glob("*[!a-z0-9_.-]*"))
 
 
 def test_an_unknown_parameter_stops_the_sweep_before_it_starts(project, tmp_path):
-    (project / "report/profiles/typo.yaml").write_text("runs:\n  - {notebook: 01_gan, epochs: [1], epoch: 3}\n")
-    done = command("snakemake", "sweep", *FLAGS.replace("mine", "typo").split(), cwd=project, GENLAB_RUNS=str(tmp_path))
-    assert done.returncode == 2 and "profile typo, row 1: epoch: 01_gan has no such parameter; did you mean epochs?" in done.stdout + done.stderr
+    (project / "report/profiles/typo.yaml").write_text(
+        "runs:\n  - {notebook: 01_gan, epochs: [1], epoch: 3}\n"
+    )
+    done = command(
+        "snakemake", "sweep", *FLAGS.replace("mine", "typo").split(), cwd=project, GENLAB_RUNS=str(tmp_path)
+    )
+    assert (
+        done.returncode == 2
+        and "profile typo, row 1: epoch: 01_gan has no such parameter; did you mean epochs?"
+        in done.stdout + done.stderr
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_killed_and_started_again(swept, project, tmp_path):
-    "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over, with the same results."
-    (project / "report/profiles/mine.yaml").write_text("runs:" + PROFILE.split("runs:")[1].split("  - {notebook: 02")[0] + SECOND_ROW)
+    "kill -9 of Snakemake leaves a notebook running; the next start waits for it or takes over."
+    (project / "report/profiles/mine.yaml").write_text(
+        "runs:" + PROFILE.split("runs:")[1].split("  - {notebook: 02")[0] + SECOND_ROW
+    )
     program = [str(Path(sys.executable).parent / "snakemake"), "sweep", *FLAGS.split()]
-    first = subprocess.Popen(program, cwd=project, env=os.environ | {"GENLAB_RUNS": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        program,
+        cwd=project,
+        env=os.environ | {"GENLAB_RUNS": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     for _ in range(1200):
         if list(tmp_path.glob("digits/gan/*/config.json")):  # training has begun
             break
@@ -286,16 +379,23 @@ def test_killed_and_started_again(swept, project, tmp_path):
     done = snakemake("sweep", project, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert scores(tmp_path) == scores(swept[0])
-    weights = [load_file(next(runs.glob("digits/gan/dcgan-*/epoch-0003/weights.safetensors"))) for runs in (tmp_path, swept[0])]
+    weights = [
+        load_file(next(runs.glob("digits/gan/dcgan-*/epoch-0003/weights.safetensors")))
+        for runs in (tmp_path, swept[0])
+    ]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 def test_papermill_runs_the_parameters_and_continues(tmp_path, runs_folder):
     "As in the README: the second call trains only what is missing."
-    options = "-p width 8 -p latent 16 -p n_samples 20 -y {snapshots:[]} --no-progress-bar --log-output".split()
+    options = (
+        "-p width 8 -p latent 16 -p n_samples 20 -y {snapshots:[]} --no-progress-bar --log-output".split()
+    )
     logs = []
     for epochs in (1, 3):
-        done = command("papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", epochs, *options)
+        done = command(
+            "papermill", "nbs/01_gan.ipynb", tmp_path / "out.ipynb", "-p", "epochs", epochs, *options
+        )
         assert done.returncode == 0, done.stderr
         logs.append(done.stdout + done.stderr)
     (run,) = runs_folder.glob("digits/gan/*")

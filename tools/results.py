@@ -1,6 +1,7 @@
 """The results on the README's first page: the table at a glance and samples, from report/results.
 
-`make results` writes the table into nbs/index.ipynb and draws nbs/images/results.png; a test compares the table with the files.
+`make results` writes the table into nbs/index.ipynb and draws nbs/images/results.png; a test compares the table
+with the files.
 """
 
 import re
@@ -19,11 +20,13 @@ MARKS = "<!-- results: written by `make results` -->", "<!-- end of results -->"
 
 
 def glance(folder: Path) -> str:
-    "The table as the report has it, with its caption below; the picture is saved in `folder`. Environment: GENLAB_RUNS=report/results."
+    "The table as the report has it, caption below; its picture goes to `folder`. GENLAB_RUNS has to be report/results."
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         text = glance_fragment(collect_runs(plan(ROOT / "report" / "profiles" / "published.yaml")), folder)
     table, caption = re.search(r"(\|.*?)\n\n: (.*?) \{#tbl-glance\}", text, flags=re.S).groups()
-    return re.sub(r"\^(\w)\^", r"<sup>\1</sup>", f"{table}\n\n{caption}")  # pandoc's superscripts are not GitHub's
+    return re.sub(
+        r"\^(\w)\^", r"<sup>\1</sup>", f"{table}\n\n{caption}"
+    )  # pandoc's superscripts are not GitHub's
 
 
 def put_between_marks(text: str, inside: str) -> str:
