@@ -273,7 +273,7 @@ def ring_fragment(folder: Path) -> str:
     rows = [[r.kind, ", ".join(map(str, r.modes)), found, plus_minus(r.good, r.sd)]
             for r, found in zip(table.itertuples(), table["all found"], strict=True)]  # fmt: skip
     tabled = markdown_table(rows, heads, caption, "ring", "llrr")
-    return "\n\n".join([ring_sentences(table), figure(folder, "ring", about, "ring", "70%"), tabled])
+    return "\n\n".join([ring_sentences(table), figure(folder, "ring", about, "ring", "50%"), tabled])
 
 # %% ../nbs/01b_mode_collapse.ipynb #a28fab7b
 def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:

@@ -382,7 +382,7 @@ def _walks_figure(kept: dict[str, tuple[dict, dict]], folder: Path) -> str:
         "between the same test images where a model can encode them, "
         f"else between draws of its own. Cross-fade: these test images, pixel by pixel. {about}."
     )
-    return figure(folder, "walks", caption, "walks", "85%")
+    return figure(folder, "walks", caption, "walks", "65%")
 
 # %% ../nbs/06_interpolation.ipynb #0e0462f5
 def _corners_figure(kept: dict[str, tuple[dict, dict]], folder: Path) -> str:
