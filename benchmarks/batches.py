@@ -1,6 +1,6 @@
-"""Batches of MNIST, in one run: epoch_batches, torchvision's MNIST in a DataLoader, and DataLoaders that are handed whole batches.
+"""Batches of MNIST: epoch_batches, torchvision's MNIST in a DataLoader, DataLoaders of whole batches.
 
-Prints images/s (median of the rounds) and how many times as fast epoch_batches is (median, and the range over the rounds).
+Prints images/s (median of the rounds) and how many times as fast epoch_batches is (median and range).
 Needs MNIST: a download, or GENLAB_MIRROR.
 """
 
@@ -15,10 +15,10 @@ from torchvision import transforms
 
 from genlab.data import derive_seed, epoch_batches, load_dataset, to_model
 
-USUAL = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+CONVERT = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
 
 
-class Usual(Dataset):
+class OneByOne(Dataset):
     "torchvision's MNIST.__getitem__: a PIL image, then the transforms."
 
     def __init__(self, images, labels):
@@ -28,10 +28,10 @@ class Usual(Dataset):
         return len(self.images)
 
     def __getitem__(self, i):
-        return USUAL(Image.fromarray(self.images[i, 0].numpy())), int(self.labels[i])
+        return CONVERT(Image.fromarray(self.images[i, 0].numpy())), int(self.labels[i])
 
 
-class InBatches(Usual):
+class InBatches(OneByOne):
     "The images of many indices at a time."
 
     def __getitem__(self, index):
@@ -39,45 +39,71 @@ class InBatches(Usual):
         return to_model(self.images.index_select(0, index)), self.labels[index]
 
 
-def images_per_second(batches):
+class Loaders:
+    "Batches of 128 of an epoch, drawn in five ways, all in the order of epoch_batches."
+
+    def __init__(self, data):
+        self.data = data
+        self.one_by_one, self.in_batches = OneByOne(*data[:2]), InBatches(*data[:2])
+
+    def order(self, epoch):
+        generator = torch.Generator().manual_seed(derive_seed(0, epoch))
+        return torch.randperm(len(self.data.images), generator=generator)
+
+    def epoch_batches(self, epoch):
+        return epoch_batches(self.data, 128, seed=0, epoch=epoch)
+
+    def dataloader(self, epoch, workers=0):
+        return DataLoader(
+            self.one_by_one, batch_size=128, sampler=self.order(epoch).tolist(), num_workers=workers
+        )
+
+    def dataloader_with_2_workers(self, epoch):
+        return self.dataloader(epoch, workers=2)
+
+    def batch_sampler(self, epoch):
+        sampler = BatchSampler(self.order(epoch).tolist(), 128, drop_last=False)
+        return DataLoader(self.in_batches, batch_size=None, sampler=sampler)
+
+    def index_tensors(self, epoch):
+        return DataLoader(self.in_batches, batch_size=None, sampler=self.order(epoch).split(128))
+
+    def all(self):
+        return [
+            self.epoch_batches,
+            self.dataloader,
+            self.dataloader_with_2_workers,
+            self.batch_sampler,
+            self.index_tensors,
+        ]
+
+
+def images_per_second(loader, epoch):
     start = time.perf_counter()
-    n = sum(len(x) for x, _ in batches())
+    n = sum(len(x) for x, _ in loader(epoch))
     return n / (time.perf_counter() - start)
 
 
-def loaders(images, labels):
-    "Batches of 128 in a given order, drawn in four ways."
-    usual, whole = Usual(images, labels), dict(dataset=InBatches(images, labels), batch_size=None)
-    return {
-        "DataLoader": lambda order: DataLoader(usual, batch_size=128, sampler=order.tolist()),
-        "DataLoader, 2 workers": lambda order: DataLoader(usual, batch_size=128, sampler=order.tolist(), num_workers=2),
-        "DataLoader, BatchSampler": lambda order: DataLoader(sampler=BatchSampler(order.tolist(), 128, drop_last=False), **whole),
-        "DataLoader, index tensors": lambda order: DataLoader(sampler=order.split(128), **whole),
-    }
-
-
-def check(images, labels):
+def check(loaders):
     "All of them give the same pixels and labels in the same order."
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(0, 0)))
-    theirs = [loader(order) for loader in loaders(images, labels).values()]
-    for ours, *others in zip(epoch_batches((images, labels, []), 128, 0, 0), *theirs, strict=True):
-        assert all(torch.equal(a, b) for other in others for a, b in zip(ours, other, strict=True))
+    for batch, *others in zip(*(loader(0) for loader in loaders), strict=True):
+        assert all(torch.equal(a, b) for other in others for a, b in zip(batch, other, strict=True))
     print("the same pixels and labels, in the same order")
 
 
 def main(rounds):
-    images, labels, _ = data = load_dataset("mnist")
-    kinds = {"epoch_batches": lambda: epoch_batches(data, 128, 0, 0)}
-    kinds |= {name: lambda loader=loader: loader(torch.randperm(len(images))) for name, loader in loaders(images, labels).items()}
-    rates = np.array([[images_per_second(batches) for batches in kinds.values()] for _ in range(rounds)])
-    times = rates[:, :1] / rates
-    print(f"{'':>32} {'images/s':>12} {'epoch_batches is faster by':>28}")
-    for kind, rate, ratio in zip(kinds, rates.T, times.T, strict=True):
-        print(f"{kind:>32} {np.median(rate):>12,.0f} {np.median(ratio):>13.1f} ({ratio.min():.1f} to {ratio.max():.1f})")
-    check(images, labels)
+    loaders = Loaders(load_dataset("mnist")).all()
+    rates = np.array([[images_per_second(loader, epoch) for loader in loaders] for epoch in range(rounds)])
+    print(f"{'':>26} {'images/s':>12} {'epoch_batches is faster by':>28}")
+    for loader, rate, ratio in zip(loaders, rates.T, (rates[:, :1] / rates).T, strict=True):
+        faster = f"{np.median(ratio):>13.1f} ({ratio.min():.1f} to {ratio.max():.1f})"
+        print(f"{loader.__name__:>26} {np.median(rate):>12,.0f} {faster}")
+    check(loaders)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5, help="each measures every kind once (default: 5)")
     main(parser.parse_args().rounds)

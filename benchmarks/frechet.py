@@ -1,4 +1,4 @@
-"""Frechet distance: genlab against pytorch-fid, the same moments, in one run. Prints values, seconds and their ratio."""
+"""Frechet distance: genlab against pytorch-fid, the same moments, in one run. Values, seconds, ratio."""
 
 import statistics
 import time

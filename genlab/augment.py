@@ -160,7 +160,7 @@ def few_fragment(runs: pd.DataFrame, folder: Path) -> str:
             parts += [compare_augmented(settings[plain], settings[other]) for other in augmented]
     return "\n".join(parts)
 
-
+# %% ../nbs/01c_few_images.ipynb #63f69522
 def few_figure(settings: dict[str, list[Evaluation]], n: int, folder: Path, name: str) -> str:
     "Distances of `n` samples against updates, a band a setting."
     curves = {}
@@ -193,7 +193,8 @@ def gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     save_figure(fig, folder / "gap")
     caption = ("Mean verdict of the discriminator on training images minus that on test images, running "
                "mean. Above zero, it tells its training images from others. The verdict is a probability, or "
-               "a number without bounds (hinge and Wasserstein losses); only runs of one kind can be compared.")
+               "a number without bounds (hinge and Wasserstein losses); only runs of one kind can be "
+               "compared.")  # fmt: skip
     return figure(folder, "gap", caption, "gap", "80%")
 
 # %% ../nbs/01c_few_images.ipynb #0e41b592

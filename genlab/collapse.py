@@ -131,7 +131,7 @@ class Dense(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.baddbmm(self.bias, x, self.weight)
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #d4913558
 def toy_network(seeds: int, inputs: int, outputs: int) -> nn.Sequential:
     "Two hidden layers for each seed: (seeds * B, inputs) to (seeds * B, outputs), a seed's rows together."
     return nn.Sequential(
@@ -226,7 +226,7 @@ def count_classes(score: dict) -> int:
     pairs = zip(score["histogram"], score["expected"], strict=True)
     return sum(got >= 0.1 * share * wanted for got, wanted in pairs)
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #b1bb449f
 def plot_classes(scores: dict[str, dict], classes: list[str]) -> plt.Figure:
     "Histograms of classes, a panel for each `class_kl` score, with what the test set has as steps."
     rotation = 90 if max(map(len, classes)) > 2 else 0
@@ -258,7 +258,7 @@ def ring_sentences(table: pd.DataFrame) -> str:
     kinds = {what: "; ".join(table.kind[which]) for what, which in groups.items()}
     return " ".join(f"{what}: {names}." for what, names in kinds.items() if names)
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #135f563b
 def ring_fragment(folder: Path) -> str:
     "Mode collapse in the plane: modes found by each loss, and points on the way; nothing if it was not run."
     if (kept := load_ring()) is None:
@@ -289,7 +289,7 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
             parts.append(_histograms(dict(found[i : i + 4]), dataset, size, file))
     return "\n".join(parts)
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #70b0972c
 def _histograms(scores: dict[str, dict], dataset: str, size: int, file: Path) -> str:
     "One figure of `plot_classes`, with a caption that counts classes."
     classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
@@ -316,7 +316,7 @@ In images, a classifier counts what is drawn. It knows nothing but its classes, 
 too.
 """
 
-
+# %% ../nbs/01b_mode_collapse.ipynb #a64426ea
 def collapse_section(runs: pd.DataFrame, folder: Path) -> Section:
     "What the report says of mode collapse: the ring, and the classes that GANs draw."
     gans = runs[runs.model == "gan"]

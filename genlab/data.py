@@ -140,7 +140,7 @@ def load_dataset(
     split: str = "train",  # train or test
     size: int | None = None,  # pixels a side; None: the data set's own (64 for celeba, hf and folder)
 ) -> ImageSet:  # images uint8 (N, C, size, size), labels int64 (N,) or None, class names
-    "A data set by name. ValueError if it is unknown, RuntimeError that says what was tried if it cannot be had."
+    "A data set by name. ValueError if it is unknown, RuntimeError if it cannot be had."
     name = check_dataset(name)
     if split not in ("train", "test"):
         raise ValueError(f"split: {split!r} is neither 'train' nor 'test'.")

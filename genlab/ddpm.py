@@ -65,7 +65,7 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    asked: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
@@ -116,7 +116,7 @@ class DDPMConfig(RunConfig):
         drawing = {"sampler": sampler, "steps": steps, "guidance": self.guidance, "n_samples": self.n_samples}
         return type(self)(**self.model_dump() | drawing)
 
-# %% ../nbs/02_ddpm.ipynb #b64eaa34
+# %% ../nbs/02_ddpm.ipynb #c3d6fb30
 def make_diffusion(config: DDPMConfig) -> Diffusion:
     "The noise of a configuration."
     return Diffusion(look_up("schedule", config.schedule, SCHEDULES)(config.T))
@@ -138,7 +138,7 @@ def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
 
 NETWORKS["ddpm"] |= {"unet": make_unet, "report003": make_report003}
 
-# %% ../nbs/02_ddpm.ipynb #56042cee
+# %% ../nbs/02_ddpm.ipynb #74a4937d
 @fits_memory
 def make_network(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "A fresh network (xt, t, y) -> prediction for images like those of `data`; the seed decides the weights."
@@ -238,7 +238,7 @@ class Denoiser:
         t = torch.as_tensor(t).expand(len(xt))
         return self.diffusion.x0_eps(self.target, self.output(xt, t), xt, t)[0].clamp(-1, 1)
 
-# %% ../nbs/02_ddpm.ipynb #1b9806fa
+# %% ../nbs/02_ddpm.ipynb #0e26016d
 def make_denoiser(net: nn.Module, config: DDPMConfig, labels: torch.Tensor | None = None) -> Denoiser:
     "A network of this configuration, as samplers want it; `labels` are for those that know classes."
     labels = labels if config.conditional else None
@@ -465,7 +465,7 @@ def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]: 
     test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
-        key = {name: getattr(other, name) for name in config.asked}
+        key = {name: getattr(other, name) for name in config.sample_fields}
         if any(key.items() <= row.items() for row in table):
             continue
         if net is None:
@@ -484,7 +484,7 @@ def denoiser(run: Run, epochs: int) -> Denoiser:
     load_or_explain(run, epochs, net)
     return make_denoiser(net.to(make_accelerator().device), config)
 
-# %% ../nbs/02_ddpm.ipynb #d7a58af7
+# %% ../nbs/02_ddpm.ipynb #fcc26268
 def ddpm_space(run: Run, epochs: int, steps: int = 20) -> LatentSpace:
     "The noise of a trained diffusion run; `steps` from there to an image, and back."
     channels, *sides = run.config.training_set().images.shape[1:]
@@ -507,7 +507,7 @@ def ddpm_losses_fragment(runs: pd.DataFrame, folder: Path, name: str = "losses-d
     panels = {"mean squared error": {"loss": "loss"}}
     return loss_curves(runs, folder, panels, "Losses of the diffusion models.", name, "log")
 
-# %% ../nbs/02_ddpm.ipynb #402a9bff
+# %% ../nbs/02_ddpm.ipynb #4128f36c
 CAPTIONS = {  # of `picture_figures`, with the width of the figure
     "denoising": (
         "how images emerge. A column a sample, a row a stage of ancestral sampling, pure noise at the top.",
@@ -522,7 +522,7 @@ CAPTIONS = {  # of `picture_figures`, with the width of the figure
     "guidance": ("a column a class and a latent, a row a guidance scale $s$.", "70%"),
 }
 
-# %% ../nbs/02_ddpm.ipynb #4cefb43e
+# %% ../nbs/02_ddpm.ipynb #76f12754
 def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
     "Figures of a row of `collect_runs`: how images emerge, the noise predicted, errors by level, guidance."
     pictures, T, stem = r.job.run.pictures(r.epochs), r.job.run.config.T, slug(r.label)
@@ -539,7 +539,7 @@ def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
         parts[kind] = figure(folder, f"{kind}-{stem}", f"{after}: {caption}", f"{kind}-{stem}", width)
     return parts
 
-# %% ../nbs/02_ddpm.ipynb #79e769f6
+# %% ../nbs/02_ddpm.ipynb #1e319d9a
 def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "The figures of each run at its last epoch count."
     return "\n".join(_all_pictures(runs, folder)) or NONE
@@ -550,7 +550,7 @@ def _all_pictures(runs: pd.DataFrame, folder: Path) -> list[str]:
     last = runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
     return [part for r in last.itertuples() for part in picture_figures(r, folder).values()]
 
-# %% ../nbs/02_ddpm.ipynb #f6fac908
+# %% ../nbs/02_ddpm.ipynb #ea03eb10
 METHOD = r"""# Denoising diffusion {#sec-ddpm}
 
 ## Method {#sec-ddpm-method}

@@ -393,7 +393,8 @@ def evaluate(
 def _find_measures(metrics: Sequence[str] | None, extractor: Extractor | None) -> dict[str, Measure]:
     "The measures of these names. ValueError for one that is unknown."
     if extractor is None:
-        return {metric: look_up("metrics", metric, MEASURES) for metric in metrics or ["fd_lenet"]}
+        metrics = ["fd_lenet"] if metrics is None else metrics  # an empty list is none
+        return {metric: look_up("metrics", metric, MEASURES) for metric in metrics}
     import_plugins()  # all of LeNet's measures
     known = MEASURES | measures_in(extractor.name)
     return {metric: look_up("metrics", metric, known) for metric in metrics or [f"fd_{extractor.name}"]}

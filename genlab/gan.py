@@ -118,14 +118,14 @@ class Generator(nn.Module):
             z = torch.cat([z, F.one_hot(y, self.classes)], 1)
         return self.net(z)
 
-# %% ../nbs/01_gan.ipynb #c0c5f0ed
+# %% ../nbs/01_gan.ipynb #117e1e3e
 def normalise(norm: str, channels: int) -> nn.Module:
     "A layer that normalises so many channels; for `spectral`, which is about weights, one that does nothing."
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(1, channels) if norm == "layer" else nn.Identity()
 
-
+# %% ../nbs/01_gan.ipynb #c0c5f0ed
 class Discriminator(nn.Module):
     "Images (B, channels, size, size), and labels (B,) if it has classes, to logits (B,): positive is real."
 
@@ -254,14 +254,14 @@ def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
     "Mean of D(x), as a probability where the loss takes logits for that, else as it is."
     return (logits.sigmoid() if loss in ("nonsaturating", "minmax") else logits).mean().detach()
 
-# %% ../nbs/01_gan.ipynb #afe4d2a9
+# %% ../nbs/01_gan.ipynb #8a218642
 def take_step(opt: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     "One step of the optimizer down the slope of the loss."
     opt.zero_grad()
     loss.backward()
     opt.step()
 
-
+# %% ../nbs/01_gan.ipynb #afe4d2a9
 def update_discriminator(
     D: nn.Module,
     opt_D: torch.optim.Adam,
@@ -289,20 +289,18 @@ def update_gan(
     config: GANConfig,
     update_G: bool = True,  # G takes a step, too
 ) -> dict[str, torch.Tensor]:  # what is logged
-    "One update of the discriminator and, if asked, one of the generator."
+    "One update of the discriminator and, with `update_G`, one of the generator."
     labels = () if y is None else (y,)
     fake = G(torch.randn(len(real), config.latent, device=real.device), *labels)
     real = augment_images(real, config.augment)
     if config.augment_fakes:
         fake = augment_images(fake, config.augment)
-
     loss_D, real_logits, fake_logits = update_discriminator(D, opt_D, real, fake, labels, config)
     judge = discriminator_ahead(D, opt_D, real, fake, labels, config) if config.unroll and update_G else D
     new_logits = judge(fake, *labels)
     loss_G = LOSSES[config.loss][1](new_logits)  # have the fakes called real
     if update_G:
         take_step(opt_G, loss_G)
-
     means = {"d_x": real_logits, "d_g_z1": fake_logits, "d_g_z2": new_logits}
     verdicts = {key: verdict(logits, config.loss) for key, logits in means.items()}
     return {"loss_d": loss_D.detach(), "loss_g": loss_G.detach()} | verdicts
@@ -315,13 +313,13 @@ def discriminator_ahead(D: nn.Module, opt_D: torch.optim.Adam, real, fake, label
     d_loss = LOSSES[config.loss][0]
     return unrolled(D, opt_D, lambda later: d_loss(later(real, *labels), later(fake, *labels)), config.unroll)
 
-# %% ../nbs/01_gan.ipynb #b938552e
+# %% ../nbs/01_gan.ipynb #2117a163
 def make_optimizers(G: nn.Module, D: nn.Module, config: GANConfig) -> list[torch.optim.Adam]:
     "Adam for the generator and for the discriminator."
     rates, betas = {G: config.lr, D: config.lr_d or config.lr}, (config.beta1, 0.999)
     return [torch.optim.Adam(net.parameters(), lr, betas) for net, lr in rates.items()]
 
-
+# %% ../nbs/01_gan.ipynb #b938552e
 def train_gan(run: Run, epochs: int, networks: tuple[nn.Module, nn.Module] | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the generator to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -449,7 +447,7 @@ COLUMNS = {
     "d_x": "$D(x)$", "d_held_out": "held out", "d_g_z1": "$D(G(z))$ before", "d_g_z2": "after",
 }  # fmt: skip
 
-
+# %% ../nbs/01_gan.ipynb #081e67b2
 def gan_section(runs: pd.DataFrame, folder: Path) -> Section:
     "What the report says of GANs: method, losses and samples; nothing if none of the runs is done."
     if runs.metrics.isna().all():

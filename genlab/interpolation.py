@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SMOOTHNESS_COLUMNS', 'SMOOTHNESS_CAPTION', 'INTRODUCTION', 'lerp', 'slerp', 'LatentSpace', 'open_run', 'find_run',
            'check_run', 'latent_space', 'describe_run', 'load_or_explain', 'walk', 'paths', 'cross_fade', 'ends',
-           'plot_walks', 'corner_grid', 'contrast', 'faded', 'smoothness', 'mean_se', 'keep_paths', 'load_paths',
-           'class_means', 'smoothness_table', 'interpolation_fragment', 'interpolation_section']
+           'plot_walks', 'corner_grid', 'contrast', 'faded', 'to_features', 'nearest_distance', 'smoothness',
+           'step_measures', 'mean_se', 'keep_paths', 'load_paths', 'class_means', 'smoothness_table',
+           'interpolation_fragment', 'interpolation_section']
 
 # %% ../nbs/06_interpolation.ipynb #396a2170
 import json
@@ -44,7 +45,7 @@ def slerp(
     b: torch.Tensor,  # the same
     t: torch.Tensor,  # (n,), 0 at a and 1 at b
 ) -> torch.Tensor:  # (n, *shape)
-    "Points on the arc from a to b, which are reached exactly (Shoemake 1985). ValueError for a vector of length zero."
+    "Points on the arc from a to b, both reached exactly (Shoemake 1985). ValueError for a length of zero."
     x, y, t = a.double().flatten(), b.double().flatten(), t.to(a.device).double().view(-1, 1)
     if not x.norm() or not y.norm():
         raise ValueError("slerp: a vector of length zero has no direction to start from.")
@@ -64,20 +65,21 @@ class LatentSpace(NamedTuple):
 
     name: str  # the kind of model, as in KINDS
     shape: tuple[int, ...]  # of one latent
-    decode: Callable[[torch.Tensor], torch.Tensor]  # latents (B, *shape) -> images (B, C, H, W), float in [-1, 1]
+    decode: Callable  # latents (B, *shape) -> images (B, C, H, W), float in [-1, 1]
     about: str  # which run, after how many epochs
-    encode: Callable[[torch.Tensor], torch.Tensor] | None = None  # images -> latents; None: there is no way back
+    encode: Callable | None = None  # images -> latents; None: there is no way back
 
 # %% ../nbs/06_interpolation.ipynb #229a5f90
 def _read_run(folder: Path, kinds: list[str]) -> tuple[Run, list[int]]:
     "A run of one of `kinds` from its folder, and the evaluated epoch counts whose weights are there."
     run = Run(read_config(folder, {kind: KINDS[kind].config for kind in kinds}))
     run.folder = folder
-    return run, [epochs for epochs in run.evaluated() if (run.epoch_folder(epochs) / "weights.safetensors").exists()]
+    weights = {epochs: run.epoch_folder(epochs) / "weights.safetensors" for epochs in run.evaluated()}
+    return run, [epochs for epochs, path in weights.items() if path.exists()]
 
 
 def open_run(folder: Path) -> tuple[Run, int]:
-    "A run from its folder, and its last evaluated epoch count whose weights are there. ValueError if there is none."
+    "A run from its folder, and its last evaluated epoch count with weights. ValueError if there is none."
     import_plugins()
     run, done = _read_run(folder, list(KINDS))
     if not done:
@@ -86,7 +88,7 @@ def open_run(folder: Path) -> tuple[Run, int]:
 
 # %% ../nbs/06_interpolation.ipynb #6198dfe8
 def find_run(model: str, dataset: str, size: int | None = None) -> Path | None:
-    "The folder of the finished run of a model with the most epochs, or None; runs with a name of their own come last."
+    "The folder of a model's finished run with the most epochs, or None; runs with another name come last."
     default_name = look_up("model", model, KINDS).config.model_fields["name"].default
     found = []
     for path in runs_root().glob(f"*/{model}/*/config.json"):
@@ -131,30 +133,43 @@ def describe_run(run: Run, epochs: int) -> str:
 def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:
     "Load weights into a network. ValueError if they are not there or belong to another."
     if not run.load_weights(epochs, net):
-        path = run.epoch_folder(epochs)
         raise ValueError(
-            f"{path}: its weights.safetensors is missing, damaged, or of another network than its config.json describes."
+            f"{run.epoch_folder(epochs)}: its weights.safetensors is missing, damaged, "
+            "or of another network than its config.json describes."
         )
 
 # %% ../nbs/06_interpolation.ipynb #09c09c7a
-def walk(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 11, how: Callable | None = None) -> torch.Tensor:
-    "Images (n, C, H, W) in [-1, 1] on the way from latent a to latent b; `how` is `slerp` by default, for a cross-fade `lerp`."
+def walk(
+    space: LatentSpace,
+    a: torch.Tensor,  # a latent
+    b: torch.Tensor,  # another
+    n: int = 11,  # images
+    how: Callable | None = None,  # None: slerp, and for a cross-fade lerp
+) -> torch.Tensor:  # (n, C, H, W) in [-1, 1]
+    "Images on the way from latent a to latent b."
     how = how or (lerp if space.name == "cross-fade" else slerp)
     return space.decode(how(a, b, torch.linspace(0, 1, n)))
 
 
-def paths(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 21, how: Callable | None = None) -> torch.Tensor:
+def paths(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, n: int = 21, how: Callable | None = None):
     "Images (P, n, C, H, W) in [-1, 1] of a walk between each of P pairs of latents."
     return torch.stack([walk(space, *pair, n, how) for pair in zip(a, b, strict=True)])
 
 # %% ../nbs/06_interpolation.ipynb #c4e3102b
 def cross_fade(images: torch.Tensor) -> LatentSpace:
     "The space whose latents are images like the given ones, themselves. To compare with."
-    return LatentSpace("cross-fade", tuple(images.shape[1:]), lambda x: x, "pixels of real images", lambda x: x)
+
+    def same(x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    return LatentSpace("cross-fade", tuple(images.shape[1:]), same, "pixels of real images", same)
 
 
 def ends(space: LatentSpace, test: ImageSet, pairs: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    "Both ends (pairs, *shape) of paths: codes of the test images 0 and 1, 2 and 3, and so on; where a model cannot encode, draws."
+    """Both ends of paths, (pairs, *shape) each.
+
+    Codes of the test images 0 and 1, 2 and 3, and so on; where a model cannot encode, draws.
+    """
     if space.encode is None:
         z = latents(2 * pairs, space.shape, seed)
     else:
@@ -166,11 +181,12 @@ def ends(space: LatentSpace, test: ImageSet, pairs: int, seed: int = 0) -> tuple
 def plot_walks(walks: dict[str, torch.Tensor], ax: plt.Axes | None = None) -> plt.Axes:
     "Paths of several spaces (name: images (P, n, C, H, W)), a row each."
     n = next(iter(walks.values())).shape[1]
-    return show_grid(torch.cat([images.flatten(0, 1) for images in walks.values()]), ncol=n, ax=ax, rows=list(walks))
+    images = torch.cat([images.flatten(0, 1) for images in walks.values()])
+    return show_grid(images, ncol=n, ax=ax, rows=list(walks))
 
 # %% ../nbs/06_interpolation.ipynb #d37ade12
 def corner_grid(space: LatentSpace, corners: torch.Tensor, n: int = 7, how: Callable = slerp) -> torch.Tensor:
-    "n x n images, row by row, between four latents (4, *shape): top left, top right, bottom left, bottom right."
+    "n x n images, row by row, between four latents (4, *shape), in the order of reading."
     t = torch.linspace(0, 1, n)
     left, right = how(corners[0], corners[2], t), how(corners[1], corners[3], t)
     return space.decode(torch.cat([how(a, b, t) for a, b in zip(left, right, strict=True)]))
@@ -187,6 +203,16 @@ def faded(images: torch.Tensor) -> torch.Tensor:  # (P, n), 1 on average at the 
     return along / along[:, [0, -1]].mean(1, keepdim=True)
 
 # %% ../nbs/06_interpolation.ipynb #c367756f
+def to_features(net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    "The features (N, d) that a LeNet's distances are taken in, of images (N, C, H, W) in [-1, 1]."
+    return net.features(images).relu()
+
+
+def nearest_distance(features: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    "Distance of each of features (..., d) to the nearest of `known` (N, d)."
+    return torch.cdist(features, known, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
+
+# %% ../nbs/06_interpolation.ipynb #5859782f
 @torch.no_grad()
 def smoothness(
     images: torch.Tensor,  # paths (P, n, C, H, W) in [-1, 1]
@@ -195,21 +221,29 @@ def smoothness(
 ) -> pd.DataFrame:  # a row a path: ppl, distance, detour, largest_step, class_changes, to_data, ends_to_data
     "How smooth paths are in the features of LeNet, and how far from the first 2,000 training images."
     net, (P, n) = load_lenet(dataset, size)[0], images.shape[:2]
-    see = lambda x: net.features(x).relu()
-    train, test = (see(to_model(load_dataset(dataset, split, size).images[:2000])) for split in ("train", "test"))
-    nearest = lambda features: torch.cdist(features, train, compute_mode="donot_use_mm_for_euclid_dist").amin(-1)
-    features, labels = see(images.flatten(0, 1)).view(P, n, -1), net(images.flatten(0, 1)).argmax(1).view(P, n)
-    steps, apart = features.diff(dim=1).norm(dim=2), (features[:, -1] - features[:, 0]).norm(dim=1)
-    far = nearest(features) / nearest(test).mean()
-    return pd.DataFrame({key: values.double().numpy() for key, values in {
+    real = {split: to_model(load_dataset(dataset, split, size).images[:2000]) for split in ("train", "test")}
+    train, test = (to_features(net, real[split]) for split in ("train", "test"))
+    features = to_features(net, images.flatten(0, 1)).view(P, n, -1)
+    labels = net(images.flatten(0, 1)).argmax(1).view(P, n)
+    far = nearest_distance(features, train) / nearest_distance(test, train).mean()
+    measures = step_measures(features) | {
+        "class_changes": (labels.diff(dim=1) != 0).sum(1),
+        "to_data": far[:, n // 4 : n - n // 4].mean(1),
+        "ends_to_data": far[:, [0, -1]].mean(1),
+    }
+    return pd.DataFrame({key: values.double().numpy() for key, values in measures.items()})
+
+# %% ../nbs/06_interpolation.ipynb #0e87d2cd
+def step_measures(features: torch.Tensor) -> dict[str, torch.Tensor]:
+    "Of paths in features (P, n, d): path length, distance of the ends, detour, and largest step, (P,) each."
+    n, steps = features.shape[1], features.diff(dim=1).norm(dim=2)
+    apart = (features[:, -1] - features[:, 0]).norm(dim=1)
+    return {
         "ppl": steps.square().mean(1) * (n - 1) ** 2,
         "distance": apart,
         "detour": steps.sum(1) / apart.clamp(min=1e-12),
         "largest_step": steps.amax(1) / steps.mean(1).clamp(min=1e-12),
-        "class_changes": (labels.diff(dim=1) != 0).sum(1),
-        "to_data": far[:, n // 4 : n - n // 4].mean(1),
-        "ends_to_data": far[:, [0, -1]].mean(1),
-    }.items()})  # fmt: skip
+    }
 
 
 def mean_se(frame: pd.DataFrame) -> dict[str, dict]:
@@ -218,36 +252,50 @@ def mean_se(frame: pd.DataFrame) -> dict[str, dict]:
 
 # %% ../nbs/06_interpolation.ipynb #d979615f
 def keep_paths(folder: Path, epochs: int, pairs: int = 30) -> None:
-    "Walk through the latent space of the run in `folder` after `epochs`, and keep what is found there; what is kept already is left as it is."
+    "Walk through the latent space of the run in `folder` after `epochs`, once, and keep what is found."
     run, _ = open_run(Path(folder))
     if load_paths(run.epoch_folder(epochs)):
         return
     config, space = run.config, latent_space(run, epochs)
     test = load_dataset(config.dataset, "test", config.size)
-    spaces = [space] + [cross_fade(test.images)] * (space.encode is not None)  # a cross-fade has the same ends, or none to share
+    walked_in = [space]
+    if space.encode is not None:  # else a cross-fade would have no ends to share
+        walked_in.append(cross_fade(test.images))
     pictures, found = {"corners": corner_grid(space, latents(4, space.shape, 3))}, {}
-    for each in spaces:
+    for each in walked_in:
         a, b = ends(each, test, pairs)
-        pictures[each.name] = paths(each, a, b)
-        found[each.name] = _path_numbers(each, a, b, pictures[each.name], config, test.labels is not None)
-    pictures |= {each.name: pictures[each.name][:2, ::2] for each in spaces}
+        images = paths(each, a, b)
+        pictures[each.name] = images[:2, ::2]
+        found[each.name] = _path_numbers(each, a, b, images, config if test.labels is not None else None)
     about = {"run": space.about, "pairs": pairs, "ends": "draws" if space.encode is None else "test images"}
     if test.labels is not None:
         extractor = lenet_extractor(config.dataset, config.size)
         about |= {"extractor": extractor.name, "hash": extractor.hash}
-    with atomic(run.epoch_folder(epochs) / "interpolation.npz") as path, open(path, "wb") as file:
-        np.savez_compressed(file, **{name: to_image(images).numpy() for name, images in pictures.items()})
-    with atomic(run.epoch_folder(epochs) / "interpolation.json") as path:
-        path.write_text(json.dumps(about | {"spaces": found}, indent=2))
+    _save_paths(run.epoch_folder(epochs), about | {"spaces": found}, pictures)
 
-
-def _path_numbers(space: LatentSpace, a: torch.Tensor, b: torch.Tensor, images: torch.Tensor, config: RunConfig, labelled: bool) -> dict:
+# %% ../nbs/06_interpolation.ipynb #22231cd2
+def _path_numbers(
+    space: LatentSpace,
+    a: torch.Tensor,  # latents (P, *shape) where paths begin
+    b: torch.Tensor,  # and where they end
+    images: torch.Tensor,  # the paths (P, n, C, H, W)
+    config: RunConfig | None,  # names the classifier; None: there is none
+) -> dict:
     "Smoothness of paths, where there is a classifier, and contrast half-way on them and on straight lines."
-    frame = smoothness(images, config.dataset, config.size) if labelled else pd.DataFrame()
+    frame = pd.DataFrame() if config is None else smoothness(images, config.dataset, config.size)
     frame["contrast"] = faded(images)[:, images.shape[1] // 2].numpy()
     if space.name != "cross-fade":
-        frame["contrast_line"] = (contrast(space.decode((a + b) / 2)) / contrast(images[:, [0, -1]]).mean(1)).numpy()
+        on_line = contrast(space.decode((a + b) / 2))
+        frame["contrast_line"] = (on_line / contrast(images[:, [0, -1]]).mean(1)).numpy()
     return mean_se(frame)
+
+
+def _save_paths(folder: Path, about: dict, pictures: dict[str, torch.Tensor]) -> None:
+    "Write both files, the JSON last."
+    with atomic(folder / "interpolation.npz") as path, open(path, "wb") as file:
+        np.savez_compressed(file, **{name: to_image(images).numpy() for name, images in pictures.items()})
+    with atomic(folder / "interpolation.json") as path:
+        path.write_text(json.dumps(about, indent=2))
 
 # %% ../nbs/06_interpolation.ipynb #0c55401e
 def load_paths(epoch_folder: Path) -> tuple[dict, dict[str, torch.Tensor]] | None:
@@ -262,50 +310,67 @@ def load_paths(epoch_folder: Path) -> tuple[dict, dict[str, torch.Tensor]] | Non
 
 # %% ../nbs/06_interpolation.ipynb #0b6ea358
 @torch.no_grad()
-def class_means(space: LatentSpace, dataset: str, size: int | None = None, n: int = 2000, seed: int = 0) -> torch.Tensor:
-    "The mean latent of each class, as LeNet sees the images of n latents: (classes, *shape). NaN for a class that does not occur."
+def class_means(
+    space: LatentSpace,
+    dataset: str,
+    size: int | None = None,
+    n: int = 2000,  # latents that are drawn
+    seed: int = 0,
+) -> torch.Tensor:  # (classes, *shape); NaN for a class that does not occur
+    "The mean latent of each class, as LeNet sees the images of n latents."
     net, z = load_lenet(dataset, size)[0], latents(n, space.shape, seed)
     labels = torch.cat([net(space.decode(batch).cpu()).argmax(1) for batch in z.split(500)])
     return torch.stack([z[labels == k].mean(0) for k in range(net.fc3.out_features)])
 
-# %% ../nbs/06_interpolation.ipynb #aacdedc9
+# %% ../nbs/06_interpolation.ipynb #986fd93d
 def _rows(kept: list[dict], spaces: list[dict]) -> dict:
     "What each space holds by its name, in the order of rows; `kept` and `spaces` belong together one by one."
     named = {}
     for found, own in zip(kept, spaces, strict=True):
         suffix = " (draws)" if found["ends"] == "draws" else ""
         named |= {name + suffix: value for name, value in own.items()}
-    return {name: named[name] for name in sorted(named, key=lambda name: (name.endswith("(draws)"), name == "cross-fade"))}
+    order = sorted(named, key=lambda name: (name.endswith("(draws)"), name == "cross-fade"))
+    return {name: named[name] for name in order}
 
-# %% ../nbs/06_interpolation.ipynb #355703d8
+# %% ../nbs/06_interpolation.ipynb #3dac2fbb
 SMOOTHNESS_COLUMNS = {
-    "ppl": "path length", "detour": "detour", "largest_step": "largest step", "class_changes": "class changes",
-    "to_data": "to data", "ends_to_data": "ends to data", "contrast": "contrast", "contrast_line": "on a line",
-}  # fmt: skip
+    "ppl": "path length",
+    "detour": "detour",
+    "largest_step": "largest step",
+    "class_changes": "class changes",
+    "to_data": "to data",
+    "ends_to_data": "ends to data",
+    "contrast": "contrast",
+    "contrast_line": "on a line",
+}
+
+# %% ../nbs/06_interpolation.ipynb #33b7c82d
 SMOOTHNESS_CAPTION = (
     "means over {pairs} paths of 20 steps with standard errors in units of the last digit, "
     "between the same test images in all rows but those of draws. "
-    "Path length: mean squared speed. Detour: length over distance of the ends. Largest step: over the mean step. "
+    "Path length: mean squared speed. Detour: length over distance of the ends. "
+    "Largest step: over the mean step. "
     "Class changes: along a path, as the classifier sees it. "
     "To data: distance of the middle half to the nearest training images, over that of test images; "
     "the same of the ends. Contrast: standard deviation of the pixels half-way over that at the ends, "
     "on the arc (for the cross-fade the line) and on the straight line."
 )
 
-
+# %% ../nbs/06_interpolation.ipynb #f9eb5264
 def smoothness_table(kept: list[dict]) -> str:
     "What `keep_paths` found in each space."
     rows = []
     for name, measures in _rows(kept, [found["spaces"] for found in kept]).items():
         numbers = [measures.get(key, {}) for key in SMOOTHNESS_COLUMNS]
         rows.append([name, *(uncertain(m.get("value"), m.get("se")) for m in numbers)])
-    extractors = {f"{escape(found['extractor'])}, weights `{found['hash']}`" for found in kept if "hash" in found}
+    known = [found for found in kept if "hash" in found]
+    extractors = {f"{escape(found['extractor'])}, weights `{found['hash']}`" for found in known}
     named = "; ".join(sorted(extractors)) or number(None)
     caption = f"Paths in the features of {named}: {SMOOTHNESS_CAPTION.format(pairs=kept[0]['pairs'])}"
     header = ["space", *SMOOTHNESS_COLUMNS.values()]
     return markdown_table(rows, header, caption, "smoothness", "l" + 8 * "r")
 
-# %% ../nbs/06_interpolation.ipynb #edb560af
+# %% ../nbs/06_interpolation.ipynb #aa50bdb2
 def _walks_figure(kept: dict[str, tuple[dict, dict]], folder: Path) -> str:
     "Two paths of each space."
     founds = [found for found, _ in kept.values()]
@@ -313,32 +378,35 @@ def _walks_figure(kept: dict[str, tuple[dict, dict]], folder: Path) -> str:
     save_figure(plot_walks(_rows(founds, spaces)).figure, folder / "walks")
     about = "; ".join(f"{name}: {verbatim(found['run'])}" for name, (found, _) in kept.items())
     caption = (
-        "Two paths (arcs) through each latent space: between the same test images where a model can encode them, "
+        "Two paths (arcs) through each latent space: "
+        "between the same test images where a model can encode them, "
         f"else between draws of its own. Cross-fade: these test images, pixel by pixel. {about}."
     )
     return figure(folder, "walks", caption, "walks", "65%")
 
-
+# %% ../nbs/06_interpolation.ipynb #0e0462f5
 def _corners_figure(kept: dict[str, tuple[dict, dict]], folder: Path) -> str:
     "A grid between four draws for each model."
-    fig, axes = plt.subplots(1, len(kept), figsize=(2.5 * len(kept), 2.7), layout="constrained", squeeze=False)
+    size = (2.5 * len(kept), 2.7)
+    fig, axes = plt.subplots(1, len(kept), figsize=size, layout="constrained", squeeze=False)
     for ax, (name, (_, images)) in zip(axes[0], kept.items(), strict=True):
         show_grid(images["corners"], ncol=7, ax=ax, title=name)
     save_figure(fig, folder / "corners")
     caption = (
-        "Between four draws in the corners: left and right column are arcs, and each row is an arc between these."
+        "Between four draws in the corners: left and right column are arcs, "
+        "and each row is an arc between these."
     )
     return figure(folder, "corners", caption, "corners", f"{min(100, 33 * len(kept))}%")
 
-# %% ../nbs/06_interpolation.ipynb #41f29620
+# %% ../nbs/06_interpolation.ipynb #8539ad66
 INTRODUCTION = """# Interpolation {#sec-interpolation}
 
-Two latents and the arc between them [@shoemake1985; @white2016]: half-way on a straight line, normally distributed
-noise would be too short. For the diffusion model the latent is the noise that its deterministic flow starts from.
-The perceptual path length [@karras2019] is taken in the features of the classifier.
+Two latents and the arc between them [@shoemake1985; @white2016]: half-way on a straight line, normally
+distributed noise would be too short. For the diffusion model the latent is the noise that its deterministic
+flow starts from. The perceptual path length [@karras2019] is taken in the features of the classifier.
 """
 
-
+# %% ../nbs/06_interpolation.ipynb #0f46cb9a
 def interpolation_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Paths through the latent spaces, a grid between four corners, and how smooth paths are."
     jobs = walked(job for job in runs.job if load_paths(job.folder))

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, PlainSerializer
 
 # %% ../nbs/00c_plug.ipynb #6ec9f3d7
 class Names(dict):
-    "Functions, or tuples with functions in them, by name; those that a running notebook defines are not replaced by the library's."
+    "Functions, or tuples with functions, by name. The library replaces none that a running notebook defines."
 
     def __setitem__(self, name: str, value) -> None:
         if _home(self.get(name)) != "__main__" or _home(value) == "__main__":
@@ -35,8 +35,8 @@ def _home(value) -> str:
     functions = filter(callable, value if isinstance(value, tuple) else [value])
     return next((function.__module__ for function in functions), "")
 
-
-LOADERS = Names()  # data sets: split -> ImageSet
+# %% ../nbs/00c_plug.ipynb #e33a618e
+LOADERS = Names()  # data sets: split -> (images, labels, classes); see genlab.sources
 NETWORKS = defaultdict(Names)  # by kind of model and name: (config, data) -> network, or networks
 SCHEDULES = Names()  # of the noise of a diffusion: T -> betas
 SAMPLERS = Names()  # of diffusion models: (model, shape, steps, seed, ...) -> images
@@ -80,7 +80,7 @@ def import_plugins() -> None:
         except ModuleNotFoundError as problem:
             raise ValueError(f"GENLAB_PLUGINS: {name}: {problem}; is its folder in PYTHONPATH?") from None
 
-
+# %% ../nbs/00c_plug.ipynb #73537e4c
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     "The end of a sentence about a name that is not known: the nearest one that is, else all of them."
     known = {other.lower(): other for other in known}
@@ -89,7 +89,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def look_up(what: str, name: str, known: dict):
-    "`known[name]`, after all plugins have had their chance. ValueError, one sentence that begins with `what`, if nobody knows it."
+    "`known[name]`; plugins are imported first if need be. ValueError, one sentence, that begins with `what`."
     if name not in known:
         import_plugins()
     if name not in known:
@@ -98,7 +98,7 @@ def look_up(what: str, name: str, known: dict):
 
 # %% ../nbs/00c_plug.ipynb #8baaf1bf
 def key_of(known: dict, once: Mapping[str, str] | None = None) -> type:
-    "The type of a field whose values are keys of `known`; `once` has keys that old runs have by another name, and that name."
+    "The type of a field whose values are keys of `known`; `once` has those that old runs call otherwise."
     once = once or {}
     now = {before: key for key, before in once.items()}
 
@@ -107,4 +107,5 @@ def key_of(known: dict, once: Mapping[str, str] | None = None) -> type:
         look_up(info.field_name, value, known)
         return value
 
-    return Annotated[str, AfterValidator(check), PlainSerializer(lambda key: once.get(key, key), when_used="json")]
+    write = PlainSerializer(lambda key: once.get(key, key), when_used="json")
+    return Annotated[str, AfterValidator(check), write]

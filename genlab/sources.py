@@ -469,7 +469,7 @@ def _used_files(top: Path) -> tuple[list[tuple[Place, list]], set[str]]:
     used = [(os.path.dirname(file[0]), file) for file in files]
     return [(place_of[folder], file) for folder, file in used if folder in place_of], classes
 
-
+# %% ../nbs/00b_sources.ipynb #f2eeedb4
 def _folder_splits(top: Path) -> dict[str, list[tuple[str | None, list]]]:
     "Class (None: there are none) and file of the images of both splits. ValueError where one is empty."
     used, classes = _used_files(top)

@@ -41,9 +41,9 @@ def make_discriminator(config: VAEConfig, data: ImageSet) -> Discriminator:
     _, channels, size, _ = data.images.shape
     return Discriminator(channels, size, channels_of(config, size)).apply(init_weights)
 
-
-def update_vae_gan(vae: VAE, D: Discriminator, opt, opt_D, x: torch.Tensor, config: VAEConfig, accelerator) -> dict:
-    "An update of a VAE-GAN on real images x (B, C, H, W); what it leaves for the history."
+# %% ../nbs/04b_vae_gan.ipynb #a98d5d33
+def update_vae_gan(vae: VAE, D: Discriminator, opt, opt_D, x: torch.Tensor, config: VAEConfig, accelerator):
+    "An update of a VAE-GAN on real images x (B, C, H, W); returns its losses by their names in the history."
     with accelerator.autocast():
         mu, logvar = vae.encode(x)
         z = reparameterise(mu, logvar)
@@ -62,7 +62,7 @@ def update_vae_gan(vae: VAE, D: Discriminator, opt, opt_D, x: torch.Tensor, conf
 
 # %% ../nbs/04b_vae_gan.ipynb #2cb4ec62
 def train_vae_gan(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None = None) -> VAE:
-    "Train `run`, whose `adversarial` is above 0, until `epochs` epochs are done; returns the VAE to sample from."
+    "Train a VAE-GAN until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
     data = config.training_set()
     vae = start_vae(config, data, network).to(accelerator.device)

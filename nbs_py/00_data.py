@@ -272,7 +272,7 @@ def load_dataset(
     split: str = "train",  # train or test
     size: int | None = None,  # pixels a side; None: the data set's own (64 for celeba, hf and folder)
 ) -> ImageSet:  # images uint8 (N, C, size, size), labels int64 (N,) or None, class names
-    "A data set by name. ValueError if it is unknown, RuntimeError that says what was tried if it cannot be had."
+    "A data set by name. ValueError if it is unknown, RuntimeError if it cannot be had."
     name = check_dataset(name)
     if split not in ("train", "test"):
         raise ValueError(f"split: {split!r} is neither 'train' nor 'test'.")
@@ -349,7 +349,7 @@ def show_grid(
 
 
 # %%
-show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images")
+show_grid(data.images[:64], ncol=16, title=f"{dataset}: the first 64 training images");
 
 # %%
 #| hide
@@ -381,7 +381,7 @@ groups = (
     else [data.images[data.labels == k] for k in range(len(data.classes))]
 )
 means = torch.stack([images.float().mean(0) for images in groups])
-show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each class")
+show_grid(means.round().to(torch.uint8), ncol=10, title="mean image of each class");
 
 
 # %% [markdown]
@@ -543,11 +543,19 @@ def images_per_second(loader: Callable[[int], Iterable], seconds: float = 0.1) -
 rates = np.array([[images_per_second(loader) for loader in loaders.values()] for _ in range(9)])
 for name, rate, ratio in zip(loaders, rates.T, (rates[:, :1] / rates).T, strict=True):
     faster = f"{np.median(ratio):.1f} times ({ratio.min():.1f} to {ratio.max():.1f})"
-    print(f"{name:>26}: {np.median(rate):>10,.0f} images/s; epoch_batches makes {faster} as many")
+    print(f"{name:>26}: {np.median(rate):>10,.0f} images/s; epoch_batches is {faster} as fast")
 
 
 # %% [markdown]
-# One image at a time is slower by a factor of more than a hundred: each becomes a Python object or two, and small operations are done a hundred times where one large one would do. A `DataLoader` that is handed whole batches comes within a factor of about two. With a `BatchSampler` it still takes every index through Python, with index tensors it does not. On MNIST, on one core of a busy machine, `epoch_batches` was 169 times as fast as the usual way (156 to 195 in four rounds), 1.6 times as fast as with a `BatchSampler` (1.3 to 2.1) and 1.3 times as with index tensors (1.1 to 1.5). So the speed is that of batches, and any loader can have most of it. `epoch_batches` is here because it is ten lines long, and because its order depends on `(seed, epoch)` only.
+# One image at a time is slower by a factor of more than a hundred. Each image becomes a Python object or two, and small operations are done a hundred times where one large one would do. A `DataLoader` that is handed whole batches comes within a factor of three. With a `BatchSampler` it still takes every index through Python, with index tensors it does not. On MNIST, on one core of a busy machine, in four rounds of `benchmarks/batches.py`:
+#
+# | loader | `epoch_batches` is so many times as fast |
+# |---|---|
+# | `DataLoader`, an image at a time | 169 (156 to 195) |
+# | `DataLoader` with a `BatchSampler` | 1.6 (1.3 to 2.1) |
+# | `DataLoader` with index tensors | 1.3 (1.1 to 1.5) |
+#
+# So the speed is that of batches, and any loader can have most of it. `epoch_batches` is here because it is ten lines long, and because its order depends on `(seed, epoch)` only.
 
 # %% [markdown]
 # ## Are these the images that they were?

@@ -30,7 +30,6 @@ epochs = 3  # how long the small example at the end trains
 # %%
 #| export
 import ast
-import copy
 import functools
 import hashlib
 import json
@@ -48,7 +47,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -61,14 +60,34 @@ from fastcore.basics import patch
 from fastcore.imports import ipython_shell
 from filelock import FileLock, Timeout
 from PIL import Image
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import genlab
-from genlab.data import ImageSet, check_dataset, derive_seed, epoch_batches, fingerprint, image_grid, load_dataset, take
+from genlab.data import (
+    BUILT_IN,
+    ImageSet,
+    check_dataset,
+    derive_seed,
+    epoch_batches,
+    fingerprint,
+    image_grid,
+    load_dataset,
+    take,
+)
 from genlab.plug import MEASURES, did_you_mean, key_of
 
 # %%
@@ -87,6 +106,12 @@ from genlab.data import show_grid, to_image, to_model
 
 # %%
 #| export
+def _assigned(cell: str) -> list[str]:
+    "The names that a cell gives values to."
+    assignments = [line for line in ast.parse(cell).body if isinstance(line, ast.Assign)]
+    return [target.id for line in assignments for target in line.targets]
+
+
 def check_parameters() -> None:
     "ValueError, one sentence, if papermill has set a name in this notebook that its parameters lack."
     shell = ipython_shell()
@@ -94,9 +119,8 @@ def check_parameters() -> None:
     injected = [i for i, cell in enumerate(cells) if cell.startswith("# Parameters\n")]
     if not injected:
         return
-    names = lambda cell: [target.id for line in ast.parse(cell).body if isinstance(line, ast.Assign) for target in line.targets]
-    known = names(cells[injected[0] - 1])
-    for name in names(cells[injected[-1]]):
+    known = _assigned(cells[injected[0] - 1])
+    for name in _assigned(cells[injected[-1]]):
         if name not in known:
             raise ValueError(f"{name}: this notebook has no such parameter; {did_you_mean(name, known)}")
 
@@ -108,97 +132,12 @@ check_parameters()
 # %% [markdown]
 # ## What defines a run
 #
-# A configuration is a class with one typed field a line. It extends pydantic's `BaseModel`, which checks the values on construction, so that `batch_size=0` fails in the first second and not after the data set was loaded. Every model of the course extends `RunConfig` with its own hyperparameters.
-#
-# The last four fields say how far to train and how to look at the result. They are not part of the run's identity, so they are left out of the hash that names its folder.
-
-# %%
-#| export
-class RunConfig(BaseModel):
-    "What every run has. A wrong value raises a ValueError of one sentence that names the field."
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
-    asked: ClassVar[tuple[str, ...]] = ("n_samples",)  # fields that say which samples to draw; other values: draw again
-
-    model: str  # which notebook's model this is: gan, ddpm, vae
-    name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
-    dataset: str = "digits"  # see genlab.data.load_dataset
-    size: PositiveInt | None = None  # pixels a side; None: the data set's own
-    subset: int | Annotated[float, AllowInfNan()] | None = None  # train on so many images, or on a share up to 1.0, drawn with the seed; None: all
-    batch_size: PositiveInt = 128  # images in an update
-    seed: int = Field(0, ge=0)  # all randomness follows from it
-    precision: Literal["no", "bf16"] = "no"  # "bf16": networks run under bfloat16 autocast
-    ema: float = Field(0.0, ge=0, lt=1)  # decay of the weights' moving average; 0: none
-
-    epochs: PositiveInt = Field(1, exclude=True)  # passes over the training set
-    snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
-    n_samples: int | None = Field(None, ge=2, exclude=True)  # None: as many as there are test images
-    metrics: list[key_of(MEASURES)] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
-
-    def __init__(self, **values):
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ValueError("; ".join(_sentence(e, type(self).model_fields) for e in error.errors())) from None
-
-    @classmethod
-    def of(cls, names: Mapping) -> Self:
-        "The configuration that a notebook's parameters describe: `config = GANConfig.of(globals())`."
-        return cls(**{key: names[key] for key in cls.model_fields if key in names})
-
-    @field_validator("dataset")
-    @classmethod
-    def _known_dataset(cls, name: str) -> str:
-        return check_dataset(name)
-
-    @field_validator("subset")
-    @classmethod
-    def _count_or_share(cls, subset: int | float | None) -> int | float | None:
-        "One value for one meaning, as the hash needs it: 100.0 is the count 100, and the share 1.0 is the whole set."
-        whole = isinstance(subset, int) or (subset is not None and subset.is_integer())
-        if subset is not None and not (0 < subset < 1 or (whole and subset >= 1)):
-            raise ValueError(f"subset: {subset} is neither a count of images from 1 on nor a share between 0 and 1")
-        if isinstance(subset, float) and whole:
-            return None if subset == 1 else int(subset)
-        return subset
-
-    @field_validator("name")
-    @classmethod
-    def _short_enough(cls, name: str) -> str:
-        if len(name.encode()) > 200:
-            raise ValueError(f"name: {name[:20]}... has {len(name)} letters, which is too long for a folder; use at most 200")
-        return name
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _truth_is_no_number(cls, value, check: Callable, info):
-        checked = check(value)
-        if isinstance(value, bool) and not isinstance(checked, bool):
-            raise ValueError(f"{info.field_name}: {value} is no number")
-        return checked
-
-    def training_set(self) -> ImageSet:
-        "The images that this run learns from. ValueError if it is to draw a class of which there are none."
-        data = take(load_dataset(self.dataset, "train", self.size), self.subset, self.seed)
-        if getattr(self, "conditional", False) and data.labels is not None:
-            absent = [name for name, n in zip(data.classes, torch.bincount(data.labels, minlength=len(data.classes)), strict=True) if not n]
-            if absent:
-                raise ValueError(f"conditional: there is no training image of {', '.join(absent[:9])}, so nobody could learn to draw one.")
-        return data
-
-    @property
-    def hash(self) -> str:
-        "8 hex digits that identify the run: the same configuration has the same on every machine. (A folder of images counts by its absolute path.)"
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
-
-
-# %% [markdown]
-# What pydantic says about a wrong value fills several lines; one sentence is enough.
+# A configuration is a class with one typed field a line. It extends pydantic's `BaseModel`, which checks the values on construction, so that `batch_size=0` fails in the first second and not after the data set was loaded. What pydantic says about a wrong value fills several lines; one sentence is enough.
 
 # %%
 #| export
 def _sentence(error: dict, fields: Iterable[str]) -> str:
+    "One error of pydantic, in one sentence."
     if error["type"] == "value_error":  # one of our own, complete as it is
         return str(error["ctx"]["error"])
     if error["type"] == "extra_forbidden":
@@ -209,9 +148,120 @@ def _sentence(error: dict, fields: Iterable[str]) -> str:
     return f"{where}: {error['input']!r} {what[0].lower() + what[1:]}"
 
 
+# %% [markdown]
+# This is how every configuration of the course says what is wrong:
+
+# %%
+#| export
+class Checked(BaseModel):
+    "A configuration. A wrong value raises a ValueError of one sentence that names the field."
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __init__(self, **values):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            sentences = [_sentence(e, type(self).model_fields) for e in error.errors()]
+            raise ValueError("; ".join(sentences)) from None
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _truth_is_no_number(cls, value, check: Callable, info):
+        checked = check(value)
+        if isinstance(value, bool) and not isinstance(checked, bool):
+            raise ValueError(f"{info.field_name}: {value} is no number")
+        return checked
+
+
+# %% [markdown]
+# Three kinds of values have rules of their own. The name of a run becomes the name of a folder. A data set must be known. And a `subset` is a count if it is a whole number from 1 on, however it is written: `100` and `100.0` are the same run. A float below 1 is a share, so `0.1` is a tenth, and `1.0` is the whole set, as if it had been left out. One image is `1`.
+
+# %%
+#| export
+def _short(name: str) -> str:
+    if len(name.encode()) > 200:
+        what = f"has {len(name)} letters, which is too long for a folder"
+        raise ValueError(f"name: {name[:20]}... {what}; use at most 200")
+    return name
+
+
+def _count_or_share(subset: int | float | None) -> int | float | None:
+    "One value for one meaning, as the hash needs it."
+    whole = isinstance(subset, int) or (subset is not None and subset.is_integer())
+    if subset is not None and not (0 < subset < 1 or (whole and subset >= 1)):
+        raise ValueError(
+            f"subset: {subset} is neither a count of images from 1 on nor a share between 0 and 1"
+        )
+    if isinstance(subset, float) and whole:
+        return None if subset == 1 else int(subset)
+    return subset
+
+
+# %%
+#| export
+Dataset = Annotated[str, AfterValidator(check_dataset)]
+Subset = Annotated[int | Annotated[float, AllowInfNan()] | None, AfterValidator(_count_or_share)]
+
+
+# %% [markdown]
+# Every model of the course extends `RunConfig` with its own hyperparameters. The last four fields say how far to train and how to look at the result. They are not part of the run's identity, so they are left out of the hash that names its folder.
+
+# %%
+#| export
+class RunConfig(Checked):
+    "What every run has."
+
+    log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples",)  # they say which samples to draw
+
+    model: str  # which notebook's model this is: gan, ddpm, vae
+    name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
+    dataset: Dataset = "digits"  # see genlab.data.load_dataset
+    size: PositiveInt | None = None  # pixels a side; None: the data set's own
+    subset: Subset = None  # train on so many images, or on a share, drawn with the seed; None: all
+    batch_size: PositiveInt = 128  # images in an update
+    seed: int = Field(0, ge=0)  # all randomness follows from it
+    precision: Literal["no", "bf16"] = "no"  # "bf16": networks run under bfloat16 autocast
+    ema: float = Field(0.0, ge=0, lt=1)  # decay of the weights' moving average; 0: none
+
+    epochs: PositiveInt = Field(1, exclude=True)  # passes over the training set
+    snapshots: list[PositiveInt] = Field([], exclude=True)  # evaluate after these epoch counts, too
+    n_samples: int | None = Field(None, ge=2, exclude=True)  # None: as many as there are test images
+    metrics: list[key_of(MEASURES)] = Field(["fd_lenet"], exclude=True)  # see genlab.fid
+
+    _name = field_validator("name")(_short)  # also of subclasses with another default
+
+
+# %% [markdown]
+# What follows from a configuration: the hash that identifies the run, and the images that it learns from. (The decorator `@patch` makes a function a method of the class of its `self`, so that a class can grow over several cells.)
+
+# %%
+#| export
+@patch(as_prop=True)
+def hash(self: RunConfig) -> str:
+    "8 hex digits, the same on every machine. (A folder of images counts by its path.)"
+    return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+
+
+@patch
+def training_set(self: RunConfig) -> ImageSet:
+    "The images that this run learns from. ValueError if it is to draw a class of which there are none."
+    data = take(load_dataset(self.dataset, "train", self.size), self.subset, self.seed)
+    if getattr(self, "conditional", False) and data.labels is not None:
+        counts = torch.bincount(data.labels, minlength=len(data.classes))
+        absent = ", ".join([name for name, n in zip(data.classes, counts, strict=True) if not n][:9])
+        if absent:
+            what = f"there is no training image of {absent}, so nobody could learn to draw one"
+            raise ValueError(f"conditional: {what}.")
+    return data
+
+
 # %%
 config = RunConfig(model="toy", epochs=5)
-assert config.hash == RunConfig(model="toy", epochs=50, n_samples=7).hash, "how long does not change which run"
+assert config.hash == RunConfig(model="toy", epochs=50, n_samples=7).hash, (
+    "how long does not change which run"
+)
 assert config.hash != RunConfig(model="toy", seed=1).hash
 for wrong, sentence in [
     (dict(epochs=0), "epochs: 0 should be greater than 0"),
@@ -229,21 +279,40 @@ for wrong, sentence in [
         RunConfig(model="toy", **wrong)
     print(error.value)
 
-# %% [markdown]
-# A notebook that trains has these fields as its parameters, and `of` collects them:
-
-# %%
-seed, epochs = 3, 7  # as the cell of parameters has them
-config = RunConfig.of(globals() | {"model": "toy"})
-assert (config.seed, config.epochs, config.batch_size) == (3, 7, 128)
 
 # %% [markdown]
-# A `subset` is a count if it is a whole number from 1 on, however it is written: `100` and `100.0` are the same run. A float up to 1 is a share, so `0.1` is a tenth and `1.0` is the whole set, as if it had been left out. One image is `1`.
+# ### From the cell of parameters
+#
+# A notebook that trains has the fields of its configuration, all but `model`, as names in its cell of parameters. They are written there once, with the values that `papermill` may replace. Right below the class, one line makes the configuration of them:
+#
+#     config = GANConfig.of(globals())
+#
+# Later cells may use a name such as `epochs` or `size` for something else. So `of` is called there and nowhere else, and what follows reads `config.epochs`.
 
 # %%
-subsets = {value: RunConfig(model="toy", subset=value) for value in (100, 100.0, 0.1)}
-assert subsets[100].hash == subsets[100.0].hash and len(RunConfig(model="toy", subset=0.1).training_set().images) == round(0.1 * 1297)
-assert RunConfig(model="toy", subset=1.0).hash == RunConfig(model="toy").hash != RunConfig(model="toy", subset=1).hash
+#| export
+@patch(cls_method=True)
+def of(cls: RunConfig, names: Mapping):
+    "The configuration with the values of these names, which are those of fields; `model` is not looked up."
+    return cls(**{key: names[key] for key in cls.model_fields if key in names and key != "model"})
+
+
+# %%
+class SmallConfig(RunConfig):
+    model: Literal["small"] = "small"
+
+
+seed = 3  # as if it stood in the cell of parameters, where `epochs` does
+config = SmallConfig.of(globals())
+assert (config.model, config.seed, config.epochs, config.batch_size) == ("small", 3, epochs, 128)
+
+# %%
+#| hide
+configs = {subset: RunConfig(model="toy", subset=subset) for subset in (None, 100, 100.0, 0.1)}
+assert configs[100].hash == configs[100.0].hash != configs[None].hash
+assert len(configs[0.1].training_set().images) == round(0.1 * 1297)
+one, whole = (RunConfig(model="toy", subset=subset) for subset in (1, 1.0))
+assert whole.hash == configs[None].hash != one.hash
 
 
 # %% [markdown]
@@ -267,7 +336,7 @@ def latents(
     seed: int,
     start: int = 0,  # number of the first
 ) -> torch.Tensor:  # float32 (n, *shape), on the CPU
-    "Standard normal noise for samples `start` to `start + n`. Each has a seed of its own, so it is the same in any batch size."
+    "Standard normal noise for samples `start` to `start + n`, each from its own seed: the same in any batch."
     generator, z = torch.Generator(), torch.empty(n, *shape)
     for i in range(n):
         z[i].normal_(generator=generator.manual_seed(derive_seed(seed, start + i)))
@@ -302,14 +371,14 @@ def make_accelerator(precision: str = "no") -> Accelerator:
 
 
 def device_name(device: torch.device | str) -> str:
-    "What the device is called, for tables of training times: `NVIDIA H200`, or `Intel(R) Xeon(R) Processor, 2 threads`."
+    "What the device is called, for tables of times, such as `Intel(R) Xeon(R) Processor, 2 threads`."
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    threads = torch.get_num_threads()
-    return f"{model}, {threads} thread{'s' * (threads > 1)}"
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    model, threads = models[0] if models else platform.machine(), torch.get_num_threads()
+    return f"{model}, {threads} threads" if threads > 1 else f"{model}, 1 thread"
 
 
 # %%
@@ -326,7 +395,7 @@ make_accelerator().device, device_name("cpu")
 # %%
 #| export
 def memory_to_train(make: Callable, config: RunConfig, data: ImageSet) -> int:
-    "Bytes that a run needs at least: four numbers for each parameter that is trained of the networks `make(config, data)`, and its samples."
+    "Bytes that a run needs at least, for training the networks `make(config, data)` and for its samples."
     try:
         with torch.device("meta"):
             nets = make(config, data)
@@ -335,21 +404,43 @@ def memory_to_train(make: Callable, config: RunConfig, data: ImageSet) -> int:
             raise
         return 2**63  # torch does not count further
     nets = nets if isinstance(nets, tuple) else (nets,)
-    return sum((4 if p.requires_grad else 1) * p.nbytes for net in nets for p in net.parameters()) + (config.n_samples or 0) * data.images[0].nbytes
+    weights = [p for net in nets for p in net.parameters()]
+    samples = (config.n_samples or 0) * data.images[0].nbytes
+    return sum(4 * p.nbytes if p.requires_grad else p.nbytes for p in weights) + samples
 
 
+# %% [markdown]
+# If it does not fit, the field is named whose default would make the run smallest.
+
+# %%
+#| export
+def _largest_field(make: Callable, config: RunConfig, data: ImageSet) -> str:
+    "The field whose default would make the run smallest."
+    fields = type(config).model_fields.items()
+    defaults = {key: field.default for key, field in fields if isinstance(getattr(config, key), int | list)}
+    changed = {key: config.model_copy(update={key: value}) for key, value in defaults.items()}
+    needed = {key: memory_to_train(make, other, data) for key, other in changed.items()}
+    return min(needed, key=needed.get)
+
+
+# %%
+#| export
 def fits_memory(make: Callable) -> Callable:
-    "Decorator of a function (config, data) -> networks: before they are made, ValueError if training them takes more memory than there is."
+    """Decorator of a function (config, data) -> networks.
+
+    Before they are made, ValueError if training them takes more memory than there is.
+    """
 
     @functools.wraps(make)
     def checked(config: RunConfig, data: ImageSet):
         there = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else psutil.virtual_memory().total
         needed = memory_to_train(make, config, data)
         if needed > there:
-            usual = {key: field.default for key, field in type(config).model_fields.items() if isinstance(getattr(config, key), int | list)}
-            without = {key: memory_to_train(make, config.model_copy(update={key: value}), data) for key, value in usual.items()}
-            key = min(without, key=without.get)  # with its default the run would be smallest
-            raise ValueError(f"{key}: {getattr(config, key)} takes at least {needed / 1e9:,.0f} GB of memory (weights, gradients, Adam's two moments, samples), and there are {there / 1e9:.0f} GB.")
+            key = _largest_field(make, config, data)
+            what = f"{needed / 1e9:,.0f} GB of memory (weights, gradients, Adam's two moments, samples)"
+            raise ValueError(
+                f"{key}: {getattr(config, key)} takes at least {what}, and there are {there / 1e9:.0f} GB."
+            )
         return make(config, data)
 
     return checked
@@ -368,9 +459,11 @@ def make_wide(config, data):
 
 digits = load_dataset("digits")
 assert make_wide(WideConfig(), digits).weight.device.type == "cpu"
-assert memory_to_train(make_wide, WideConfig(n_samples=10), digits) == 4 * 4 * (256 * 4 + 4) + 10 * 256  # float32 has 4 bytes, a pixel 1
+in_weights, in_samples = 4 * (256 * 4 + 4), 10 * 256  # bytes: float32 has 4, a pixel 1
+assert memory_to_train(make_wide, WideConfig(n_samples=10), digits) == 4 * in_weights + in_samples
 for wrong in (dict(width=10**12), dict(width=10**18), dict(n_samples=10**12)):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: 10+ takes at least [0-9,]+ GB of memory") as error:
+    key = next(iter(wrong))
+    with pytest.raises(ValueError, match=f"{key}: 10+ takes at least [0-9,]+ GB of memory") as error:
         make_wide(WideConfig(**wrong), digits)
     print(error.value)
 
@@ -380,35 +473,57 @@ for wrong in (dict(width=10**12), dict(width=10**18), dict(n_samples=10**12)):
 #
 # The weights at the end of training are one noisy snapshot. An exponential moving average of the weights $\theta$, updated by $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$ with a decay $d$ just below one, is often a much better model. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: in update $n=1,2,\dots$ it is $\min(d, \frac{n}{9+n})$.
 #
-# Batch normalisation's running means belong to the weights and are averaged with them.
+# Batch normalisation's running means belong to the weights and are averaged with them. The averaging itself is PyTorch's: `AveragedModel` keeps the copy and moves all tensors at once. We add what it lacks. Its own exponential average starts with the weights *after* the first update and has no warm-up, and it averages whole numbers, too, so that the counters of batch normalisation come out wrong.
 
 # %%
 #| export
 class EMA:
-    "Exponential moving average of a network's weights and buffers, in `.model`. With `decay=0` it is a plain copy."
+    "Exponential moving average of a network's weights and buffers, in `.model`; with `decay=0` a plain copy."
 
     def __init__(self, model: nn.Module, decay: float):
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = decay
-        self.updates = 0
+        self.average = AveragedModel(model, multi_avg_fn=self._follow, use_buffers=True)
+        self.average.requires_grad_(False).eval()
+        self.average.n_averaged += 1  # the initial weights count as the first
 
-    @torch.no_grad()
+    @property
+    def model(self) -> nn.Module:
+        return self.average.module
+
     def update(self, model: nn.Module) -> None:
         "Take in the weights after one more update of `model`."
-        self.updates += 1
-        decay = min(self.decay, self.updates / (9 + self.updates))
-        for average, current in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, 1 - decay)
-            else:
-                average.copy_(current)
+        self.average.update_parameters(model)
 
-    def state_dict(self) -> dict:
-        return {"model": self.model.state_dict(), "updates": self.updates}
 
-    def load_state_dict(self, state: dict) -> None:
-        self.model.load_state_dict(state["model"])
-        self.updates = state["updates"]
+# %% [markdown]
+# One update of the average, for all tensors of one type at once:
+
+# %%
+#| export
+@patch
+def _follow(self: EMA, averages: list[torch.Tensor], weights: list[torch.Tensor], _) -> None:
+    n = self.average.n_averaged.item()  # of this update, from 1 on
+    if averages[0].is_floating_point():
+        get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, n)
+    else:
+        for average, counter in zip(averages, weights, strict=True):
+            average.copy_(counter)
+
+
+# %% [markdown]
+# What it must remember from one session to the next:
+
+# %%
+#| export
+@patch
+def state_dict(self: EMA) -> dict:
+    return {"model": self.model.state_dict(), "updates": self.average.n_averaged.item() - 1}
+
+
+@patch
+def load_state_dict(self: EMA, state: dict) -> None:
+    self.model.load_state_dict(state["model"])
+    self.average.n_averaged.fill_(state["updates"] + 1)
 
 
 # %%
@@ -421,7 +536,27 @@ for step in range(100):
     track.append(ema.model.weight.item())
 still_to_go = math.prod(min(0.9, n / (9 + n)) for n in range(21, 41))  # updates 21 to 40
 assert track[19] == 0 and math.isclose(1 - track[39], still_to_go, rel_tol=1e-4)
-pd.Series(track).plot(figsize=(5, 2), xlabel="update", ylabel="averaged weight", title="the average follows a step of the weight");
+ax = pd.Series(track).plot(figsize=(5, 2), xlabel="update", ylabel="averaged weight")
+ax.set_title("the average follows a step of the weight");
+
+# %% [markdown]
+# Bit for bit it is the formula, one tensor at a time, counters are copied, and a state is taken up where it was left:
+
+# %%
+norm = nn.BatchNorm1d(3)
+ema, again = EMA(norm, 0.5), EMA(norm, 0.5)
+expected = {key: tensor.clone() for key, tensor in norm.state_dict().items()}
+for n in range(1, 30):
+    norm(torch.randn(8, 3))
+    norm.weight.data.normal_()
+    again.load_state_dict(ema.state_dict())
+    for average in (ema, again):
+        average.update(norm)
+    for key, weight in norm.state_dict().items():
+        counter = key == "num_batches_tracked"
+        expected[key] = weight.clone() if counter else expected[key].lerp(weight, 1 - min(0.5, n / (9 + n)))
+        assert torch.equal(ema.model.state_dict()[key], expected[key])
+        assert torch.equal(again.model.state_dict()[key], expected[key])
 
 
 # %% [markdown]
@@ -467,13 +602,14 @@ with tempfile.TemporaryDirectory() as folder:
 # %%
 #| export
 def save_state(path: Path, state: dict) -> None:
-    "Write nested dictionaries and lists of tensors, numbers and strings as one safetensors file, atomically. FloatingPointError for NaN."
+    "Write nested dictionaries of tensors and plain values as one file. FloatingPointError for NaN, infinity."
     tensors = {}
 
     def skeleton(value, key):
         if isinstance(value, torch.Tensor):
             if value.is_floating_point() and not value.isfinite().all():
-                raise FloatingPointError(f"Training has diverged: {key} holds NaN or infinity. Try a lower learning rate; {path} is as it was before.")
+                what = f"{key} holds NaN or infinity. Try a lower learning rate; {path} is as it was before."
+                raise FloatingPointError(f"Training has diverged: {what}")
             tensors[key] = value.detach().cpu().contiguous().clone()
             return {"tensor": key}
         if isinstance(value, dict):
@@ -500,7 +636,11 @@ def load_state(path: Path) -> dict:
             return [restore(v) for v in value]
         if not isinstance(value, dict):
             return value
-        return file.get_tensor(value["tensor"]) if "tensor" in value else {k: restore(v) for k, v in value["items"]}
+        return (
+            file.get_tensor(value["tensor"])
+            if "tensor" in value
+            else {k: restore(v) for k, v in value["items"]}
+        )
 
     with safe_open(path, "pt") as file:
         return restore(json.loads(file.metadata()["state"]))
@@ -547,18 +687,21 @@ def read_json(path: Path, kind: type = dict):
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder, "metrics.json")
     assert read_json(path) is None, "no file is no damage"
-    for text, kind, expected in [('{"a": 1}', dict, {"a": 1}), ('{"a": ', dict, None), ("", dict, None), ("[1]", dict, None), ("{}", dict, None), ("[1]", list, [1])]:
+    path.write_text('{"a": 1}')
+    assert read_json(path) == {"a": 1}
+    path.write_text("[1]")
+    assert read_json(path, list) == [1]
+    for text in ("[1]", '{"a": ', "", "{}"):
         path.write_text(text)
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            assert read_json(path, kind) == expected and len(told) == (expected is None)
+        with pytest.warns(UserWarning, match="metrics.json is damaged, and is left out"):
+            assert read_json(path) is None
 
 
 # %% [markdown]
 # ## A run and its folder
 #
 #     runs/digits/gan/dcgan-1a2b3c4d/
-#         config.json                       what was asked for
+#         config.json                       the configuration
 #         checkpoint.safetensors            networks, averages, optimizers, history: everything needed to go on
 #         checkpoint-previous.safetensors   the one before, should that one be damaged
 #         history.csv                       the history for people and plots: a row for each update, or 50 to 99 an epoch
@@ -569,14 +712,16 @@ with tempfile.TemporaryDirectory() as folder:
 #             pictures.npz                  what else its figures are drawn from, where a model has more to show
 #             metrics.json                  what they are worth; written last: if it is there, the epoch is done
 #
-# `Run.batches`, below, is the one piece of machinery. It stands where the data loader stands in an ordinary loop: it restores the newest checkpoint, yields the batches that are still missing, seeds each update, saves every 30 seconds and at the end, and shows progress: a bar in a terminal, one line an epoch (at most one every two seconds) in a notebook or a log. What is done with a batch is written in plain sight in the notebook of each model.
+# `Run.batches`, below, is the one piece of machinery. It stands where the data loader stands in an ordinary loop: it restores the newest checkpoint, yields the batches that are still missing, seeds each update, saves every 30 seconds and at the end, and shows progress: a bar in a terminal, at most ten lines a run in a notebook or a log. What is done with a batch is written in plain sight in the notebook of each model.
 
 # %%
 #| export
 def project_root() -> Path:
-    "The nearest folder from here upwards that holds genlab's settings.ini; without one, the working directory."
+    "The nearest folder from here upwards with genlab's settings.ini; without one, the working directory."
     here = Path.cwd()
-    return next((p for p in [here, *here.parents] if (p / "settings.ini").exists() and (p / "genlab").is_dir()), here)
+    return next(
+        (p for p in [here, *here.parents] if (p / "settings.ini").exists() and (p / "genlab").is_dir()), here
+    )
 
 
 def runs_root() -> Path:
@@ -589,6 +734,16 @@ def runs_root() -> Path:
 
 # %%
 #| export
+def _folder_name(dataset: str) -> str:
+    "What the folder of a data set's runs is called."
+    name = dataset.rstrip("/").translate(str.maketrans(":/{}", "--()"))  # braces are Snakemake's
+    if len(name.encode()) > 200:  # a file system knows names of 255 bytes
+        return f"{name[:16]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name[-32:]}"
+    return name
+
+
+# %%
+#| export
 class Run:
     "A training run on disk, found again by its configuration. Everything it writes is whole or not there."
 
@@ -596,58 +751,93 @@ class Run:
 
     def __init__(self, config: RunConfig):
         self.config = config
-        dataset = config.dataset.rstrip("/").translate(str.maketrans(":/{}", "--()"))  # Snakemake takes braces for its own
-        if len(dataset.encode()) > 200:  # a file system knows names of 255 bytes
-            dataset = f"{dataset[:16]}-{hashlib.sha256(dataset.encode()).hexdigest()[:8]}-{dataset[-32:]}"
-        self.folder = runs_root() / dataset / config.model / f"{config.name}-{config.hash}"
+        self.folder = (
+            runs_root() / _folder_name(config.dataset) / config.model / f"{config.name}-{config.hash}"
+        )
         self.history: list[dict] = []  # one row per logged update
         self.step = 0  # updates made
         self.seconds = 0.0  # of training, over all sessions
 
-    @contextmanager
-    def lock(self):
-        "Only one process at a time may train a run. The lock goes with its owner, however that ends. Without anything to do, none is needed."
-        lock = FileLock(self.folder / ".lock")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"{self.folder} is being trained by another process; waiting for it.", flush=True)
-            lock.acquire()
-        except OSError as problem:
-            if to_do := self.pending():
-                raise OSError(f"{self.folder} cannot be written ({problem.strerror or problem}), and after {to_do} epochs there is no result yet.") from None
-        try:
-            self._check_images()
-            yield self
-        finally:
-            lock.release()
-
-    def epoch_folder(self, epochs: int) -> Path:
-        return self.folder / f"epoch-{epochs:04}"
-
-    def metrics(self, epochs: int) -> dict | None:
-        "metrics.json of an evaluated epoch count, or None."
-        return read_json(self.epoch_folder(epochs) / "metrics.json")
-
-    def evaluated(self) -> list[int]:
-        "The epoch counts that are done."
-        names = (p.parent.name[6:] for p in self.folder.glob("epoch-*/metrics.json"))
-        return sorted(epochs for epochs in {int(name) for name in names if name.isdecimal()} if self.metrics(epochs))
-
-
-# %% [markdown]
-# **The same images?** A run is known by the name of its data set, and behind the name of a folder there may be other images tomorrow. So a run on a folder, or on a data set from the Hub, keeps a fingerprint of the images it learns from and of those it is compared with, and wants to see the same ones whenever it is opened again. (What is downloaded for the built-in data sets has known checksums.) A run without `images.json`, from before there was one, is taken as it is until it is trained further.
 
 # %%
 #| export
 @patch
+def epoch_folder(self: Run, epochs: int) -> Path:
+    return self.folder / f"epoch-{epochs:04}"
+
+
+@patch
+def metrics(self: Run, epochs: int) -> dict | None:
+    "metrics.json of an evaluated epoch count, or None."
+    return read_json(self.epoch_folder(epochs) / "metrics.json")
+
+
+@patch
+def evaluated(self: Run) -> list[int]:
+    "The epoch counts that are done."
+    numbers = [path.parent.name[6:] for path in self.folder.glob("epoch-*/metrics.json")]
+    counts = {int(number) for number in numbers if number.isdecimal()}
+    return [epochs for epochs in sorted(counts) if self.metrics(epochs)]
+
+
+# %% [markdown]
+# Two processes may want the same run, say two cells of a notebook and a report.
+
+# %%
+#| export
+@patch
+def _acquire(self: Run, lock: FileLock) -> None:
+    "Take the lock, after its owner if need be. OSError if the folder cannot be written, but needs to be."
+    try:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{self.folder} is being trained by another process; waiting for it.", flush=True)
+        lock.acquire()
+    except OSError as problem:
+        if missing := self.pending():
+            what = f"cannot be written ({problem.strerror or problem})"
+            raise OSError(
+                f"{self.folder} {what}, and after {missing} epochs there is no result yet."
+            ) from None
+
+
+# %%
+#| export
+@patch
+@contextmanager
+def lock(self: Run):
+    """Only one process at a time may train a run. The lock goes with its owner, however that ends.
+
+    Without anything to do, none is needed.
+    """
+    lock = FileLock(self.folder / ".lock")
+    self._acquire(lock)
+    try:
+        self._check_images()
+        yield self
+    finally:
+        lock.release()
+
+
+# %% [markdown]
+# **The same images?** A run is known by the name of its data set, and behind the name of a folder there may be other images tomorrow. So a run on a folder, on a data set from the Hub, or on one of your own keeps a fingerprint of the images it learns from and of those it is compared with, and wants to see the same ones whenever it is opened again. (The built-in data sets have known checksums.) A run without `images.json`, from before there was one, is taken as it is until it is trained further.
+
+# %%
+#| export
+ANOTHER_NAME = "remove that folder or name the run otherwise"  # what to do about a run on other images
+
+
+@patch
 def fingerprints(self: Run) -> dict[str, str]:  # split: fingerprint
     "What there is now under the name of the run's data set; empty for the built-in ones."
-    config, splits = self.config, ("train", "test") if ":" in self.config.dataset else ()
-    return {split: fingerprint(load_dataset(config.dataset, split, config.size)) for split in splits}
+    name, size = self.config.dataset, self.config.size
+    splits = () if name in BUILT_IN else ("train", "test")
+    return {split: fingerprint(load_dataset(name, split, size)) for split in splits}
 
 
+# %%
+#| export
 @patch
 def _check_images(self: Run) -> None:
     "ValueError if the data set holds other images than the run knows."
@@ -659,7 +849,8 @@ def _check_images(self: Run) -> None:
     for split, digits in found.items():
         if known.get(split) != digits:
             used = {"train": "trained on", "test": "scored with"}[split]
-            raise ValueError(f"dataset: {self.config.dataset} holds other {split} images than {self.folder} was {used}; remove that folder or name the run otherwise.")
+            what = f"{self.config.dataset} holds other {split} images than {self.folder} was {used}"
+            raise ValueError(f"dataset: {what}; {ANOTHER_NAME}.")
 
 
 # %% [markdown]
@@ -667,8 +858,11 @@ def _check_images(self: Run) -> None:
 
 # %%
 #| export
-def read_config(folder: Path, kinds: Mapping[str, type[RunConfig]]) -> RunConfig:
-    "The configuration of a run's folder; `kinds` is model: class. ValueError, one sentence, if its config.json is not that of a run, or not what it was."
+def read_config(
+    folder: Path,
+    kinds: Mapping[str, type[RunConfig]],  # model: class
+) -> RunConfig:
+    "What a run's folder says it is. ValueError if its config.json is not that of a run, or was changed."
     path = folder / "config.json"
     if not path.exists():
         raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
@@ -680,12 +874,28 @@ def read_config(folder: Path, kinds: Mapping[str, type[RunConfig]]) -> RunConfig
     except ValueError as problem:
         raise ValueError(f"{path} is not that of a run: {problem}.") from None
     if re.search("-[0-9a-f]{8}$", folder.name) and not folder.name.endswith(config.hash):
-        raise ValueError(f"{path} was changed after training, or written by another version of genlab: its folder would be {config.name}-{config.hash}.")
+        what = "was changed after training, or written by another version of genlab"
+        raise ValueError(f"{path} {what}: its folder would be {config.name}-{config.hash}.")
     return config
 
 
 # %% [markdown]
-# **Going on.** The newest readable checkpoint is used, unless it is *beyond* what is asked for (5 epochs of a run that has reached 20, with nothing kept at 5): then training starts from the beginning, in memory, and leaves the checkpoint alone. (The decorator `@patch` makes a function a method of the class of its `self`, so that a class can grow over several cells.)
+# **Going on.** The newest readable checkpoint is used, unless it is *beyond* what is asked for (5 epochs of a run that has reached 20, with nothing kept at 5): then training starts from the beginning, in memory, and leaves the checkpoint alone.
+
+# %%
+#| export
+def _read_checkpoint(path: Path) -> dict | None:
+    "A checkpoint, or None; a damaged one is removed, with a warning."
+    try:
+        return load_state(path)
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, ValueError, KeyError, TypeError) as problem:
+        message = f"{path} is damaged ({problem}) and was removed; going on from the one before."
+        warnings.warn(message, stacklevel=5)
+        path.unlink()  # else the next save would put it in the place of the good one
+        return None
+
 
 # %%
 #| export
@@ -694,26 +904,38 @@ def _restore(self: Run, last: int, parts: dict) -> None:
     "Load the newest good checkpoint of at most `last` updates into `parts`; without one, start at step 0."
     self.step, self.seconds, self.history, self._saved = 0, 0.0, [], 0
     for name in ("checkpoint.safetensors", "checkpoint-previous.safetensors"):
-        path = self.folder / name
-        if not path.exists():
+        state = _read_checkpoint(self.folder / name)
+        if state is None:
             continue
-        try:
-            state = load_state(path)
-        except (SafetensorError, ValueError, KeyError, TypeError) as problem:
-            warnings.warn(f"{path} is damaged ({problem}) and was removed; going on from the one before.", stacklevel=4)
-            path.unlink()  # else the next save would put it in the place of the good one
-            continue
-        if state["n_images"] != self._n_images:
-            raise ValueError(f"dataset: it has {self._n_images} images, and {self.folder} was trained on {state['n_images']}; remove that folder or name the run otherwise.")
+        self._check_checkpoint(state)
         self._saved = max(self._saved, state["step"])
         if state["step"] <= last:
-            try:
-                for key, part in parts.items():
-                    part.load_state_dict(state["parts"][key])
-            except (RuntimeError, ValueError, KeyError):  # what modules and optimizers say of shapes, groups and names that are not theirs
-                raise ValueError(f"{path} belongs to another network than this run's; move it away, and the run is trained without it.") from None
-            self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+            self._take_up(state, parts, self.folder / name)
             return
+
+
+# %% [markdown]
+# A checkpoint may be that of other images, or of another network:
+
+# %%
+#| export
+@patch
+def _check_checkpoint(self: Run, state: dict) -> None:
+    if state["n_images"] != self._n_images:
+        what = f"it has {self._n_images} images, and {self.folder} was trained on {state['n_images']}"
+        raise ValueError(f"dataset: {what}; {ANOTHER_NAME}.")
+
+
+@patch
+def _take_up(self: Run, state: dict, parts: dict, path: Path) -> None:
+    "Load a checkpoint into the parts."
+    try:
+        for key, part in parts.items():
+            part.load_state_dict(state["parts"][key])
+    except (RuntimeError, ValueError, KeyError):  # shapes, groups and names that are not theirs
+        what = f"{path} belongs to another network than this run's"
+        raise ValueError(f"{what}; move it away, and the run is trained without it.") from None
+    self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
 
 
 # %% [markdown]
@@ -730,7 +952,9 @@ def _save(self: Run, parts: dict) -> None:
     new = path.with_name("checkpoint-new.safetensors")
     state = {"step": self.step, "seconds": self.seconds, "history": self.history, "n_images": self._n_images}
     save_state(new, state | {"parts": {key: part.state_dict() for key, part in parts.items()}})
-    with atomic(self.folder / "history.csv") as file:  # before the renaming: a checkpoint never lacks its history
+    with atomic(
+        self.folder / "history.csv"
+    ) as file:  # before the renaming: a checkpoint never lacks its history
         pd.DataFrame(self.history).to_csv(file, index=False)
     if path.exists():
         os.replace(path, path.with_name("checkpoint-previous.safetensors"))
@@ -739,7 +963,94 @@ def _save(self: Run, parts: dict) -> None:
 
 
 # %% [markdown]
+# **What an update leaves.** Its losses go into the history. Whoever watches sees a bar in a terminal. In a notebook or a log, a line is printed after each tenth of the run, but not within two seconds of the one before: a short run prints one line, a long one ten, and a run of a day still says every two hours how far it is.
+
+# %%
+#| export
+@patch
+def log(self: Run, **values: torch.Tensor | float) -> None:
+    """Keep this update's losses; call it in every update.
+
+    Each makes a row of the history, or, of 100 updates an epoch and more, 50 to 99 do.
+    """
+    if self.step % self.log_every:
+        return
+    epoch, i = divmod(self.step, self._per_epoch)
+    row = {"step": self.step, "epoch": epoch + 1, "i": i} | {
+        k: torch.as_tensor(v).item() for k, v in values.items()
+    }
+    if not all(map(math.isfinite, row.values())):
+        advice = "Try a lower learning rate; the last checkpoint is kept."
+        raise FloatingPointError(f"Training has diverged at update {self.step}: {row}. {advice}")
+    self.history.append(row)
+
+
+@patch
+def progress_line(self: Run, epochs: int) -> str:
+    "`[epoch/epochs][update/updates]` and the last logged losses."
+    row = self.history[-1]
+    return f"[{row['epoch']}/{epochs}][{row['i']}/{self._per_epoch}] " + self.config.log_line.format(**row)
+
+
+# %%
+#| export
+@patch
+def _ten_lines(self: Run, epochs: int) -> Callable[[], None]:
+    "A function to be called after each update, which prints at most ten lines a run, two seconds apart."
+    epochs = max(epochs, self.config.epochs)
+    total, printed = epochs * self._per_epoch, time.perf_counter()
+
+    def show() -> None:
+        nonlocal printed
+        new_tenth = 10 * self.step // total > 10 * (self.step - 1) // total
+        if new_tenth and (self.step == total or time.perf_counter() - printed > 2):
+            print(self.progress_line(epochs), flush=True)
+            printed = time.perf_counter()
+
+    return show
+
+
+# %%
+#| export
+@patch
+@contextmanager
+def _progress(self: Run, epochs: int) -> Iterator[Callable[[], None]]:
+    "For `with`: a function that is to be called after each update, and shows how far it is."
+    if not sys.stderr.isatty():
+        yield self._ten_lines(epochs)
+        return
+    with tqdm(total=epochs * self._per_epoch, initial=self.step, unit="update") as bar:
+
+        def show() -> None:
+            bar.update()
+            if self.step % self._per_epoch == 0:
+                bar.set_postfix_str(self.progress_line(epochs))
+
+        yield show
+
+
+# %% [markdown]
 # **The loop.** Everything random in an update happens after `seed_everything(seed, 1, step)`, so an update is a function of the state before it and its number. That is all there is to exact resumption. (The 1 sets updates apart from the initial weights, which are drawn after `seed_everything(seed, 0)`.)
+
+# %%
+#| export
+@patch
+def _begin(self: Run, data: ImageSet, epochs: int, device: torch.device | str, parts: dict) -> int:
+    "Note what is trained on which images, and restore. Returns the number of updates after `epochs`."
+    with atomic(self.folder / "config.json") as path:
+        path.write_text(self.config.model_dump_json(indent=2))
+    self._device, self._n_images = device, len(data.images)
+    self._per_epoch = math.ceil(self._n_images / self.config.batch_size)
+    self.log_every = max(1, self._per_epoch // 50)
+    self._restore(epochs * self._per_epoch, parts)
+    if not (self.folder / "images.json").exists() and (found := self.fingerprints()):
+        with atomic(self.folder / "images.json") as path:
+            path.write_text(json.dumps(found))
+    return epochs * self._per_epoch
+
+
+# %% [markdown]
+# And the loop itself:
 
 # %%
 #| export
@@ -749,63 +1060,26 @@ def batches(
     data: ImageSet,
     epochs: int,  # train until this many epochs are done, counted from the beginning of the run
     device: torch.device | str,
-    **parts,  # all that changes in training, by name: networks, averages, optimizers (`state_dict`, `load_state_dict`)
+    **parts,  # all that changes in training: networks, averages, optimizers (`state_dict`, `load_state_dict`)
 ):  # yields images (B, C, H, W) in [-1, 1] and labels (B,) or None
     "The batches that are still to be trained on; restores, seeds, saves and shows progress on the way."
-    with atomic(self.folder / "config.json") as path:
-        path.write_text(self.config.model_dump_json(indent=2))
-    per_epoch = math.ceil(len(data.images) / self.config.batch_size)
-    self.log_every, self._per_epoch, last = max(1, per_epoch // 50), per_epoch, epochs * per_epoch
-    self._device, self._n_images = device, len(data.images)
-    self._restore(last, parts)
-    if not (self.folder / "images.json").exists() and (found := self.fingerprints()):
-        with atomic(self.folder / "images.json") as path:
-            path.write_text(json.dumps(found))
+    last = self._begin(data, epochs, device, parts)
     if data.images.nbytes < 2**31:
         data = data._replace(images=data.images.to(device))
-    mark = saved = shown = time.perf_counter()
-    with tqdm(total=last, initial=self.step, unit="update", disable=not sys.stderr.isatty()) as bar:
+    mark = saved = time.perf_counter()
+    with self._progress(epochs) as show:
         while self.step < last:
-            epoch, start = divmod(self.step, per_epoch)
+            epoch, start = divmod(self.step, self._per_epoch)
             for batch in epoch_batches(data, self.config.batch_size, self.config.seed, epoch, device, start):
                 seed_everything(self.config.seed, 1, self.step)
                 yield batch
                 self.step += 1
-                bar.update()
                 self.seconds, mark = self.seconds + time.perf_counter() - mark, time.perf_counter()
+                show()
                 if mark - saved > self.checkpoint_seconds:
                     self._save(parts)
                     mark = saved = time.perf_counter()
-            line = self.progress_line(epochs)
-            bar.set_postfix_str(line)
-            if bar.disable and (mark - shown > 2 or self.step == last):
-                print(line, flush=True)
-                shown = mark
     self._save(parts)
-
-
-# %% [markdown]
-# What an update tells: its losses for the history, and a line for whoever watches.
-
-# %%
-#| export
-@patch
-def log(self: Run, **values: torch.Tensor | float) -> None:
-    "Keep this update's losses; call it in every update. Each makes a row of the history, or, of 100 updates an epoch and more, 50 to 99 do."
-    if self.step % self.log_every:
-        return
-    epoch, i = divmod(self.step, self._per_epoch)
-    row = {"step": self.step, "epoch": epoch + 1, "i": i} | {k: torch.as_tensor(v).item() for k, v in values.items()}
-    if not all(map(math.isfinite, row.values())):
-        raise FloatingPointError(f"Training has diverged at update {self.step}: {row}. Try a lower learning rate; the last checkpoint is kept.")
-    self.history.append(row)
-
-
-@patch
-def progress_line(self: Run, epochs: int) -> str:
-    "`[epoch/epochs][update/updates]` and the last logged losses."
-    row = self.history[-1]
-    return f"[{row['epoch']}/{epochs}][{row['i']}/{self._per_epoch}] " + self.config.log_line.format(**row)
 
 
 # %% [markdown]
@@ -835,15 +1109,20 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
 
 # %%
 #| export
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in tensors.items()}
+
+
+# %%
+#| export
 @patch
 def load_weights(self: Run, epochs: int, model: nn.Module) -> bool:
-    "Load what `keep_weights` wrote into `model`; False if there is nothing, or, with a warning, nothing that fits."
+    "Load what `keep_weights` wrote; False if there is nothing, or, with a warning, if it does not fit."
     path = self.epoch_folder(epochs) / "weights.safetensors"
-    shapes = lambda tensors: {key: tensor.shape for key, tensor in tensors.items()}
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-            if shapes(tensors) != shapes(model.state_dict()):  # before any of them is loaded
+            if _shapes(tensors) != _shapes(model.state_dict()):  # before any of them is loaded
                 raise ValueError("those of another network")
             training = json.loads(file.metadata()["training"])
     except FileNotFoundError:
@@ -865,13 +1144,28 @@ def git_commit() -> str | None:
     "The commit that the project has checked out, with -dirty if files differ from it; None without git."
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        return subprocess.run(command, cwd=project_root(), capture_output=True, text=True).stdout.strip() or None
+        return (
+            subprocess.run(command, cwd=project_root(), capture_output=True, text=True).stdout.strip() or None
+        )
     except OSError:
         return None
 
 
 # %% [markdown]
 # And what came out: all samples for later measurements, a picture of the first 64 for a quick look, and one file with everything that is known.
+
+# %%
+#| export
+def _save_arrays(file: Path, **arrays: np.ndarray) -> None:
+    with atomic(file) as path, open(path, "wb") as opened:
+        np.savez_compressed(opened, **arrays)
+
+
+@patch
+def sample_settings(self: Run) -> dict:
+    "The fields that say which samples are drawn, as `asked` in metrics.json."
+    return {key: getattr(self.config, key) for key in self.config.sample_fields}
+
 
 # %%
 #| export
@@ -885,21 +1179,19 @@ def finish(
 ) -> dict:  # what metrics.json holds
     "Keep samples and results of an epoch count. From now on it counts as evaluated."
     folder = self.epoch_folder(epochs)
-    with atomic(folder / "samples.npz") as path, open(path, "wb") as file:
-        np.savez_compressed(file, samples=samples.numpy())
+    _save_arrays(folder / "samples.npz", samples=samples.numpy())
     with atomic(folder / "samples.png") as path:
         grid = Image.fromarray(image_grid(samples[:64]))
         grid.resize((3 * grid.width, 3 * grid.height), Image.Resampling.NEAREST).save(path, "PNG")
     if pictures:
-        with atomic(folder / "pictures.npz") as path, open(path, "wb") as file:
-            np.savez_compressed(file, **pictures)
+        _save_arrays(folder / "pictures.npz", **pictures)
     metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs}
-    metrics |= {"n_samples": len(samples), "asked": {key: getattr(self.config, key) for key in self.config.asked}}
+    metrics |= {"n_samples": len(samples), "asked": self.sample_settings()}
     metrics |= self.training | results | {"config": self.config.model_dump()}
-    metrics["versions"] = {"python": platform.python_version(), "genlab": genlab.__version__, "torch": torch.__version__}
+    versions = {"python": platform.python_version(), "genlab": genlab.__version__, "torch": torch.__version__}
     with atomic(folder / "metrics.json") as path:
-        path.write_text(json.dumps(metrics, indent=2))
-    return metrics
+        path.write_text(json.dumps(metrics | {"versions": versions}, indent=2))
+    return metrics | {"versions": versions}
 
 
 # %% [markdown]
@@ -908,18 +1200,23 @@ def finish(
 # %%
 #| export
 @patch
+def _is_done(self: Run, epochs: int) -> bool:
+    "Has it been evaluated with these samples and all of these metrics, and are the files whole?"
+    metrics, folder = self.metrics(epochs), self.epoch_folder(epochs)
+    if metrics is None or metrics.get("asked") != self.sample_settings():
+        return False
+    whole = all(map(zipfile.is_zipfile, [folder / "samples.npz", *folder.glob("pictures.npz")]))
+    return whole and set(self.config.metrics) <= set(metrics.get("scores", {}))
+
+
+@patch
 def pending(self: Run) -> list[int]:
-    "The epoch counts that the configuration asks for and that are not evaluated in this way yet (samples, metrics)."
-    asked = sorted({*(e for e in self.config.snapshots if e < self.config.epochs), self.config.epochs})
-
-    def done(epochs: int) -> bool:
-        metrics, folder = self.metrics(epochs), self.epoch_folder(epochs)
-        if metrics is None or metrics.get("asked") != {key: getattr(self.config, key) for key in self.config.asked}:
-            return False
-        whole = all(map(zipfile.is_zipfile, [folder / "samples.npz", *folder.glob("pictures.npz")]))
-        return whole and set(self.config.metrics) <= set(metrics.get("scores", {}))
-
-    return [epochs for epochs in asked if not done(epochs)]
+    "The epoch counts of the configuration that are not evaluated with its samples and metrics yet."
+    counts = {
+        self.config.epochs,
+        *(epochs for epochs in self.config.snapshots if epochs < self.config.epochs),
+    }
+    return [epochs for epochs in sorted(counts) if not self._is_done(epochs)]
 
 
 # %% [markdown]
@@ -957,7 +1254,9 @@ def plot_history(
     window = max(1, len(frame) // 40)
     ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
     for column, label in labels.items():
-        (line,) = ax.plot(epochs, frame[column].rolling(window, min_periods=1, center=True).mean(), label=label)
+        (line,) = ax.plot(
+            epochs, frame[column].rolling(window, min_periods=1, center=True).mean(), label=label
+        )
         ax.plot(epochs, frame[column], color=line.get_color(), alpha=0.25, linewidth=0.7)
     ax.set(xlabel="epoch", ylabel=ylabel, xlim=(0, frame.epoch.max()))
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(labels), fontsize=8)
@@ -976,6 +1275,7 @@ class ToyConfig(RunConfig):
     units: PositiveInt = 8  # numbers that an image is squeezed into
 
 
+# %%
 def train_toy(config, stop_at=None):
     run, data = Run(config), load_dataset(config.dataset)
     seed_everything(config.seed, 0)
@@ -999,7 +1299,11 @@ os.environ["GENLAB_RUNS"] = home.name + "/straight"
 run, net = train_toy(ToyConfig(epochs=epochs))
 data = load_dataset("digits")
 rebuilt = net(to_model(data.images[:16])).view(-1, 1, 16, 16)
-show_grid(torch.cat([data.images[:16], to_image(rebuilt)]), ncol=16, title=f"digits, and what eight numbers keep of them after {epochs} epochs: not much yet");
+show_grid(
+    torch.cat([data.images[:16], to_image(rebuilt)]),
+    ncol=16,
+    title=f"digits, and what eight numbers keep of them after {epochs} epochs",
+);
 
 # %% [markdown]
 # Now the promise: stop at an unlucky moment, go on, ask for more epochs later - and get the same weights and history, bit for bit. (`tests/test_runs.py` does the same with `kill -9` at random moments and with each of the course's models.)

@@ -22,13 +22,14 @@
 # A **loader** is a function of the split, `"train"` or `"test"`. It returns bytes of shape (N, channels, height, width), a label for each or None, and the names of the classes. The dictionary `LOADERS` has one for each name ([00c_plug](00c_plug.ipynb)). So a data set of your own is one function and one line:
 #
 #     def noise(split):
-#         images = torch.randint(0, 256, (1000, 1, 16, 16), dtype=torch.uint8)
+#         generator = torch.Generator().manual_seed(0 if split == "train" else 1)
+#         images = torch.randint(0, 256, (1000, 1, 16, 16), dtype=torch.uint8, generator=generator)
 #         return images, None, []
 #
 #
 #     LOADERS["noise"] = noise
 #
-# In a module that `GENLAB_PLUGINS` names, `-p dataset noise` then works in every notebook.
+# In a module that `GENLAB_PLUGINS` names, `-p dataset noise` then works in every notebook. The images must be the same whenever the loader is called: a run notices if it is shown others ([00_runs](00_runs.ipynb)). A name with a place behind it, such as `LOADERS["mine:PATH"]`, gets what stands behind the colon as its second argument.
 
 # %%
 #| default_exp sources
@@ -169,7 +170,7 @@ def _download(url: str, file: Path, md5: str) -> str:
 
 
 # %% [markdown]
-# One process at a time writes to a place in the cache:
+# Two programs may need the same file at the same time. One of them makes it, the other one waits:
 
 # %%
 #| export
@@ -464,6 +465,8 @@ def _intact(cached: Path) -> bool:
 
 # %% [markdown]
 # The result lies in a folder of the cache, built aside and renamed: it is there whole or not at all.
+#
+# Could the `datasets` library do all this? It converts with `Dataset.map` into an Arrow file, which is a memory map, too. We tried it (version 5.2, 5,000 images of 64x64 in colour, on one core of a busy machine). When it was killed after 3,000 images it began again with the first one. And the pixels of a row lie in the file as a list, from which each image is copied: a batch of 128 random images took 80 ms, and 8 ms from the map that is made here. So the library opens data sets (below), and the conversion is ours.
 
 # %%
 #| export
@@ -636,6 +639,8 @@ def _used_files(top: Path) -> tuple[list[tuple[Place, list]], set[str]]:
     return [(place_of[folder], file) for folder, file in used if folder in place_of], classes
 
 
+# %%
+#| export
 def _folder_splits(top: Path) -> dict[str, list[tuple[str | None, list]]]:
     "Class (None: there are none) and file of the images of both splits. ValueError where one is empty."
     used, classes = _used_files(top)
@@ -845,7 +850,7 @@ Path(place.name, "images", "even", "000.png").write_text("I am not a picture")
 with pytest.warns(UserWarning, match="1 of 450 files are not readable images"):
     own = load_dataset(f"folder:{place.name}/images", size=24)
 assert own.images.shape == (449, 1, 24, 24) and own.classes == ["even", "odd"] and len(own.labels) == 449
-show_grid(own.images[:32], ncol=16, title="even digits come first: the folders are read by name")
+show_grid(own.images[:32], ncol=16, title="even digits come first: the folders are read by name");
 
 # %%
 (finished,) = Path(place.name, "cache", "converted").glob("*[!k]")
@@ -919,6 +924,8 @@ with pytest.raises(ValueError, match="dataset: the loader of floats returned tor
 #     image = ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color=0)
 #
 # What it does to a wide picture:
+#
+#     from genlab.data import image_grid
 #
 #     wide = Image.fromarray(image_grid(digits.images[:3], ncol=3)).convert("L")
 #     padded = ImageOps.pad(wide, (48, 48), Image.Resampling.BICUBIC, color=0)

@@ -47,7 +47,7 @@ from pydantic import BaseModel
 # %%
 #| export
 class Names(dict):
-    "Functions, or tuples with functions in them, by name; those that a running notebook defines are not replaced by the library's."
+    "Functions, or tuples with functions, by name. The library replaces none that a running notebook defines."
 
     def __setitem__(self, name: str, value) -> None:
         if _home(self.get(name)) != "__main__" or _home(value) == "__main__":
@@ -65,7 +65,9 @@ def _home(value) -> str:
     return next((function.__module__ for function in functions), "")
 
 
-LOADERS = Names()  # data sets: split -> ImageSet
+# %%
+#| export
+LOADERS = Names()  # data sets: split -> (images, labels, classes); see genlab.sources
 NETWORKS = defaultdict(Names)  # by kind of model and name: (config, data) -> network, or networks
 SCHEDULES = Names()  # of the noise of a diffusion: T -> betas
 SAMPLERS = Names()  # of diffusion models: (model, shape, steps, seed, ...) -> images
@@ -122,6 +124,8 @@ def import_plugins() -> None:
             raise ValueError(f"GENLAB_PLUGINS: {name}: {problem}; is its folder in PYTHONPATH?") from None
 
 
+# %%
+#| export
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     "The end of a sentence about a name that is not known: the nearest one that is, else all of them."
     known = {other.lower(): other for other in known}
@@ -130,7 +134,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def look_up(what: str, name: str, known: dict):
-    "`known[name]`, after all plugins have had their chance. ValueError, one sentence that begins with `what`, if nobody knows it."
+    "`known[name]`; plugins are imported first if need be. ValueError, one sentence, that begins with `what`."
     if name not in known:
         import_plugins()
     if name not in known:
@@ -164,7 +168,7 @@ assert names["f"]() == 2 and names["g"][1] == 3
 # %%
 #| export
 def key_of(known: dict, once: Mapping[str, str] | None = None) -> type:
-    "The type of a field whose values are keys of `known`; `once` has keys that old runs have by another name, and that name."
+    "The type of a field whose values are keys of `known`; `once` has those that old runs call otherwise."
     once = once or {}
     now = {before: key for key, before in once.items()}
 
@@ -173,7 +177,8 @@ def key_of(known: dict, once: Mapping[str, str] | None = None) -> type:
         look_up(info.field_name, value, known)
         return value
 
-    return Annotated[str, AfterValidator(check), PlainSerializer(lambda key: once.get(key, key), when_used="json")]
+    write = PlainSerializer(lambda key: once.get(key, key), when_used="json")
+    return Annotated[str, AfterValidator(check), write]
 
 
 # %%

@@ -199,6 +199,7 @@ def loss_ahead(theta, steps=3):
     return nonsaturating_g_loss(unrolled(toy_D, toy_opt, toy_loss(fake), steps)(fake))
 
 
+# %%
 theta = torch.tensor([0.5, -0.3, 1.0, 0.2], dtype=torch.float64, requires_grad=True)
 toy_step(toy_z)  # so that Adam has a past
 assert torch.autograd.gradcheck(loss_ahead, theta)
@@ -248,6 +249,11 @@ class Dense(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
+# %% [markdown]
+# Both networks are made of three such layers:
+
+# %%
+#| export
 def toy_network(seeds: int, inputs: int, outputs: int) -> nn.Sequential:
     "Two hidden layers for each seed: (seeds * B, inputs) to (seeds * B, outputs), a seed's rows together."
     return nn.Sequential(
@@ -461,6 +467,8 @@ def count_classes(score: dict) -> int:
     return sum(got >= 0.1 * share * wanted for got, wanted in pairs)
 
 
+# %%
+#| export
 def plot_classes(scores: dict[str, dict], classes: list[str]) -> plt.Figure:
     "Histograms of classes, a panel for each `class_kl` score, with what the test set has as steps."
     rotation = 90 if max(map(len, classes)) > 2 else 0
@@ -528,6 +536,8 @@ def ring_sentences(table: pd.DataFrame) -> str:
     return " ".join(f"{what}: {names}." for what, names in kinds.items() if names)
 
 
+# %%
+#| export
 def ring_fragment(folder: Path) -> str:
     "Mode collapse in the plane: modes found by each loss, and points on the way; nothing if it was not run."
     if (kept := load_ring()) is None:
@@ -575,6 +585,8 @@ def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram")
     return "\n".join(parts)
 
 
+# %%
+#| export
 def _histograms(scores: dict[str, dict], dataset: str, size: int, file: Path) -> str:
     "One figure of `plot_classes`, with a caption that counts classes."
     classes = [plot_label(escape(c)) for c in load_dataset(dataset, "test", size or None).classes]
@@ -607,6 +619,8 @@ too.
 """
 
 
+# %%
+#| export
 def collapse_section(runs: pd.DataFrame, folder: Path) -> Section:
     "What the report says of mode collapse: the ring, and the classes that GANs draw."
     gans = runs[runs.model == "gan"]
@@ -720,7 +734,7 @@ LABS["01b_mode_collapse"] = ring_file
 #             -y "metrics: [fd_lenet, class_kl, recall, intra_class]"
 #     done; done
 #
-# That takes long on a CPU; use a GPU or fewer epochs ([01_gan](01_gan.ipynb) has a table for one seed and 25 epochs). "Collapse" can mean two things. In *mode collapse* the samples are digits, but few kinds: `class_kl` is large, `intra_class` small (samples of a class alike), recall small, and the losses look as always. If the *discriminator has won*, `Loss_D` is near 0, the samples are no digits, and `fd_lenet` stays where it was after the first epoch. The report's claim holds if the deep networks fail in one of these ways with all or most seeds where the shallow ones do not; one seed of three is no evidence.
+# That takes long on a CPU; use a GPU or fewer epochs ([07b_reports](07b_reports.ipynb) has a table for one seed and 25 epochs). "Collapse" can mean two things. In *mode collapse* the samples are digits, but few kinds: `class_kl` is large, `intra_class` small (samples of a class alike), recall small, and the losses look as always. If the *discriminator has won*, `Loss_D` is near 0, the samples are no digits, and `fd_lenet` stays where it was after the first epoch. The report's claim holds if the deep networks fail in one of these ways with all or most seeds where the shallow ones do not; one seed of three is no evidence.
 #
 # A hint at a cause: these networks have no normalisation. Glorot's initialisation keeps the variance through a *linear* layer with as many inputs as outputs; a leaky ReLU of slope 0.2 multiplies the mean square by $\frac12(1+0.2^2)=0.52$. Three more layers leave $0.52^3=0.14$ of it, that is $0.37$ of the standard deviation, forward and, by the same argument, of the gradient on its way back. (At the start, for images of 16x16, the generator's features before its last layer have a standard deviation of 0.028 without more layers and of 0.012 with three.) If that is the reason, a gain helps: `nn.init.xavier_uniform_(module.weight, nn.init.calculate_gain("leaky_relu", 0.2))` in `init_glorot`.
 #

@@ -277,6 +277,10 @@ with torch.no_grad():
     along = torch.linspace(-1, 1, 33)
     blob = 2 * torch.exp(-4 * along[:, None] ** 2 - 4 * along**2)[None, None] - 1
     assert (AUGMENTATIONS["tilt"](blob) - blob).abs().max() < 0.03, "round things stay, up to interpolation"
+
+# %%
+#| hide
+with torch.no_grad():
     dot = torch.full((1000, 1, 33, 33), -1.0)
     dot[:, 0, 16, 29] = 1  # 13 pixels to the right of the middle
     weight = AUGMENTATIONS["tilt"](dot)[:, 0] + 1
@@ -465,6 +469,8 @@ def few_fragment(runs: pd.DataFrame, folder: Path) -> str:
     return "\n".join(parts)
 
 
+# %%
+#| export
 def few_figure(settings: dict[str, list[Evaluation]], n: int, folder: Path, name: str) -> str:
     "Distances of `n` samples against updates, a band a setting."
     curves = {}
@@ -502,7 +508,8 @@ def gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     save_figure(fig, folder / "gap")
     caption = ("Mean verdict of the discriminator on training images minus that on test images, running "
                "mean. Above zero, it tells its training images from others. The verdict is a probability, or "
-               "a number without bounds (hinge and Wasserstein losses); only runs of one kind can be compared.")
+               "a number without bounds (hinge and Wasserstein losses); only runs of one kind can be "
+               "compared.")  # fmt: skip
     return figure(folder, "gap", caption, "gap", "80%")
 
 
@@ -576,22 +583,13 @@ SECTIONS["few"] = few_section
 #
 # <details><summary>3. Without the gradient through T</summary>
 #
-#     import genlab.gan
+#     from genlab.augment import AUGMENTATIONS as known  # the library's, which a configuration looks names up in
 #
-#
-#     def detached(x, policy):  # no gradient at all
-#         return augment_images(x, policy).detach()
-#
-#
-#     def straight(x, policy):  # the values of T(x), but the gradient as if T were not there
-#         return x + (augment_images(x, policy) - x).detach()
-#
-#
-#     for change in (detached, straight):
-#         genlab.gan.augment_images = change
-#         run = run_gan(GANConfig(name=change.__name__, augment=policy, **common))
-#         print(change.__name__, [run.metrics(e)["scores"]["fd_lenet"]["value"] for e in run.evaluated()])
-#     genlab.gan.augment_images = augment_images
+#     known["detach"] = torch.Tensor.detach  # no gradient at all
+#     known["straight"] = lambda x: x + (augment_images(x, policy) - x).detach()  # T(x), but the gradient of x
+#     for augment in ([*policy, "detach"], ["straight"]):
+#         run = run_gan(GANConfig(name="gradient", augment=augment, **common))
+#         print(augment, [run.metrics(e)["scores"]["fd_lenet"]["value"] for e in run.evaluated()])
 #
 # Detached, it learns nothing. The generator's only gradient comes through the augmented fakes. `loss_G.backward()` raises no error, since the loss still depends on the discriminator's weights; but `G`'s gradients are `None`, Adam passes over them, and $G$ keeps its initial weights. (Its samples change a little all the same, because batch normalisation's running means move.)
 #

@@ -120,7 +120,7 @@ from genlab.runs import plot_history
 # %%
 #| echo: false
 results = Path(genlab.__file__).parents[1] / "report" / "results" / "mnist" / "ddpm"
-mnist = dict(np.load(results / "small-bf16-0d5ae5c7" / "epoch-0010" / "pictures.npz"))  # of a network for MNIST
+mnist = dict(np.load(results / "small-bf16-0d5ae5c7" / "epoch-0010" / "pictures.npz"))  # a network for MNIST
 abar = Diffusion(SCHEDULES["cosine"](1000)).abar[[50, 200, 400, 600, 800, 950]].numpy()
 eps, noisy, predicted = mnist["noise_true"][0], mnist["noisy"][:, 0], mnist["noise_after"][:, 0]
 clean = (noisy[0] - np.sqrt(1 - abar[0]) * eps) / np.sqrt(abar[0])
@@ -221,7 +221,7 @@ def loss_weight(
 # Three targets, one loss: with these factors, the same error of $x_0$ costs the same whatever the network predicts.
 
 # %%
-diffusion = Diffusion(SCHEDULES[schedule](T))
+diffusion = Diffusion(look_up("schedule", schedule, SCHEDULES)(T))
 x0 = to_model(load_dataset(dataset, "train", size).images[:8]).double()
 t = torch.linspace(1, T, 8).long()
 eps, wrong_x0 = torch.randn_like(x0), x0 + 0.1 * torch.randn_like(x0)
@@ -246,7 +246,7 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    asked: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
@@ -800,7 +800,7 @@ def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]: 
     test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
-        key = {name: getattr(other, name) for name in config.asked}
+        key = {name: getattr(other, name) for name in config.sample_fields}
         if any(key.items() <= row.items() for row in table):
             continue
         if net is None:

@@ -838,7 +838,8 @@ def evaluate(
 def _find_measures(metrics: Sequence[str] | None, extractor: Extractor | None) -> dict[str, Measure]:
     "The measures of these names. ValueError for one that is unknown."
     if extractor is None:
-        return {metric: look_up("metrics", metric, MEASURES) for metric in metrics or ["fd_lenet"]}
+        metrics = ["fd_lenet"] if metrics is None else metrics  # an empty list is none
+        return {metric: look_up("metrics", metric, MEASURES) for metric in metrics}
     import_plugins()  # all of LeNet's measures
     known = MEASURES | measures_in(extractor.name)
     return {metric: look_up("metrics", metric, known) for metric in metrics or [f"fd_{extractor.name}"]}
@@ -1141,7 +1142,8 @@ assert np.isclose(frechet_distance(*moments), exact, rtol=1e-9), "our two ways a
 #     from torchvision.transforms.functional import InterpolationMode, rotate
 #     x = to_model(train.images)
 #     changed = {"as they are": x, "blurred, 3x3": blur(x), "blurred twice": blur(blur(x))}
-#     changed |= {f"rotated by {angle} degrees": rotate(x, angle, InterpolationMode.BILINEAR, fill=-1.0) for angle in (2, 5, 10, 20)}
+#     for angle in (2, 5, 10, 20):
+#         changed[f"rotated by {angle} degrees"] = rotate(x, angle, InterpolationMode.BILINEAR, fill=-1.0)
 #     score_table({name: evaluate(to_image(images), dataset) for name, images in changed.items()})
 #
 # On `digits`, all 1,297 training images and the LeNet that comes with the package:
@@ -1168,7 +1170,8 @@ assert np.isclose(frechet_distance(*moments), exact, rtol=1e-9), "our two ways a
 #
 #     U = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))[0]
 #     (a, b), centre = torch.rand(2, 5, dtype=torch.float64), torch.zeros(5)
-#     print(frechet_distance(centre, (U * a**2) @ U.T, centre, (U * b**2) @ U.T), (a - b).square().sum().item())
+#     print(frechet_distance(centre, (U * a**2) @ U.T, centre, (U * b**2) @ U.T))
+#     print((a - b).square().sum().item())
 #
 # The same pairs of standard deviations, matched otherwise, give another distance: it matters which axis is whose.
 #

@@ -266,7 +266,6 @@ def listed(names: Iterable[str]) -> str:
 # %%
 assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
 
-
 # %% [markdown]
 # ## At a glance
 #

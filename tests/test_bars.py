@@ -1,4 +1,4 @@
-"""Error bars mean what the text says: the spread over other samples of the same model, the real images fixed."""
+"""Error bars mean what the text says: the spread over other samples of a model, the real images fixed."""
 
 import functools
 

@@ -104,7 +104,7 @@ def test_papermill_runs_the_notebook_by_itself(outside, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("negatives/mean/mean-*/epoch-0001/metrics.json"))) == 1
     done = command(*line[:-1], "{metrics: [mean_shfit]}", cwd=project, **environment)
-    assert "metrics.0: 'mean_shfit' is unknown; did you mean mean_shift?" in done.stderr
+    assert "metrics: 'mean_shfit' is unknown; did you mean mean_shift?" in done.stderr
 
 
 def test_a_module_that_is_not_there_is_named(outside):

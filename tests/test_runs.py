@@ -10,6 +10,7 @@ import time
 import warnings
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -24,8 +25,8 @@ from genlab.ddpm import DDPMConfig, look_inside, run_ddpm, sample_ddpm, train_dd
 from genlab.gan import GANConfig, run_gan, sample_gan, train_gan
 from genlab.interpolation import find_run, open_run
 from genlab.likelihood import read_likelihood
-from genlab.plug import KINDS, import_plugins
-from genlab.runs import EMA, Run, read_config
+from genlab.plug import KINDS, LOADERS, import_plugins
+from genlab.runs import EMA, Run, RunConfig, read_config
 from genlab.vae import VAEConfig, measure_elbo, run_vae, train_vae, vae_pictures
 
 # model: (small configuration, function that does it all)
@@ -213,7 +214,7 @@ def test_judging_held_out_images_changes_nothing(kind, tmp_path, monkeypatch):
 def look_around(model, config, data):
     "Whatever one may want to see of a model in the middle of its training."
     if config.model == "gan":
-        sample_gan(model, 3)
+        sample_gan(model, config, data, 3)
     elif config.model == "ddpm":
         sample_ddpm(model, config, data, 3)
         look_inside(model, config, data)
@@ -324,10 +325,10 @@ def test_results_that_were_cut_off_are_made_again_without_training(runs_folder, 
     weights, samples = stamps(run.folder), run.samples(1)
     path = run.epoch_folder(1) / file
     os.truncate(path, int(share * path.stat().st_size))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         again = run_vae(config)
-    assert any("metrics.json is damaged" in str(w.message) for w in told) == (file == "metrics.json")
+    assert any("metrics.json is damaged" in str(w.message) for w in caught) == (file == "metrics.json")
     assert again.pending() == [] and again.evaluated() == [1] and again.metrics(1)["n_samples"] == 20
     assert torch.equal(again.samples(1), samples) and again.pictures(1) and stamps(run.folder) == weights
 
@@ -365,10 +366,10 @@ def test_folders_and_configurations_that_are_no_results(runs_folder):
         file = run.folder.parent / name / "config.json"
         file.parent.mkdir()
         file.write_text(text)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert find_run("gan", "digits") == run.folder
-    named = [str(warning.message).split("/config.json")[0].split("/")[-1] for warning in told]
+    named = [str(warning.message).split("/config.json")[0].split("/")[-1] for warning in caught]
     assert sorted(named) == sorted(texts)
     edited = run.folder / "config.json"
     edited.write_text(edited.read_text().replace('"lr": 0.0002', '"lr": 0.0003'))
@@ -425,6 +426,16 @@ def test_a_run_from_before_fingerprints(photos, runs_folder):
     assert run_gan(config).evaluated() == [1] and not (run.folder / "images.json").exists(), "taken as it is"
     run_gan(config.model_copy(update={"epochs": 2}))
     assert (run.folder / "images.json").read_text() == known, "noted when it is trained further"
+
+
+def test_images_of_ones_own_loader_are_known_again(runs_folder, monkeypatch):
+    "What LOADERS has under a name may change; the built-in data sets may not."
+    monkeypatch.setitem(LOADERS, "mine", LOADERS["digits"])
+    run = Run(GANConfig(dataset="mine"))
+    before = run.fingerprints()
+    monkeypatch.setitem(LOADERS, "mine", LOADERS["tinted_digits"])
+    assert before.keys() == {"train", "test"} and run.fingerprints() != before
+    assert Run(GANConfig()).fingerprints() == {}
 
 
 def read_without_rights(runs, config):
@@ -565,3 +576,19 @@ def test_history_has_about_fifty_rows_an_epoch():
         "d_held_out",
     ]
     assert 45 <= len(rows) <= 60
+
+
+class PlainConfig(RunConfig):
+    model: Literal["plain"] = "plain"
+
+
+def test_a_log_has_ten_lines_at_most(runs_folder, monkeypatch, capsys):
+    "A slow run prints a line after each tenth of it, with snapshots or without, also when it is resumed."
+    run, data = Run(PlainConfig(epochs=5, batch_size=100)), load_dataset("digits")
+    clock = count(step=100)
+    monkeypatch.setattr("genlab.runs.time.perf_counter", lambda: next(clock))
+    for epochs in (2, 5):
+        for _ in run.batches(data, epochs, "cpu"):
+            run.log(loss=0)
+    lines = capsys.readouterr().out.split()
+    assert [int(line[1]) for line in lines] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5] and lines[-1] == "[5/5][12/13]"

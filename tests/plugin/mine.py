@@ -1,6 +1,7 @@
 """One more of everything that has a name in genlab, from outside of it; see tests/test_plug.py."""
 
 import os
+import time
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -166,8 +167,11 @@ def run_mean(config: MeanConfig) -> Run:
         for epochs in run.pending():
             n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
             net = train_mean(run, epochs)
+            start = time.perf_counter()
             samples = to_image(net(latents(n, tuple(net.mean.shape), config.seed)))
-            run.finish(epochs, samples, scores=evaluate(samples, config.dataset, config.metrics))
+            seconds = time.perf_counter() - start
+            scores = evaluate(samples, config.dataset, config.metrics)
+            run.finish(epochs, samples, scores=scores, sample_seconds=seconds)
     return run
 
 
