@@ -1059,7 +1059,8 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 #     small = dict(width=16, lr=1e-3, epochs=30, metrics=["fd_lenet", "recall"])
 #     changes = {
 #         "plain": {}, "conditional": dict(conditional=True), "hinge": dict(loss="hinge"),
-#         "layer": dict(norm="layer"), "spectral": dict(norm="spectral"), "rate": dict(lr=2e-3), "average": dict(ema=0.99),
+#         "layer": dict(norm="layer"), "spectral": dict(norm="spectral"),
+#         "rate": dict(lr=2e-3), "average": dict(ema=0.99),
 #         "four": dict(conditional=True, loss="hinge", norm="layer", ema=0.99),
 #     }
 #     runs = [(change, seed, run_gan(GANConfig(name="ablation", seed=seed, **small | more)))
