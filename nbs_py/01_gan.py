@@ -1036,6 +1036,18 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
     assert last["value"] > 0.25 * last["floor"], "far better than real would be a bug"
 
 # %% [markdown]
+# ### Does sampling depend on the batch?
+#
+# It should not. Drawn alone, the first ten samples are those on disk, up to one grey level: another batch size may round a number the other way.
+
+# %%
+G = make_networks(config, data)[0]
+assert run.load_weights(epochs, G)
+kept = run.samples(epochs)
+alone = sample_gan(G, config, data, min(10, len(kept)))
+assert (alone.int() - kept[:10].int()).abs().max() <= 1, "drawn alone, an image differs by rounding at most"
+
+# %% [markdown]
 # ### A better GAN
 #
 # Which options help? To find out, we change one at a time. Here are small DCGANs on `digits` (`width` 16, a learning rate of 1e-3, 30 epochs, 500 samples), five seeds of each. Each row changes one thing of the first row; one row changes four at once. The difference to the plain GAN is taken seed by seed; the 95 % confidence interval is that of its mean (Student's $t$, four degrees of freedom). *Recall* is the share of real images that look like some sample ([05c_measures](05c_measures.ipynb)).
@@ -1097,23 +1109,11 @@ pd.DataFrame(rows).sort_values(["epochs", "run"]).round(2)
 # %% [markdown]
 # ## What to watch for
 #
-# - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.
+# - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Give it a smaller learning rate (`lr_d`) or fewer updates (`d_steps`).
 # - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it on a toy.
 # - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) shows one setting in which augmentation seems to help and one in which it does not.
 # - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
 # - **Seeds.** A GAN's result varies from seed to seed ([Lucic et al. 2018](https://arxiv.org/abs/1711.10337)). Two runs are not a comparison.
-
-# %% [markdown]
-# ### Does sampling depend on the batch?
-#
-# It should not. Drawn alone, the first ten samples are those on disk, up to one grey level: another batch size may round a number the other way.
-
-# %%
-G = make_networks(config, data)[0]
-assert run.load_weights(epochs, G)
-kept = run.samples(epochs)
-alone = sample_gan(G, config, data, min(10, len(kept)))
-assert (alone.int() - kept[:10].int()).abs().max() <= 1, "drawn alone, an image differs by rounding at most"
 
 # %% [markdown]
 # ## Its latent space

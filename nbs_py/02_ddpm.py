@@ -115,11 +115,11 @@ from genlab.runs import plot_history
 # %% [markdown]
 # ## The idea
 #
-# To add noise needs no network. An image $x_0$ at noise level $t$ is
+# Adding noise needs no network. An image $x_0$ at noise level $t$ is
 #
 # $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\varepsilon,\qquad\varepsilon\sim\mathcal N(0,I),$$
 #
-# where $\bar\alpha_t$ falls from 1 at $t=0$ to nearly 0 at $t=T$. The way back needs a network. **It is trained to find the noise $\varepsilon$ in $x_t$.** Examples cost nothing: we add the noise ourselves, so we know the answer. In the pictures, $q$ is the distribution of the next step towards noise, and $p$ that of the next step back.
+# where $\bar\alpha_t$ falls from 1 at $t=0$ to nearly 0 at $t=T$. The way back needs a network. **It is trained to find the noise $\varepsilon$ in $x_t$**, or something from which the noise follows. Examples cost nothing: we add the noise ourselves, so we know the answer. In the pictures, $q$ is the distribution of the next step towards noise, and $p$ that of the next step back.
 
 # %%
 #| echo: false
