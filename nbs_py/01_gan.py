@@ -17,9 +17,9 @@
 #
 # > Two networks, one of which learns to make what the other cannot tell from real: a GAN in thirty lines, four losses, the DCGAN, one training loop, and what to watch for
 #
-# A painter of forgeries and an expert sit in a room. The painter has never seen an original. She shows the expert a picture; the expert, who also sees originals, says how likely it is to be one. Both learn from the verdict. If all goes well the forgeries end up as good as the originals, and the expert can only guess.
+# A painter of forgeries and an expert sit in a room. The painter has never seen an original. She shows the expert a picture. The expert, who also sees originals, says how likely it is to be one. Both learn from this verdict. If all goes well, the forgeries become as good as the originals, and the expert can only guess.
 #
-# In a **generative adversarial network** ([Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)) the painter is the **generator** $G$, a network that turns random numbers $z\sim\mathcal N(0,I)$, the *latent*, into an image $G(z)$. The expert is the **discriminator** $D$, which turns an image $x$ into a probability $D(x)$ that it is real. This notebook begins with a small one. Then it explains the game, builds the deep convolutional version, DCGAN ([Radford et al. 2016](https://arxiv.org/abs/1511.06434)), trains it, and measures it.
+# In a **generative adversarial network** ([Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)) the painter is the **generator** $G$, a network that turns random numbers $z\sim\mathcal N(0,I)$, the *latent*, into an image $G(z)$. The expert is the **discriminator** $D$, which turns an image $x$ into a probability $D(x)$ that it is real. This notebook begins with a small GAN. Then it explains the game, builds the deep convolutional version, DCGAN ([Radford et al. 2016](https://arxiv.org/abs/1511.06434)), trains it, and measures it.
 #
 # Change the parameters below (`dataset` and `epochs` to begin with; the others are explained on the way) and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`. Two notebooks go on from here: [01b_mode_collapse](01b_mode_collapse.ipynb), on generators that draw only part of what there is, and [01c_few_images](01c_few_images.ipynb), on training with few images.
 
@@ -89,6 +89,7 @@ from genlab.tables import loss_curves, loss_table, sample_sheets
 # %%
 #| hide
 import json
+import math
 import tempfile
 
 import matplotlib.pyplot as plt
@@ -130,11 +131,13 @@ arrow((8.7, -0.1), (6.7, 0.4), "--", "C1", -0.35)
 ax.text(7.0, -0.42, "$D$ learns from both", ha="center", fontsize=8, color="C1");
 
 # %% [markdown]
-# Solid arrows show what is computed from what, dashed ones who learns from which verdict. The generator never sees a real image. All it knows of them is what the discriminator's verdict on its own images tells it.
+# Solid arrows show what is computed from what, dashed ones who learns from which verdict. The generator never sees a real image. It learns about them only through the discriminator's verdicts on fakes.
 #
 # ## A GAN in thirty lines
 #
-# Two small networks of dense layers, the 8x8 originals of `digits`, and a loop in plain PyTorch. In each step $D$ learns to call real images real (a target of 1) and fakes fake (a target of 0); then $G$ learns to make fakes that $D$ calls real. The function `F.binary_cross_entropy_with_logits` takes the *logit* of a probability, a number from $-\infty$ to $\infty$. Everything else in this notebook is an improvement of some line below.
+# Two small networks of dense layers, handwritten digits of 8x8 pixels ([00_data](00_data.ipynb)), and a loop in plain PyTorch. In each step $D$ learns to call real images real (a target of 1) and fakes fake (a target of 0). Then $G$ learns to make fakes that $D$ calls real.
+#
+# The network `D` does not return the probability itself. It returns its *logit* $a$, a number from $-\infty$ to $\infty$, and the probability is $\sigma(a)=1/(1+e^{-a})$. That is what `F.binary_cross_entropy_with_logits` expects. Everything else in this notebook improves some line below.
 
 # %%
 pixels = to_model(load_dataset("digits", "train", 8).images).flatten(1)  # (1297, 64), in [-1, 1]
@@ -152,20 +155,20 @@ D = nn.Sequential(
 opt_G = torch.optim.Adam(G.parameters(), lr=1e-3, betas=(0.5, 0.999))
 opt_D = torch.optim.Adam(D.parameters(), lr=2e-3, betas=(0.5, 0.999))
 ones, zeros, bce = torch.ones(64, 1), torch.zeros(64, 1), F.binary_cross_entropy_with_logits
-z, pictures = torch.randn(16, 16), {}  # the same latents are shown again and again
+z_shown, pictures = torch.randn(16, 16), {}  # 16 latents, always the same, to watch the progress
 
 for step in range(3001):
     if step in (0, 300, 1000, 3000):
-        pictures[f"{step} steps"] = G(z).detach()
+        pictures[f"{step} steps"] = G(z_shown).detach()
 
     real = pixels[torch.randint(len(pixels), (64,))]
     fake = G(torch.randn(64, 16))
-    loss_D = bce(D(real), ones) + bce(D(fake.detach()), zeros)  # detach: this is not for G to learn from
+    loss_D = bce(D(real), ones) + bce(D(fake.detach()), zeros)  # detach: this loss is not for G
     opt_D.zero_grad()
     loss_D.backward()
     opt_D.step()
 
-    loss_G = bce(D(fake), ones)
+    loss_G = bce(D(fake), ones)  # through D to G; opt_G changes only G
     opt_G.zero_grad()
     loss_G.backward()
     opt_G.step()
@@ -181,22 +184,24 @@ before, after = (torch.cdist(pictures[f"{n} steps"], pixels).amin(1).mean() for 
 assert after < 0.6 * before, "nearer to digits than noise is"
 
 # %% [markdown]
-# Noise, then blots, then digits. Some are good, and some are no digits. Why does this work, what can go wrong, and what makes it better?
+# Noise, then blots, then digits. Some are good, and some are not digits at all. Why does this work, what can go wrong, and what makes it better?
 
 # %% [markdown]
 # ## The game and its value
 #
-# The discriminator wants to be right about real and generated images; the generator wants it to be wrong. Both pull at one number,
+# The discriminator wants to be right about real and generated images. The generator wants it to be wrong. Both change one number, the *value* $V$: $D$ makes it larger, $G$ smaller.
 #
-# $$ \min_G\max_D V(D,G)=\mathbb E_{x}\big[\log D(x)\big]+\mathbb E_{z}\big[\log\big(1-D(G(z))\big)\big]. $$
+# $$ \min_G\max_D V(D,G)=\mathbb E_{x}\big[\log D(x)\big]+\mathbb E_{z}\big[\log\big(1-D(G(z))\big)\big] $$
 #
-# Here $\mathbb E_x$ is the mean over real images, whose density is $p$, and $\mathbb E_z$ that over latents. Hold the generator fixed, and call the density of its images $p_g$. The best discriminator maximises $p\log D+p_g\log(1-D)$ at each $x$. The slope of this in $D$, $p/D-p_g/(1-D)$, is zero at $D^*(x)=p(x)/(p(x)+p_g(x))$.
+# Here $\mathbb E_x$ is the mean over real images, whose density is $p$, and $\mathbb E_z$ that over latents. Hold the generator fixed, and call the density of its images $p_g$. **The best discriminator** maximises $p\log D+p_g\log(1-D)$ at each $x$. The slope of this in $D$, $p/D-p_g/(1-D)$, is zero at $D^*(x)=p(x)/(p(x)+p_g(x))$.
 #
-# Against this best discriminator, what is the value? With $m=\frac12(p+p_g)$ we have $D^*=\frac p{2m}$ and $1-D^*=\frac{p_g}{2m}$, hence
+# **The best generator** against it makes $V(D^*,G)$ as small as it can. To see what that means, we need a distance between densities. The *Kullback-Leibler divergence* $\mathrm{KL}(a\Vert b)=\int a\log\frac ab$ says how far a density $a$ is from $b$: it is zero if they are equal and positive otherwise. The same holds for the *Jensen-Shannon divergence* JSD, which compares both with their mean. With $m=\frac12(p+p_g)$ we have $D^*=\frac p{2m}$ and $1-D^*=\frac{p_g}{2m}$, hence
 #
 # $$ V(D^*,G)=\int p\log\frac p{2m}+\int p_g\log\frac{p_g}{2m}=2\,\mathrm{JSD}(p,p_g)-\log4,\qquad\mathrm{JSD}(p,p_g)=\tfrac12\mathrm{KL}(p\Vert m)+\tfrac12\mathrm{KL}(p_g\Vert m). $$
 #
-# The *Kullback-Leibler divergence* $\mathrm{KL}(a\Vert b)=\int a\log\frac ab$ says how far a density $a$ is from $b$: it is zero if they are equal and positive otherwise. So is the *Jensen-Shannon divergence* JSD. The best a generator can do is therefore $p_g=p$; then $D^*=\frac12$ everywhere and the expert guesses. We check both statements on two one-dimensional densities, by adding up over a fine grid:
+# So the best generator has $p_g=p$: it makes images as frequently as they are in the data. Then $D^*=\frac12$ everywhere and the expert guesses. This is why a GAN can work.
+#
+# We check the formula, and that no other $D$ reaches the value of $D^*$, on two one-dimensional densities. Integrals are sums over a fine grid:
 
 # %%
 x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
@@ -230,7 +235,9 @@ ax.legend(frameon=False);
 #
 # ### Why the generator does not minimise the value
 #
-# Early in training the forgeries are bad and $D(G(z))\approx0$. The discriminator outputs a *logit* $a$, with $D=\sigma(a)=1/(1+e^{-a})$. The generator's term $\log(1-\sigma(a))$ has the slope $-\sigma(a)$ in $a$: next to nothing exactly when the generator is worst. The game *saturates*. Goodfellow's remedy is to minimise $-\log D(G(z))$ instead. With $p_g=p$ there is still nothing to gain, and the slope $-(1-\sigma(a))$ is steepest where the generator is worst (logarithms are natural ones, so losses are in *nats*):
+# Early in training the forgeries are bad, and $D(G(z))=\sigma(a)\approx0$. The generator's term $\log(1-\sigma(a))$ has the slope $-\sigma(a)$ in the logit $a$: almost zero exactly when the generator is worst. The loss *saturates*.
+#
+# Goodfellow's remedy is to minimise $-\log D(G(z))$ instead. Its slope $-(1-\sigma(a))$ is steepest where the generator is worst. The goal stays the same: if $p_g=p$, the best discriminator says $\frac12$ of every image, and no change of an image makes this loss smaller, either. (Logarithms are natural ones. So losses are in *nats*.)
 
 # %%
 a = torch.linspace(-8, 8, 201, dtype=torch.float64, requires_grad=True)
@@ -251,7 +258,7 @@ axes[0].legend(frameon=False, loc="lower left");
 
 
 # %% [markdown]
-# The discriminator's loss, which is minus the value, and the generator's non-saturating loss are binary cross-entropies of the logits: with target 1 for what should be called real, 0 for what should be called fake. Computing them from logits rather than from probabilities avoids $\log 0$: $-\log\sigma(a)=\log(1+e^{-a})$, which is `softplus(-a)`.
+# The discriminator's loss is minus the value. It and the generator's non-saturating loss are the binary cross-entropies of the thirty lines above, with target 1 for what should be called real and 0 for what should be called fake. Computing them from logits rather than from probabilities avoids $\log 0$: $-\log\sigma(a)=\log(1+e^{-a})$, which is `softplus(-a)`.
 
 # %%
 #| export
@@ -288,7 +295,9 @@ assert nonsaturating_g_loss(torch.tensor([-1e4])).isfinite()
 # %% [markdown]
 # ### Losses without a logarithm
 #
-# **Hinge** ([Lim and Ye 2017](https://arxiv.org/abs/1705.02894), [Miyato et al. 2018](https://arxiv.org/abs/1802.05957)): the discriminator wants its output above 1 on real images and below -1 on fakes, and has no interest in more; the generator just wants a larger output. What is settled no longer pulls at the discriminator, so its outputs stay small.
+# In the formulas of this section $D(x)$ is the bare output of the network, no longer a probability.
+#
+# **Hinge** ([Lim and Ye 2017](https://arxiv.org/abs/1705.02894), [Miyato et al. 2018](https://arxiv.org/abs/1802.05957)): the discriminator wants its output above 1 on real images and below -1 on fakes. An image that is beyond this margin has no gradient any more, so the outputs stay small. The generator just wants a larger output.
 
 # %%
 #| export
@@ -298,7 +307,7 @@ def hinge_d_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.
 
 
 # %% [markdown]
-# **Wasserstein** ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)): suppose the *critic* $f$ (no longer a probability) may nowhere be steeper than 1: moving by one unit of distance in image space changes $f$ by at most one. Then $\max_f\mathbb E_x f(x)-\mathbb E_z f(G(z))$ is the *earth mover's distance* between data and fakes: how far, on average, each bit of probability has to be carried. Unlike the Jensen-Shannon divergence it does not level off when the two are far apart, so its slope is of use however bad the forgeries are.
+# **Wasserstein** ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)): the discriminator is now called the *critic* $f$. Suppose it may nowhere be steeper than 1: moving by one unit of distance in image space changes $f$ by at most one. Then $\max_f\mathbb E_x f(x)-\mathbb E_z f(G(z))$ is the *earth mover's distance* between data and fakes: how far, on average, each bit of probability has to be carried. Unlike the Jensen-Shannon divergence it does not level off when the two are far apart, so its slope is useful however bad the forgeries are.
 
 # %%
 #| export
@@ -321,7 +330,7 @@ LOSSES |= {  # name: the discriminator's, the generator's
 
 
 # %% [markdown]
-# How is a critic kept from being steeper than 1? [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) use that the best such critic has the slope 1 almost everywhere on the way from fakes to data, and keep it there with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP). The penalty is a function of the critic's weights and is itself differentiated by them, hence `create_graph`. It is about the slope at single images. Batch normalisation makes an output depend on the whole batch, so it cannot be used in such a critic.
+# How is a critic kept from being steeper than 1? [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) use that the best such critic has the slope 1 almost everywhere on the way from fakes to data, and keep it there with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP). The penalty contains a gradient, and is itself differentiated with respect to the critic's weights, hence `create_graph`. It is about the slope at single images. Batch normalisation makes an output depend on the whole batch, so it cannot be used in such a critic.
 
 # %%
 #| export
@@ -365,7 +374,7 @@ assert hinge_d_loss(torch.tensor([0.5]), torch.tensor([0.0])) == 1.5
 assert hinge_d_loss(torch.tensor([1.0, 5.0]), torch.tensor([-1.0, -9.0])) == 0, "sure enough"
 
 # %% [markdown]
-# Seen by the generator, the losses differ in how strongly a fake with logit $a$ is pushed. (Hinge and Wasserstein push all fakes alike; what differs there is the discriminator.)
+# For the generator, the losses differ in how strongly a fake with logit $a$ is pushed. Hinge and Wasserstein push all fakes alike: these two differ only in the discriminator.
 
 # %%
 a = torch.linspace(-6, 6, 201, dtype=torch.float64, requires_grad=True)
@@ -380,13 +389,16 @@ ax.legend(frameon=False, fontsize=8);
 # %% [markdown]
 # ### Does the game come to rest?
 #
-# A GAN does not go downhill. Two players pull in two directions, and it is not clear that they ever stop. The smallest example is the *Dirac-GAN* ([Mescheder et al. 2018](https://arxiv.org/abs/1801.04406)): all real "images" are the number 0, all fakes the number $\theta$, and the discriminator's logit is $\psi x$. The game is won at $\theta=\psi=0$. For each $(\theta,\psi)$ the grey arrows show where the players want to go, that is minus the slope of each one's loss; a line follows them through 400 updates that take turns, from the dot to the square.
+# Two players each go down their own loss, and it is not clear that they ever stop. The smallest example is the *Dirac-GAN* ([Mescheder et al. 2018](https://arxiv.org/abs/1801.04406)): all real "images" are the number 0, all fakes the number $\theta$, and the discriminator's logit is $\psi x$. The game should end at $\theta=\psi=0$, the cross in the pictures.
+#
+# For each $(\theta,\psi)$ the grey arrows show where the players want to go, that is minus the slope of each one's loss. The players take turns. The line shows 400 updates of each, from the dot to the square.
 #
 # The third panel adds a penalty to the discriminator's loss: half the squared slope of $D$ at real images, here $\psi^2/2$ (Mescheder et al. call it $R_1$).
 
 # %%
 def wishes(theta, psi, loss, gamma):
     "Minus the slopes of both losses: where generator and discriminator want to go; gamma weighs the penalty."
+    # one game for each entry of theta and psi; times len, because the losses are means over all of them
     theta, psi = (x.clone().requires_grad_() for x in (theta, psi))
     d_loss, g_loss = LOSSES[loss]
     loss_D = len(psi) * d_loss(0 * psi, psi * theta) + gamma / 2 * psi.square().sum()
@@ -406,7 +418,7 @@ def play(loss, gamma, rate=0.1, updates=400):
     return torch.stack(path)
 
 
-games = {
+games = {  # title: loss, gamma
     "min-max": ("minmax", 0),
     "non-saturating": ("nonsaturating", 0),
     "non-saturating, penalty": ("nonsaturating", 1),
@@ -434,18 +446,27 @@ assert ends["min-max"] > 1 and 0.2 < ends["non-saturating"] < 1 and ends["non-sa
 
 
 # %% [markdown]
-# Without a penalty the players run after one another: in the min-max game in circles, in the non-saturating one in circles that shrink more and more slowly. With the penalty they come to rest where they should, because the discriminator is pulled back to "I cannot tell". The penalty of WGAN-GP does not do that: it pulls the critic's slope to 1, also where it should be 0. In practice smaller learning rates and averaged weights calm the circles as well.
+# Without a penalty the players run after one another: in the min-max game in circles, in the non-saturating one in circles that shrink more and more slowly. With the penalty they come to rest where they should, because the discriminator is pulled back to $\psi=0$, "I cannot tell". The penalty of WGAN-GP does not do that: it pulls the critic's slope to 1, also where it should be 0. Averaged weights (`ema`) help in another way: the average of a circle is near its centre.
 #
 # Another cure lets the generator *look ahead*: it sees what the discriminator will answer after a few more updates (`unroll`). [01b_mode_collapse](01b_mode_collapse.ipynb) explains it.
 
 # %% [markdown]
 # ## The networks
 #
-# DCGAN's recipe: no pooling and no hidden dense layers, only (transposed) convolutions, which halve or double the resolution by their stride of 2; batch normalisation except at the ends; ReLU in the generator, leaky ReLU in the discriminator; tanh at the generator's output, because images live in [-1, 1].
+# DCGAN's recipe:
+#
+# - No pooling and no hidden dense layers. Convolutions with a stride of 2 halve the resolution, transposed ones double it.
+# - Batch normalisation, except at the generator's output and the discriminator's input and output.
+# - ReLU in the generator, leaky ReLU in the discriminator.
+# - Tanh at the generator's output, because images are in [-1, 1].
 #
 # A side is halved until it is odd or less than 8: 16 → 8 → 4, 28 → 14 → 7, 32 → 16 → 8 → 4, 64 → 32 → 16 → 8 → 4. The discriminator goes down these steps and the generator up, with the number of channels doubled at each step down.
 #
-# Three options, for later. `norm="layer"` normalises each image by itself, as the gradient penalty wants. `norm="spectral"` divides each of the discriminator's convolutions by the largest singular value of its weights, taken as a matrix with a row for each output channel, which limits how far a layer can stretch its input (Miyato et al. 2018). A **conditional** GAN is told the class $y$: the generator gets it as a one-hot vector beside $z$, the discriminator adds to its logit the product of the features, summed over positions, with a learned vector of the class (*projection*, [Miyato and Koyama 2018](https://arxiv.org/abs/1802.05637)).
+# Three options can wait for a second reading:
+#
+# - `norm="layer"` normalises each image by itself, as the gradient penalty needs it.
+# - `norm="spectral"` limits how far a layer can stretch its input (Miyato et al. 2018). It takes the weights of each convolution in the discriminator as a matrix, with a row for each output channel, and divides them by its largest singular value.
+# - `conditional` tells both networks the class $y$. The generator gets it as a one-hot vector beside $z$. The discriminator sums its features over positions, multiplies them with a learned vector of the class, and adds this to its logit (*projection*, [Miyato and Koyama 2018](https://arxiv.org/abs/1802.05637)).
 
 # %%
 #| export
@@ -461,7 +482,7 @@ def resolutions(size: int) -> list[int]:
 
 
 # %% [markdown]
-# The generator makes a few pixels with many channels of $z$, then doubles the side and halves the channels until the image is there.
+# The generator turns $z$ into a few pixels with many channels. Then it doubles the side and halves the channels until the image is there.
 
 # %%
 #| export
@@ -500,7 +521,7 @@ def normalise(norm: str, channels: int) -> nn.Module:
 
 
 # %% [markdown]
-# The discriminator goes the other way, and makes a single number of the last few pixels.
+# The discriminator goes the other way. At the end it turns a few pixels into a single number.
 
 # %%
 #| export
@@ -528,7 +549,7 @@ class Discriminator(nn.Module):
 
 
 # %% [markdown]
-# A convolution without bias stands before each batch normalisation, which would take the bias out again. Weights start small, from $\mathcal N(0, 0.02^2)$; the factors of batch normalisation from $\mathcal N(1, 0.02^2)$.
+# A convolution before a batch normalisation has no bias, which would be subtracted again with the mean. Weights start small, from $\mathcal N(0, 0.02^2)$; the factors of batch normalisation from $\mathcal N(1, 0.02^2)$.
 
 # %%
 #| export
@@ -546,9 +567,9 @@ def init_weights(module: nn.Module) -> None:
 
 
 # %% [markdown]
-# ### Looking without touching
+# ### To look at a network without changing it
 #
-# Some layers change whenever they are used: batch normalisation takes each batch into its running means, the spectral norm improves its estimate. Training wants that; somebody who only wants to *see* what a network returns does not. `output_only` lends the network copies of these numbers, so that its own stay what they are.
+# Some layers change whenever they are used: batch normalisation takes each batch into its running means, the spectral norm improves its estimate. This is right in training, and wrong if we only want to *see* what a network returns. `output_only` lets the network work with copies of these numbers.
 
 # %%
 #| export
@@ -570,7 +591,7 @@ for layer in (nn.BatchNorm2d(1), spectral_norm(nn.Conv2d(1, 2, 3)), stack):
 
 
 # %% [markdown]
-# To see what the layers do, `layer_table` hangs a hook on each of them that notes what it returns:
+# To see what the layers do, `layer_table` notes the shape of what each of them returns, with a forward hook:
 
 # %%
 #| export
@@ -625,7 +646,7 @@ assert abs(big.std() - 0.02) < 3e-4 and abs(big.mean()) < 3e-4
 # %% [markdown]
 # ## What defines a GAN run
 #
-# On top of what every run has (data set, batch size, seed, ...: see [00_runs](00_runs.ipynb)), a GAN has the settings below. Learning rate, $\beta_1$, batch size and the 100 numbers in $z$ are the DCGAN paper's, the width is that of its authors' code. The paper draws $z$ uniformly; we draw it from a normal distribution, as has become usual.
+# A GAN has the settings below, and those that every run has (data set, batch size, seed, ...: see [00_runs](00_runs.ipynb)). Learning rate, $\beta_1$, batch size and the 100 numbers in $z$ are the DCGAN paper's, the width is that of its authors' code. The paper draws $z$ uniformly; we draw it from a normal distribution, as has become usual.
 
 # %%
 #| export
@@ -680,7 +701,7 @@ show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 
 
 # %% [markdown]
-# A network has a name, and a function that makes the pair for a configuration and its images. The first name is `dcgan`. (How to add another: see [00c_plug](00c_plug.ipynb). Those of report 004 are in [07b_reports](07b_reports.ipynb).)
+# `network` is the name of a function that makes both networks for a configuration and its images. The default is `dcgan`. How to add another is in [00c_plug](00c_plug.ipynb); `report004`, the networks of an older student report, are in [07b_reports](07b_reports.ipynb).
 
 # %%
 #| export
@@ -716,7 +737,7 @@ size_of = lambda net: f"{sum(p.numel() for p in net.parameters()):,}"
 print(f"parameters: {size_of(G)} of the generator, {size_of(D)} of the discriminator")
 
 # %% [markdown]
-# Is the spectral norm one? PyTorch approaches the largest singular value a little each time the network is used in training. After fifty times, that of the divided weights should be one:
+# A check of `norm="spectral"`: PyTorch comes nearer to the largest singular value each time the network is used in training. After fifty uses, the largest singular value of the divided weights should be close to 1:
 
 # %%
 spectral = dcgan(GANConfig(norm="spectral", width=8), load_dataset("digits"))[1]
@@ -732,12 +753,12 @@ assert all(abs(value - 1) < 0.02 for value in largest), largest
 #
 # One update has two halves, as in the thirty lines above. First the discriminator sees a batch of real images and a batch of fakes and takes a step; then the generator takes a step against the discriminator *as it has just become*.
 #
-# Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and the mean $D(G(z))$ on the fakes before and after the discriminator's step (after the unrolled steps, if there are any). A verdict is the probability $\sigma(a)$ where the loss knows probabilities, and the bare output $a$ for hinge and Wasserstein.
+# Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and $D(G(z))$, the mean verdict on the fakes, once before and once after the discriminator's step. (With `unroll`, after the steps of looking ahead.) A verdict is the probability $\sigma(a)$ for the two losses with a logarithm, and the bare output $a$ for hinge and Wasserstein.
 
 # %%
 #| export
 def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
-    "Mean of D(x), as a probability where the loss takes logits for that, else as it is."
+    "The mean verdict: of probabilities for the losses with a logarithm, of bare outputs for all others."
     return (logits.sigmoid() if loss in ("nonsaturating", "minmax") else logits).mean().detach()
 
 
@@ -834,7 +855,7 @@ def make_optimizers(G: nn.Module, D: nn.Module, config: GANConfig) -> list[torch
 
 
 # %% [markdown]
-# In the loop, `run.batches` is where a data loader usually stands; it also restores, saves and seeds ([00_runs](00_runs.ipynb)). Calling `train_gan` with 5 epochs and then with 20 trains 20 in all.
+# `run.batches` takes the place of a data loader. It also restores and saves the state of the training, and sets the seeds ([00_runs](00_runs.ipynb)). Calling `train_gan` with 5 epochs and then with 20 trains 20 in all.
 
 # %%
 #| export
@@ -862,7 +883,7 @@ def train_gan(run: Run, epochs: int, networks: tuple[nn.Module, nn.Module] | Non
 
 
 # %% [markdown]
-# One number more is logged, `d_held_out`: $D$'s verdict on images of the test set, from which it does *not* learn. It is taken as $D(x)$ is, before the discriminator's step. If it falls behind $D(x)$, the discriminator has begun to know the training images by heart ([01c_few_images](01c_few_images.ipynb)).
+# One number more is logged, `d_held_out`: $D$'s verdict on images of the test set, from which it does *not* learn. Like $D(x)$ it is taken before the discriminator's step. If it falls below $D(x)$, the discriminator has begun to know the training images by heart ([01c_few_images](01c_few_images.ipynb)).
 
 # %%
 #| export
@@ -876,7 +897,9 @@ def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config:
 
 
 # %% [markdown]
-# Sampling is one forward pass. In `eval` mode batch normalisation uses its running means and variances, so that an image depends on its own latent and not on its neighbours in the batch. They trail behind: each update takes a tenth of the new value, so after the 11 updates of one epoch on `digits` $0.9^{11}=31\,\%$ of their initial values is still in them, and the first samples are greyer and more alike than what the discriminator saw. Latent $i$ comes from seed $(seed, i)$: the same latents after every epoch count, so that one sees the *same* digit improve.
+# Sampling is one forward pass. In `eval` mode batch normalisation uses its running means and variances, so that an image depends on its own latent and not on its neighbours in the batch. Latent $i$ follows from the seed and $i$ alone. So the latents are the same after every epoch count, and one sees the *same* digit improve.
+#
+# The running means need some updates. Each update replaces a tenth of them. After the 11 updates of the first epoch on `digits`, $0.9^{11}=31\,\%$ of them is still their initial value, and the first samples are greyer and more alike than what the discriminator saw.
 
 # %%
 #| export
@@ -900,7 +923,7 @@ def sample_gan(
 
 
 # %% [markdown]
-# And all of it together, for each epoch count that was asked for and is not on disk yet. A pair of networks of your own takes the place of the named one with `run_gan(config, networks=(G, D))`. The run is known by its configuration, so give it a `name` that no other run has.
+# `run_gan` does all of it, for each epoch count that was asked for and is not on disk yet. To train two networks of your own, call `run_gan(config, networks=(G, D))`. A run is found again by its configuration, so give it a `name` that no other run has.
 
 # %%
 #| export
@@ -947,21 +970,13 @@ run = run_gan(config)
 print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
 
 # %% [markdown]
-# ### Does sampling depend on the batch?
-#
-# A check of what was promised: drawn alone, the first ten samples are those on disk, up to one grey level (another batch size may round a float the other way).
-
-# %%
-G = make_networks(config, data)[0]
-assert run.load_weights(epochs, G)
-kept = run.samples(epochs)
-alone = sample_gan(G, config, data, min(10, len(kept)))
-assert (alone.int() - kept[:10].int()).abs().max() <= 1, "drawn alone, an image differs by rounding at most"
-
-# %% [markdown]
 # ### The losses
 #
-# In most of machine learning a falling loss means progress. Not here: each network's loss is measured against an opponent that improves, too. What one hopes to see is a *balance*. If `Loss_D` goes to zero, the discriminator has won: the slope in the logit is still large, but it no longer says in which direction an image would become more real ([Arjovsky and Bottou 2017](https://arxiv.org/abs/1701.04862)); if $D(x)$ and $D(G(z))$ both settle around one half, the discriminator can hardly tell (its loss is then $\log 4\approx1.39$, the dashed line on the left). The two losses swing in opposite directions, often abruptly: the generator finds a weakness, the discriminator learns to see it.
+# In most of machine learning a falling loss means progress. Not here: each network's loss is measured against an opponent that improves, too. What one hopes to see is a *balance*.
+#
+# - If `Loss_D` goes to zero, the discriminator has won. The slope in the logit is still large, but it no longer says in which direction an image would become more real ([Arjovsky and Bottou 2017](https://arxiv.org/abs/1701.04862)).
+# - If $D(x)$ and $D(G(z))$ both stay around one half, the discriminator can hardly tell. Its loss is then $\log 4\approx1.39$, the dashed line on the left.
+# - Often the two losses jump in opposite directions: the generator finds a weakness, then the discriminator learns to see it.
 
 # %%
 history = run.history or pd.read_csv(run.folder / "history.csv").to_dict("records")
@@ -979,7 +994,7 @@ if guess:
 # The same as a log:
 
 # %%
-per_epoch = -(-len(data.images) // batch_size)
+per_epoch = math.ceil(len(data.images) / batch_size)
 for line in history[:: max(1, len(history) // 8)][-8:]:
     print(f"[{line['epoch']}/{epochs}][{line['i']}/{per_epoch}] " + config.log_line.format(**line))
 
@@ -990,7 +1005,7 @@ for line in history[:: max(1, len(history) // 8)][-8:]:
 
 # %%
 looks = run.evaluated()
-for e in looks[:: -(-len(looks) // 6)]:  # six at most
+for e in looks[:: math.ceil(len(looks) / 6)]:  # six at most
     show_grid(run.samples(e)[:32], ncol=16, title=f"generated; epochs: {e}")
 show_grid(load_dataset(dataset, "test", size).images[:32], ncol=16, title="real (test set)");
 
@@ -998,7 +1013,7 @@ show_grid(load_dataset(dataset, "test", size).images[:32], ncol=16, title="real 
 # %% [markdown]
 # ### The numbers
 #
-# `fd_lenet` is the Frechet distance of the samples to the test set: how far the mean and the covariance of a small classifier's features are apart ([05_fid](05_fid.ipynb)). The floor is what as many real training images have.
+# `fd_lenet` is the Frechet distance of the samples to the test set: how far the mean and the covariance of a small classifier's features are apart ([05_fid](05_fid.ipynb)). The floor is the distance of as many real training images to the test set.
 
 # %%
 def row(e):
@@ -1014,15 +1029,28 @@ def row(e):
 pd.DataFrame(map(row, run.evaluated())).round(2)
 
 # %%
+#| hide
 if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as they stand above
     first, last = (run.metrics(e)["scores"]["fd_lenet"] for e in (run.evaluated()[0], run.evaluated()[-1]))
     assert last["value"] < 0.3 * first["value"]
     assert last["value"] > 0.25 * last["floor"], "far better than real would be a bug"
 
 # %% [markdown]
+# ### Does sampling depend on the batch?
+#
+# It should not. Drawn alone, the first ten samples are those on disk, up to one grey level: another batch size may round a number the other way.
+
+# %%
+G = make_networks(config, data)[0]
+assert run.load_weights(epochs, G)
+kept = run.samples(epochs)
+alone = sample_gan(G, config, data, min(10, len(kept)))
+assert (alone.int() - kept[:10].int()).abs().max() <= 1, "drawn alone, an image differs by rounding at most"
+
+# %% [markdown]
 # ### A better GAN
 #
-# What do the options buy? One change at a time tells. Here are small DCGANs on `digits` (`width` 16, a learning rate of 1e-3, 30 epochs, 500 samples), five seeds of each. A row changes one thing of the first row; the last row changes four at once. The difference to the plain GAN is taken seed by seed, for the seed decides the initial weights of both; the interval holds its mean with 95 % (Student's $t$, four degrees of freedom).
+# Which options help? To find out, we change one at a time. Here are small DCGANs on `digits` (`width` 16, a learning rate of 1e-3, 30 epochs, 500 samples), five seeds of each. Each row changes one thing of the first row; one row changes four at once. The difference to the plain GAN is taken seed by seed; the 95 % confidence interval is that of its mean (Student's $t$, four degrees of freedom). *Recall* is the share of real images that look like some sample ([05c_measures](05c_measures.ipynb)).
 #
 # | changed | `fd_lenet`: mean | sd | difference to the plain one | 95 % interval | recall |
 # |---|--:|--:|--:|--:|--:|
@@ -1034,6 +1062,7 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 # | `lr` 2e-3 | 90.2 | 19.3 | 5.6 | -32.0 to 43.2 | 0.80 |
 # | `ema` 0.99 | 81.5 | 18.3 | -3.1 | -11.1 to 4.9 | 0.83 |
 # | classes, hinge, layer and average | 87.1 | 21.2 | 2.5 | -34.8 to 39.8 | 0.84 |
+# | the floor: real training images | 13.4 | | | | |
 #
 # <details><summary>How it was measured</summary>
 #
@@ -1041,43 +1070,46 @@ if config == GANConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 #
 #     small = dict(width=16, lr=1e-3, epochs=30, metrics=["fd_lenet", "recall"])
 #     changes = {
-#         "plain": {}, "conditional": dict(conditional=True), "hinge": dict(loss="hinge"), "layer": dict(norm="layer"),
-#         "spectral": dict(norm="spectral"), "rate": dict(lr=2e-3), "average": dict(ema=0.99),
+#         "plain": {}, "conditional": dict(conditional=True), "hinge": dict(loss="hinge"),
+#         "layer": dict(norm="layer"), "spectral": dict(norm="spectral"),
+#         "rate": dict(lr=2e-3), "average": dict(ema=0.99),
 #         "four": dict(conditional=True, loss="hinge", norm="layer", ema=0.99),
 #     }
 #     runs = [(change, seed, run_gan(GANConfig(name="ablation", seed=seed, **small | more)))
 #             for change, more in changes.items() for seed in range(5)]
 #     rows = [(change, seed, run.metrics(30)["scores"]["fd_lenet"]["value"]) for change, seed, run in runs]
-#     scores = pd.DataFrame(rows, columns=["change", "seed", "fd"]).pivot(index="seed", columns="change", values="fd")
+#     table = pd.DataFrame(rows, columns=["change", "seed", "fd"])
+#     scores = table.pivot(index="seed", columns="change", values="fd")
 #     difference = scores.sub(scores["plain"], axis=0)
 #     half = scipy.stats.t.ppf(0.975, 4) * difference.std() / 5**0.5
-#     pd.DataFrame({"mean": scores.mean(), "sd": scores.std(), "from": difference.mean() - half, "to": difference.mean() + half})
+#     summary = {"mean": scores.mean(), "sd": scores.std()}
+#     pd.DataFrame(summary | {"from": difference.mean() - half, "to": difference.mean() + half})
 #
 # That is about ten minutes on one core.
 #
 # </details>
 #
-# The floor is 13.4. One change stands out: spectral normalisation, with the learning rate of the others, makes it worse (with this short training; it slows the discriminator down). All other intervals hold zero. Seeds differ by more than these remedies do, and five seeds of a small network cannot tell more.
+# One change stands out: spectral normalisation makes it worse, with this learning rate and this short training. All other intervals contain zero. Seeds differ by more than these remedies do, and five seeds of a small network cannot tell more.
 #
-# On MNIST, with a wider network, three runs are kept in `report/results`: the plain DCGAN, the same in bfloat16 and for longer, and one with five changes at once (classes, hinge loss, layer normalisation, a learning rate of 4e-4, averaged weights). Each was trained once, so what is behind the ± is the spread over other samples of the same network, not over seeds.
+# On MNIST, with a wider network, three runs are kept in `report/results`: the plain DCGAN, the same in bfloat16 and for longer, and one with five changes at once (classes, hinge loss, layer normalisation, a learning rate of 4e-4, averaged weights). Each was trained once, so the number under ± is the spread over other samples of the same network, not over seeds.
 
 # %%
-kept = []
-for file in sorted((project_root() / "report/results/mnist/gan").glob("[cd]*/epoch-*/metrics.json")):
+rows, folder = [], project_root() / "report/results/mnist/gan"
+for file in sorted(folder.glob("[cd]*/epoch-*/metrics.json")):  # the runs named cond, dcgan and dcgan-bf16
     m = json.loads(file.read_text())
-    fd, kl = m["scores"]["fd_lenet"], m["scores"]["class_kl"]["value"]
-    kept.append({"run": m["config"]["name"], "epochs": m["epochs"], "fd_lenet": fd["value"], "±": fd["sd"],
-                 "floor": fd["floor"], "class_kl": kl, "minutes": m["train_seconds"] / 60})  # fmt: skip
-pd.DataFrame(kept).sort_values(["epochs", "run"]).round(2)
+    fd, class_kl = m["scores"]["fd_lenet"], m["scores"]["class_kl"]["value"]
+    rows.append({"run": m["config"]["name"], "epochs": m["epochs"], "fd_lenet": fd["value"], "±": fd["sd"],
+                 "floor": fd["floor"], "class_kl": class_kl, "minutes": m["train_seconds"] / 60})  # fmt: skip
+pd.DataFrame(rows).sort_values(["epochs", "run"]).round(2)
 
 
 # %% [markdown]
-# After 5 epochs the run with five changes is far ahead of the plain one, in the same time. Which of the five helped, this does not tell, and on small `digits` no single change did for sure. So a remedy belongs to a data set, a network and a length of training. Measure before you believe.
+# `class_kl` says how far the frequencies of the classes are from those of real images; 0 is best. After 5 epochs the run with five changes is far ahead of the plain one, in the same time. Which of the five helped, this does not tell, and on small `digits` no single change did for sure. What helps may depend on the data set, the network and the length of training. Measure before you believe.
 
 # %% [markdown]
 # ## What to watch for
 #
-# - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Slow the discriminator down, or use fewer of its updates.
+# - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Give it a smaller learning rate (`lr_d`) or fewer updates (`d_steps`).
 # - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it on a toy.
 # - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) shows one setting in which augmentation seems to help and one in which it does not.
 # - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
@@ -1086,7 +1118,7 @@ pd.DataFrame(kept).sort_values(["epochs", "run"]).round(2)
 # %% [markdown]
 # ## Its latent space
 #
-# Which images lie between two samples? [06_interpolation](06_interpolation.ipynb) asks that of all kinds of models. All it needs to know of a GAN is here: from latents to images there is a way, and none back.
+# Which images lie between two samples? [06_interpolation](06_interpolation.ipynb) asks that of all kinds of models. A GAN has a way from latents to images, and none back.
 
 # %%
 #| export
@@ -1114,7 +1146,7 @@ assert conditional or difference <= 1, "the same latents, the same images"
 # %% [markdown]
 # ## Its section of the report
 #
-# What the report ([07_report](07_report.ipynb)) says of GANs stands here, beside the model. First the method:
+# This is what the report ([07_report](07_report.ipynb)) says of GANs. First the method:
 
 # %%
 #| export
@@ -1183,7 +1215,7 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 # %% [markdown]
 # ## Exercises
 #
-# 1. Train with `-p ema 0.99`. What changes in the table, and what in the loss curves? Why not in the curves?
+# 1. Train with `-p ema 0.99`. What changes in the table? Why do the loss curves stay the same?
 # 2. Leave out `detach()`. Why does PyTorch now refuse the generator's step? Make it run with `retain_graph=True` in the discriminator's `backward`: what has that step left in the generator's `.grad`, and why does it do no harm? (Look where `zero_grad` stands.)
 # 3. Train with `-p loss minmax`. How many epochs until the samples look like anything?
 # 4. `-p conditional true` tells both networks the class. Is the distance smaller? Is it a fair comparison?
@@ -1198,11 +1230,13 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 #
 #     small = dict(epochs=30, snapshots=[1, 5, 20], width=16, lr=1e-3)
 #     for seed in (0, 1, 2):
-#         plain, averaged = (run_gan(GANConfig(name="average", ema=ema, seed=seed, **small)) for ema in (0, 0.99))
-#         print(seed, *[[round(r.metrics(e)["scores"]["fd_lenet"]["value"]) for e in r.evaluated()] for r in (plain, averaged)])
+#         configs = [GANConfig(name="average", ema=ema, seed=seed, **small) for ema in (0, 0.99)]
+#         plain, averaged = map(run_gan, configs)
+#         for r in (plain, averaged):
+#             print(seed, [round(r.metrics(e)["scores"]["fd_lenet"]["value"]) for e in r.evaluated()])
 #         assert plain.history == averaged.history
 #
-# In the table only `fd_lenet` changes (and, a little, the time). The losses and the curves are the same to the bit, as the last line checks: the average watches the training and has no part in it. $D$ judges the fakes of the *current* weights, and the average is not even evaluated before the samples are drawn. On `digits` we found
+# In the table only `fd_lenet` changes (and, a little, the time). The losses and the curves are the same to the bit, as the last line checks: the average only watches the training. $D$ judges the fakes of the *current* weights; the average is used for the first time when samples are drawn. On `digits` we found
 #
 # | epochs | 1 | 5 | 20 | 30 |
 # |---|---|---|---|---|
@@ -1235,21 +1269,40 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 #
 #     for seed in (0, 1, 2):
 #         run = run_gan(GANConfig(name="minmax", loss="minmax", seed=seed, **small))
-#         print(seed, [round(run.metrics(e)["scores"]["fd_lenet"]["value"]) for e in run.evaluated()], run.metrics(30)["losses"])
+#         print(seed, [round(run.metrics(e)["scores"]["fd_lenet"]["value"]) for e in run.evaluated()])
+#         print(run.metrics(30)["losses"])
 #         show_grid(run.samples(30)[:32], ncol=16)
 #
-# In 30 epochs it never came to that. With two of the three seeds the samples are grey noise to the end (`fd_lenet` 2186 and 2111, from 2625 and 2649 after the first epoch), with the third they are pale blobs (1169); the non-saturating loss has 63 to 92 by then, from the same initial weights. In the last epoch $D(x)$ is between 0.990 and 1.000, and the mean $D(G(z))$ between 0.0003 and 0.006. The slope of the generator's loss in the logit, $-\sigma(a)$, is no larger than that: for the non-saturating loss it would be nearly 1. Does Adam not make up for it, since it divides by the gradient's size? Only slowly: its measure of size, $\hat v$, remembers some 1,000 updates, the large first ones included, and this training has 330. And within a batch the scale is not the same for all: fakes that are surely recognised have next to no say.
+# In 30 epochs it never came to that:
+#
+# | 30 epochs | `fd_lenet` | samples |
+# |---|---|---|
+# | min-max, two of the seeds | 2186, 2111 | grey noise |
+# | min-max, the third | 1169 | pale blobs |
+# | non-saturating, same initial weights | 63 to 92 | |
+#
+# In the last epoch of the min-max runs $D(x)$ is between 0.990 and 1.000, and the mean $D(G(z))$ between 0.0003 and 0.006. The slope of the generator's loss in the logit, $-\sigma(a)$, is no larger than that: for the non-saturating loss it would be nearly 1. Does Adam not make up for it, since it divides by the gradient's size? Only slowly: its measure of size, $\hat v$, remembers some 1,000 updates, the large first ones included, and this training has 330. And within a batch the scale is not the same for all: fakes that are recognised with certainty count for almost nothing.
 #
 # </details>
 #
 # <details><summary>4. A conditional GAN</summary>
 #
-#     for seed in (0, 1, 2):
+#     small["metrics"] = ["fd_lenet", "fd_lenet_by_class", "class_kl"]
+#     for seed in (0, 1):
 #         for conditional in (False, True):
-#             config = GANConfig(name="classes", conditional=conditional, seed=seed, metrics=["fd_lenet", "fd_lenet_by_class", "class_kl"], **small)
-#             print(seed, conditional, {k: round(s["value"], 2) for k, s in run_gan(config).metrics(30)["scores"].items()})
+#             config = GANConfig(name="classes", conditional=conditional, seed=seed, **small)
+#             scores = run_gan(config).metrics(30)["scores"]
+#             print(seed, conditional, {key: round(score["value"], 2) for key, score in scores.items()})
 #
-# On `digits` after 30 epochs hardly: `fd_lenet` was 92 without and 91 with classes for seed 0, 78 and 76 for seed 1. Within the classes it was even a little larger with them (`fd_lenet_by_class` 232 and 241, 214 and 225), and `class_kl` went from 0.11 to 0.13 and from 0.09 to 0.07. Two seeds decide nothing when seeds differ by more than the models. A longer training or a harder data set may show more; the MNIST runs under *A better GAN* above changed five things at once and cannot say which of them helped.
+# On `digits` after 30 epochs hardly:
+#
+# | without → with classes | seed 0 | seed 1 |
+# |---|---|---|
+# | `fd_lenet` | 92 → 91 | 78 → 76 |
+# | `fd_lenet_by_class` | 232 → 241 | 214 → 225 |
+# | `class_kl` | 0.11 → 0.13 | 0.09 → 0.07 |
+#
+# Seeds differ by more than the models, so two of them decide nothing; nor do the five under *A better GAN*. A longer training or a harder data set may show more.
 #
 # Is it fair? Not quite. The conditional model has the labels, which the other one never sees. And its classes are drawn in turn, all equally often, so a part of what a GAN has to learn, how often each class comes, is given to it: `class_kl` measures how well it obeys, and not what it has found out. On `digits`, whose classes are equally frequent, that is a gift; on a data set with rare classes it would even be wrong, and the labels should be drawn with the data's frequencies. It also has a few more parameters. Fairer is `fd_lenet_by_class`, which compares within classes, so that the proportions do not matter; or an unconditional model whose samples are sorted by a classifier and drawn with equal numbers. And compare at equal updates, with several seeds.
 #
@@ -1263,13 +1316,17 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 #
 # $$\mathrm{JSD}(p,p_g)\ge\tfrac12(\log4-\text{Loss\_D}).$$
 #
-# In our last row `Loss_D` is 0.54 (a mean over the 60th epoch): at least 0.42 nats, where two distributions that do not overlap at all have $\log2=0.69$. Far from equal, says the loss. But it cannot really tell:
+# Compare this with $\log2\approx0.69$, the JSD of two distributions that do not overlap at all. For the last row of the table (a mean over the last epoch) the bound is
+#
+#     (math.log(4) - run.metrics(epochs)["losses"]["loss_d"]) / 2
+#
+# Far from equal, says the loss. But it cannot really tell:
 #
 # - The bound is about expectations. $D$ has learned from these very images, so its loss on them is too low and the bound too high; compare $D(x)$ with `d_held_out`.
 # - $D$ is not $D^*$. A discriminator that has learned nothing says one half everywhere, too, and has the loss $\log4$ against any generator.
 # - $\mathrm{JSD}$ is $\log2$ as soon as *some* detail tells fakes from real images for sure, however small it is. It says whether they can be told apart, not how far apart they are.
 # - In training, batch normalisation shows $D$ a whole batch of fakes at once, so it does not even judge single images.
 #
-# The table itself shows it. From epoch 20 to epoch 60 `fd_lenet` fell from 162 to 53, and `Loss_D` went from 0.68 to 0.54, *away* from $\log4$: the samples became much better, and the discriminator became better still.
+# The table itself shows it. From epoch 20 to epoch 60 `fd_lenet` falls, and `Loss_D` falls as well, *away* from $\log4$: the samples become much better, and the discriminator becomes better still.
 #
 # </details>
