@@ -123,7 +123,7 @@ pixels = to_model(toy.images).flatten(1)
 
 
 def train_toy(loss_of, outputs, updates=1500):
-    "An encoder with `outputs` outputs and a decoder of two numbers, trained on `loss_of(encoder, decoder, x)`."
+    "An encoder with so many outputs and a decoder of two numbers, trained on `loss_of(encoder, decoder, x)`."
     seed_everything(0)
     encoder = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, outputs))
     decoder = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 64), nn.Tanh())
@@ -1263,7 +1263,8 @@ if side_epochs:
 #     m = free.metrics(epochs)
 #     print("prior:", m["scores"]["fd_lenet"]["value"])
 #     print({source: score["value"] for source, score in m["sources"].items()})
-#     print("KL:", m["likelihood"]["kl"], "standard deviation of the codes:", free.pictures(epochs)["codes"].std())
+#     print("KL:", m["likelihood"]["kl"])
+#     print("standard deviation of the codes:", free.pictures(epochs)["codes"].std())
 #     plot_sources(free.pictures(epochs));
 #
 # After 60 epochs of `digits`, where `fd_lenet` has a floor of 13 ± 7:
