@@ -434,7 +434,7 @@ look_at_toy(*summed, "summed over pixels: the ELBO")
 look_at_toy(*averaged, r"averaged over the 64 pixels: a hidden $\beta=64$")
 
 # %% [markdown]
-# With the sum, the codes spread over the prior, and draws look like digits, though blurred: two numbers are few. With the mean, the KL term wins. All codes lie at the origin, nothing is encoded, and each "sample" is the same image. It is close to the pixelwise median of all images, which has the least absolute error. This is **posterior collapse**. The loss as a whole does not show it. Its KL term, plotted by itself, does:
+# With the sum, the codes spread over the prior, and draws look like digits, though blurred: two numbers are few. With the mean, the KL term wins. All codes lie at the origin (the class numbers are written on top of one another), nothing is encoded, and each "sample" is the same image. It is close to the pixelwise median of all images, which has the least absolute error. This is **posterior collapse**. The loss as a whole does not show it. Its KL term, plotted by itself, does:
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
