@@ -15,11 +15,11 @@
 # %% [markdown]
 # # Variational autoencoders
 #
-# > A network that squeezes an image into a few numbers and another that brings it back, trained so that the numbers can be drawn at random: from the autoencoder to the ELBO, how tight it is, and where samples come from
+# > One network turns an image into a few numbers, another turns them back, and both are trained so that the numbers can be drawn at random: from the autoencoder to a bound on the probability of an image, how tight it is, and where samples come from
 #
-# A GAN ([01_gan](01_gan.ipynb)) makes images but cannot say how probable a given image is. A diffusion model ([02_ddpm](02_ddpm.ipynb)) can bound that probability, at the price of many steps. The **variational autoencoder**, VAE for short ([Kingma and Welling 2014](https://arxiv.org/abs/1312.6114)), makes an image in a single step and bounds its probability, too. It is stable to train, has a loss that means something, and a latent space to walk in: each image belongs to a few numbers, and each choice of numbers to an image. Its samples are the blurriest of the three. We shall see why; what helps comes in [04b_vae_gan](04b_vae_gan.ipynb).
+# A GAN ([01_gan](01_gan.ipynb)) makes images but cannot say how probable a given image is. A diffusion model ([02_ddpm](02_ddpm.ipynb)) can bound that probability, at the price of many steps. The **variational autoencoder**, VAE for short ([Kingma and Welling 2014](https://arxiv.org/abs/1312.6114)), makes an image in a single step and bounds its probability, too. It is stable to train, and its loss is an estimate of that bound. Each image belongs to a few numbers, and each choice of numbers to an image. Its samples are the blurriest of the three: [Reconstructions](#Reconstructions) says why, and [04b_vae_gan](04b_vae_gan.ipynb) what helps.
 #
-# Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/04_vae.ipynb out.ipynb -p dataset mnist -p epochs 20`. Numbers in the text are of one run with seed 0 on `digits`, unless it says otherwise; on another machine they differ a little, because it rounds differently.
+# Change the parameters below (each is explained where it is used) and run the notebook, or run it from a shell: `papermill nbs/04_vae.ipynb out.ipynb -p dataset mnist -p epochs 20`. Numbers in the text are of one run with seed 0 on `digits`, unless it says otherwise; on another machine they differ a little, because it rounds differently.
 
 # %%
 #| default_exp vae
@@ -115,7 +115,7 @@ show_grid(data.images[:32], ncol=16, title=f"{dataset}: real images");
 # %% [markdown]
 # ## Step 1: an autoencoder, and why it is not enough
 #
-# An **autoencoder** is two networks: an **encoder** turns an image $x$ into a few numbers $z$, its *code*; a **decoder** turns $z$ back into an image. They are trained to bring $x$ back. With two numbers for a code, one can look at all codes at once. The cell below trains one on the 8x8 originals of `digits` in plain PyTorch, in a few seconds:
+# An **autoencoder** is two networks: an **encoder** turns an image $x$ into a few numbers $z$, its *code* or *latent* numbers; a **decoder** turns $z$ back into an image. They are trained to bring $x$ back. With two numbers for a code, one can look at all codes at once. The cell below trains one on the 8x8 originals of `digits` in plain PyTorch, in a few seconds:
 
 # %%
 toy = load_dataset("digits", "train", 8)
@@ -123,7 +123,7 @@ pixels = to_model(toy.images).flatten(1)
 
 
 def train_toy(loss_of, outputs, updates=1500):
-    "An encoder with so many outputs and a decoder of two numbers; `loss_of` takes both, and images."
+    "An encoder with so many outputs and a decoder of two numbers, trained on `loss_of(encoder, decoder, x)`."
     seed_everything(0)
     encoder = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, outputs))
     decoder = nn.Sequential(nn.Linear(2, 128), nn.ReLU(), nn.Linear(128, 64), nn.Tanh())
@@ -140,7 +140,7 @@ autoencoder = train_toy(lambda encoder, decoder, x: (x - decoder(encoder(x))).ab
 
 
 # %% [markdown]
-# The map of its codes, with each digit written where its class has its centre, and what the decoder makes of draws from a standard normal distribution:
+# Below left are the codes, with each digit written at the centre of its class; the dashed line would enclose 95 % of draws from a standard normal distribution. Right is what the decoder makes of such draws:
 
 # %%
 #| export
@@ -156,10 +156,13 @@ def name_classes(ax: plt.Axes, points: np.ndarray, labels: np.ndarray) -> None:
 def look_at_toy(encoder, decoder, title):
     fig, axes = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
     with torch.no_grad():
-        z = encoder(pixels)[:, :2].numpy()
-        images = to_image(decoder(latents(64, (2,), 0)).view(-1, 1, 8, 8))
+        z = encoder(pixels)[:, :2].numpy()  # a VAE's encoder returns more: the first two are means
+        draws = latents(64, (2,), 0)  # standard normal, seed 0
+        images = to_image(decoder(draws).view(-1, 1, 8, 8))
     axes[0].scatter(*z.T, c=toy.labels, cmap="tab10", s=4, vmin=-0.5, vmax=9.5)
     name_classes(axes[0], z, toy.labels.numpy())
+    radius = math.sqrt(-2 * math.log(0.05))  # 95 % of a standard normal in the plane
+    axes[0].add_patch(plt.Circle((0, 0), radius, fill=False, linestyle="--", color="0.3"))
     axes[0].set(xlabel="$z_1$", ylabel="$z_2$", title="codes of the training images")
     show_grid(images, ncol=8, ax=axes[1], title="decoded: $z$ from a standard normal")
     fig.suptitle(title)
@@ -169,23 +172,27 @@ look_at_toy(*autoencoder, "an autoencoder")
 
 
 # %% [markdown]
-# The codes lie anywhere, some classes far from the rest, with holes between them, others on top of one another: nothing in the loss asks for more. Where should one pick a $z$ to get a *new* digit? Drawn from a standard normal distribution it falls at one corner of the map, and most of the time where no code is. Two things are missing: the decoder must be able to cope with codes *near* those of training images, and all codes together must fill a distribution that we can draw from.
+# The codes lie anywhere: some classes are far from the rest, others on top of one another. Nothing in the loss asks for more. Where should one pick a $z$ to get a *new* digit? A draw from a standard normal distribution mostly falls where no code is. Two things are missing: the decoder must be able to cope with codes *near* those of training images, and all codes together must fill a distribution that we can draw from.
 #
-# ## Step 2: a probability for everything
+# ## Step 2: a bound on the probability of an image
 #
 # Say how images come about. First a code is drawn, $z\sim p(z)=\mathcal N(0,I)$, the **prior**; then an image, $x\sim p_\theta(x\,|\,z)$, a distribution over pixels around what the decoder returns. The probability of an image is then
 #
 # $$p_\theta(x)=\int p_\theta(x\,|\,z)\,p(z)\,dz .$$
 #
-# Here $\theta$ stands for the decoder's weights, and $\phi$ below for the encoder's. We would like to maximise $\log p_\theta(x)$ over the training images, but the integral is hopeless: for nearly every $z$ the integrand is zero. If only we knew which $z$ are worth looking at for this $x$! That is what the encoder is for. It returns not a point but a distribution, $q_\phi(z\,|\,x)=\mathcal N\big(\mu(x),\operatorname{diag}\sigma^2(x)\big)$, a guess at the *posterior* $p_\theta(z\,|\,x)$, which says what codes could have made this $x$. How far one distribution is from another is measured by $\mathrm{KL}(q\,\Vert\,p)=\mathbb E_{z\sim q}[\log q(z)-\log p(z)]\ge0$, which is zero only if they are equal; with natural logarithms its unit is the *nat*, $1/\ln2=1.44$ bits. For any $q$ whatever,
+# Here $\theta$ stands for the decoder's weights, and $\phi$ below for the encoder's. We would like to maximise $\log p_\theta(x)$ over the training images, but the integral cannot be computed, and averaging over draws from $p(z)$ does not help: for nearly every $z$ the integrand is practically zero. We need to know which $z$ could have made this $x$, and the encoder is trained to tell. It returns not a point but a distribution, $q_\phi(z\,|\,x)=\mathcal N\big(\mu(x),\operatorname{diag}\sigma^2(x)\big)$, a guess at the *posterior* $p_\theta(z\,|\,x)$. How far one distribution is from another is measured by $\mathrm{KL}(q\,\Vert\,p)=\mathbb E_{z\sim q}[\log q(z)-\log p(z)]\ge0$, which is zero only if they are equal; with natural logarithms its unit is the *nat*, $1/\ln2=1.44$ bits. For any $q$,
 #
 # $$\log p_\theta(x)=\underbrace{\mathbb E_{q}\big[\log p_\theta(x\,|\,z)\big]-\mathrm{KL}\big(q_\phi(z\,|\,x)\,\Vert\,p(z)\big)}_{\text{ELBO}}+\underbrace{\mathrm{KL}\big(q_\phi(z\,|\,x)\,\Vert\,p_\theta(z\,|\,x)\big)}_{\ge0}.$$
 #
-# To see it, write $p_\theta(x)=p_\theta(x\,|\,z)\,p(z)/p_\theta(z\,|\,x)$ (Bayes), take the logarithm, add and subtract $\log q$, and average over $q$. The first part, the **evidence lower bound**, has no hopeless integral in it. Raising it over $\phi$ closes the gap to $\log p_\theta(x)$, by bringing $q$ towards the true posterior; raising it over $\theta$ lifts a floor under $\log p_\theta(x)$. Its two terms are what was missing: images must come back from *every* $z$ that $q$ proposes (**reconstruction**), and $q$ must stay close to the prior (**KL**).
+# To see it, write $p_\theta(x)=p_\theta(x\,|\,z)\,p(z)/p_\theta(z\,|\,x)$ (Bayes), take the logarithm, add and subtract $\log q$, and average over $q$. The first part, the **evidence lower bound** (ELBO), can be estimated from draws of $q$, and we train both networks to raise it. The left side does not depend on $\phi$: whatever $\phi$ adds to the ELBO is taken from the gap, so $q$ comes nearer to the true posterior. What $\theta$ adds raises a lower bound of $\log p_\theta(x)$. The two terms of the ELBO are what was missing in step 1: images must come back from *every* $z$ that $q$ proposes (**reconstruction**), and $q$ must stay close to the prior (**KL**).
 #
 # ### The KL term
 #
-# Between two normal distributions it is known in closed form (Kingma and Welling 2014, appendix B), *summed* over the latent dimensions. Its partner in the cell draws the $z$ that the other term needs. Gradients cannot pass through a random draw, so $z\sim q$ is written as $z=\mu+\sigma\varepsilon$ with $\varepsilon\sim\mathcal N(0,I)$, a function of $\mu$ and $\sigma$ that has gradients (the **reparameterisation trick**):
+# Between two normal distributions it is known in closed form (Kingma and Welling 2014, appendix B), a sum over the $d$ latent numbers:
+#
+# $$\mathrm{KL}\big(q_\phi(z\,|\,x)\,\Vert\,p(z)\big)=\frac12\sum_{j=1}^d\big(\mu_j^2+\sigma_j^2-1-\log\sigma_j^2\big).$$
+#
+# The encoder returns $\log\sigma^2$, which may be any number, while $\sigma$ must be positive. The second function below draws the $z$ that the reconstruction term needs. Gradients cannot pass through a random draw, so $z\sim q$ is written as $z=\mu+\sigma\varepsilon$ with $\varepsilon\sim\mathcal N(0,I)$, a function of $\mu$ and $\sigma$ that has gradients (the **reparameterisation trick**):
 
 # %%
 #| export
@@ -228,9 +235,15 @@ assert (kl_normal(mu, logvar) > 0).all() and not kl_normal(torch.zeros(2, 3), to
 # | Laplace, scale $b$ | $\lvert x-m\rvert/b+\log 2b$ | mean absolute error |
 # | Gaussian, scale $s$ | $(x-m)^2/2s^2+\log s+\frac12\log2\pi$ | mean squared error |
 # | Bernoulli, $v=\frac{1+x}2$, $w=\frac{1+m}2$ | $-v\log w-(1-v)\log(1-w)$ | binary cross-entropy |
-# | logistic in 256 bins, scale $s$ | minus the log of the bin's area under the bell | see [Kingma et al. 2016](https://arxiv.org/abs/1606.04934), [Salimans et al. 2017](https://arxiv.org/abs/1701.05517) |
+# | logistic in 256 bins, scale $s$ | minus the log of the byte's share of a logistic distribution around $m$, a bell with heavier tails than the Gaussian's | see [Kingma et al. 2016](https://arxiv.org/abs/1606.04934), [Salimans et al. 2017](https://arxiv.org/abs/1701.05517) |
 #
-# Pixels are bytes, and only the last is a distribution over bytes: its ELBO is a bound on a probability, and in bits per dimension (per pixel and channel) it can be compared with a diffusion model's. Laplace and Gaussian are densities; times the width of a grey level, $2/255$, they can be set beside it, roughly, since a density may exceed 1. The Bernoulli loss is meant for black and white: for grey pixels it is no log-probability of anything (it does not integrate to 1, [Loaiza-Ganem and Cunningham 2019](https://arxiv.org/abs/1907.06845)), though its minimum is in the right place. The first three are a line or two each:
+# Pixels are bytes, scaled to $[-1,1]$.
+#
+# - The *logistic* alone is a distribution over bytes. Its ELBO is a bound on a probability, and in bits per dimension (per pixel and channel) it can be compared with a diffusion model's.
+# - *Laplace* and *Gaussian* are densities. A density times the width of a grey level, $2/255$, is roughly the probability of that grey level (it may come out above 1).
+# - *Bernoulli* is meant for black and white. For grey pixels it is no log-probability (it does not integrate to 1, [Loaiza-Ganem and Cunningham 2019](https://arxiv.org/abs/1907.06845)), though its minimum is in the right place.
+#
+# The first three are a line or two each:
 
 # %%
 #| export
@@ -251,7 +264,7 @@ def bernoulli(x: torch.Tensor, m: torch.Tensor, log_scale: torch.Tensor | None =
 
 
 # %% [markdown]
-# The distribution function of the logistic is the sigmoid $S(a)=1/(1+e^{-a})$, so a bin's area is a difference of two sigmoids. With the bin's ends $h>l$, measured from $m$ in units of the scale, we use $S(h)-S(l)=S(h)\,S(-l)\,(1-e^{l-h})$, which is exact far out in the tails, where a difference of sigmoids would be zero. The lowest and highest bin reach to infinity.
+# The distribution function of the logistic is the sigmoid $S(a)=1/(1+e^{-a})$, so a bin's area is a difference of two sigmoids. With the bin's ends $h>l$, measured from $m$ in units of the scale, we use $S(h)-S(l)=S(h)\,S(-l)\,(1-e^{l-h})$, which stays exact far out in the tails, where a difference of sigmoids is rounded to zero. The lowest and highest bin reach to infinity.
 
 # %%
 #| export
@@ -313,7 +326,7 @@ ax.legend(frameon=False, title="scale 0.15");
 #
 # ## The model
 #
-# Encoder, decoder and the likelihood's scale, and nothing else. Its encoder returns means and log-variances side by side. In the figure, gradients flow back along the solid arrows; the noise $\varepsilon$ comes in from the side, so that nothing random stands in their way.
+# A VAE is an encoder, a decoder and the likelihood's scale. The encoder returns means and log-variances side by side. In the figure, gradients flow back along the solid arrows; the noise $\varepsilon$ comes in from the side, so that nothing random stands in their way.
 
 # %%
 #| echo: false
@@ -378,6 +391,7 @@ class VAE(nn.Module):
     ):
         super().__init__()
         self.latent, self.encoder, self.decoder, self.likelihood = latent, encoder, decoder, likelihood
+        # a learned scale starts at 0.3
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale or 0.3)), requires_grad=scale is None)
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -396,10 +410,10 @@ class VAE(nn.Module):
 # %% [markdown]
 # ### Sum or mean? A hidden beta
 #
-# Both terms of the ELBO are *sums*, over pixels and over latent numbers, for one image; then one averages over images. Much code takes the mean over pixels instead (`F.mse_loss` and `F.l1_loss` do by default) and the sum over latent numbers. For an image of $D$ pixels that divides the reconstruction term by $D$, which is, up to a factor of the whole loss, the same as multiplying the KL term by $\beta=D$: 784 for MNIST. This is a $\beta$-VAE ([Higgins et al. 2017](https://openreview.net/forum?id=Sy2fzU9gl)) whose author does not know it. Taking the mean over the latent numbers as well gives $\beta=D/d$. Here is what it does to the toy, with the mean absolute error:
+# Both terms of the ELBO are *sums*, over pixels and over latent numbers, for one image; then one averages over images. Much code takes the mean over pixels instead (`F.mse_loss` and `F.l1_loss` do by default) and the sum over latent numbers. For an image of $D$ pixels that divides the reconstruction term by $D$, which is, up to a factor of the whole loss, the same as multiplying the KL term by $\beta=D$: 784 for MNIST. This is a $\beta$-VAE ([Higgins et al. 2017](https://openreview.net/forum?id=Sy2fzU9gl)), though nobody chose its $\beta$. Taking the mean over the latent numbers as well gives $\beta=D/d$. Here is what it does to the toy, with the mean absolute error:
 
 # %%
-courses = {1: [], 64: []}  # beta: loss and KL term of each update
+histories = {1: [], 64: []}  # beta: loss and KL term of each update
 
 
 def toy_loss(beta):
@@ -409,36 +423,34 @@ def toy_loss(beta):
         mu, logvar = encoder(x).chunk(2, 1)
         reconstruction = (x - decoder(reparameterise(mu, logvar))).abs().sum(1)
         kl = kl_normal(mu, logvar).sum(1)
-        courses[beta].append(((reconstruction + beta * kl).mean().item(), kl.mean().item()))
+        histories[beta].append(((reconstruction + beta * kl).mean().item(), kl.mean().item()))
         return (reconstruction + beta * kl).mean()
 
     return loss
 
 
-summed, averaged = (train_toy(toy_loss(beta), outputs=4) for beta in courses)
+summed, averaged = (train_toy(toy_loss(beta), outputs=4) for beta in histories)
 look_at_toy(*summed, "summed over pixels: the ELBO")
 look_at_toy(*averaged, r"averaged over the 64 pixels: a hidden $\beta=64$")
 
 # %% [markdown]
-# With the sum, the codes spread over the prior, and draws look like digits, if blurred ones: two numbers are few. With the mean, the KL term wins. All codes lie at the origin, nothing is encoded, and each "sample" is the same image. It is close to the pixelwise median of all images, which has the least absolute error. This is **posterior collapse**. The loss as a whole does not show it, for it falls as it should. Its KL term, plotted by itself, does:
+# With the sum, the codes spread over the prior, and draws look like digits, though blurred: two numbers are few. With the mean, the KL term wins. All codes lie at the origin (the class numbers are written on top of one another), nothing is encoded, and each "sample" is the same image. It is close to the pixelwise median of all images, which has the least absolute error. This is **posterior collapse**. The loss as a whole does not show it. Its KL term, plotted by itself, does:
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
-for weight, course in courses.items():
-    for ax, values in zip(axes, zip(*course, strict=True), strict=True):
+for weight, record in histories.items():
+    for ax, values in zip(axes, zip(*record, strict=True), strict=True):
         ax.plot(pd.Series(values).rolling(20, min_periods=1).mean(), label=rf"$\beta={weight}$")
 axes[0].set(xlabel="update", ylabel="loss", yscale="log", yticks=[10, 20, 40], yticklabels=[10, 20, 40])
 axes[0].minorticks_off()
 axes[1].set(xlabel="update", ylabel="KL term (nats)")
 axes[1].legend(frameon=False)
-ends = {weight: np.mean([kl for _, kl in course[-100:]]) for weight, course in courses.items()}
-print({f"beta = {weight}": f"{kl:.4f} nats over the last 100 updates" for weight, kl in ends.items()})
-assert ends[1] > 0.5 and ends[64] < 0.01
+last_kl = {weight: np.mean([kl for _, kl in record[-100:]]) for weight, record in histories.items()}
+print({f"beta = {weight}": f"{kl:.4f} nats over the last 100 updates" for weight, kl in last_kl.items()})
+assert last_kl[1] > 0.5 and last_kl[64] < 0.01
 
 # %% [markdown]
-# Both losses fall and settle. The KL term of the collapsed model is near zero from the first updates on. That of the healthy one shoots up to 3.5 nats (in the plot, a mean over 20 updates), falls nearly to zero while its decoder is too poor to make use of a code, and then rises to about 1 and stays.
-#
-# The hidden $\beta$ also makes published values incomparable. An "ELBO" of −157.4 for MNIST and another of 6,327.64 for faces, in one and the same text (one of the [five reports](07b_reports.ipynb)), need not be an error, since the logarithm of a *density* may be positive. But without the likelihood, the unit of pixels, the sign and the reduction they cannot be compared. Nor could they as sums of the same kind: MNIST has 784 dimensions, a face of 64x64 pixels has 12,288. Per dimension, in bits of the same likelihood, they could.
+# Both losses fall and settle. The KL term of the collapsed model is near zero from the first updates on. That of the other model rises, falls nearly to zero while its decoder cannot yet make use of a code, then rises again and stays. (The curves are means over 20 updates.) At the end each latent number has a KL of its own:
 
 # %%
 with torch.no_grad():
@@ -450,15 +462,16 @@ for label, nats in units.items():
     print(f"{label}: {nats[0]:.3f} and {nats[1]:.3f} nats for the two latent numbers")
 assert units["sum"].min() > 0.5 and units["mean"].max() < 0.05
 
-
 # %% [markdown]
+# A hidden $\beta$ also makes published values incomparable. An "ELBO" of −157.4 for MNIST and another of 6,327.64 for faces, in the same text (one of [five student reports](07b_reports.ipynb)), need not be an error, since the logarithm of a *density* may be positive. But they cannot be compared unless one knows the likelihood, the unit of pixels, the sign, and whether pixels were summed or averaged. And a face has more pixels than a digit, so only values per dimension, in bits of the same likelihood, could be compared.
+#
 # ## How tight is the bound?
 #
 # The gap between the ELBO and $\log p_\theta(x)$ is the KL from $q$ to the true posterior. It can be narrowed without touching the model, by drawing $K$ codes instead of one ([Burda et al. 2016](https://arxiv.org/abs/1509.00519), eq. 8):
 #
 # $$\mathcal L_K=\mathbb E_{z_1\dots z_K\sim q}\Big[\log\frac1K\sum_{k=1}^K\frac{p_\theta(x\,|\,z_k)\,p(z_k)}{q_\phi(z_k\,|\,x)}\Big],\qquad \text{ELBO}=\mathcal L_1\le\mathcal L_2\le\dots\le\log p_\theta(x).$$
 #
-# Call the fraction $w_k$. Its mean over $q$ is $\int\frac{p_\theta(x|z)\,p(z)}{q_\phi(z|x)}\,q_\phi(z|x)\,dz=p_\theta(x)$: each weight is an unbiased estimate of what we want, and averaging $K$ of them steadies it. The logarithm of an unsteady number lies, on average, below the logarithm of its mean (Jensen's inequality), and the less so the steadier it is.
+# Call the fraction $w_k$, the weight of $z_k$. Its mean over $q$ is $\int\frac{p_\theta(x|z)\,p(z)}{q_\phi(z|x)}\,q_\phi(z|x)\,dz=p_\theta(x)$: each weight is an unbiased estimate of $p_\theta(x)$, and an average of $K$ of them varies less. The logarithm of a random number lies, on average, below the logarithm of its mean (Jensen's inequality), and the less so the less the number varies.
 
 # %%
 #| export
@@ -479,7 +492,7 @@ def importance_bound(
 
 
 # %% [markdown]
-# There is a model for which everything is known: a *linear* decoder $m=Wz+c$ with Gaussian pixels of variance $s^2$ (probabilistic PCA, [Tipping and Bishop 1999](https://doi.org/10.1111/1467-9868.00196)). Then $p(x)=\mathcal N(c,WW^\top+s^2I)$, and the true posterior is $\mathcal N\big(M^{-1}W^\top(x-c),\,s^2M^{-1}\big)$ with $M=W^\top W+s^2I$. We build it with $W^\top W$ diagonal, so that the posterior, too, has a diagonal covariance and is within reach of our encoder, and check:
+# Is that so? There is a model for which everything is known: a *linear* decoder $m=Wz+c$ with Gaussian pixels of variance $s^2$ (probabilistic PCA, [Tipping and Bishop 1999](https://doi.org/10.1111/1467-9868.00196)). Then $p(x)=\mathcal N(c,WW^\top+s^2I)$, and the true posterior is $\mathcal N\big(M^{-1}W^\top(x-c),\,s^2M^{-1}\big)$ with $M=W^\top W+s^2I$. We build it with $W^\top W$ diagonal, so that the posterior, too, has a diagonal covariance and is within reach of our encoder, and check:
 #
 # 1. with the true posterior for an encoder, the ELBO *is* $\log p(x)$, for each single draw;
 # 2. with a wrong encoder, the bounds rise with $K$ towards $\log p(x)$ and stay below.
@@ -511,12 +524,13 @@ se = {K: b.std().item() / len(b) ** 0.5 for K, b in bounds.items()}
 mu, logvar = linear.encode(x[:1])
 posterior = normal((x[:1] - c) @ W / M, (s**2 / M).sqrt())
 exact = truth[0] - torch.distributions.kl_divergence(normal(mu, (logvar / 2).exp()), posterior).sum()
-print({f"K = {K}": f"{mean[K]:.4f} +- {se[K]:.4f}" for K in bounds}, f"log p(x) = {truth[0]:.4f}")
 assert abs(mean[1] - exact) < 5 * se[1], "log p(x) minus the KL to the true posterior"
 assert mean[1] + 5 * se[1] < mean[5] < mean[50] - 5 * se[50] and mean[50] < truth[0] + 5 * se[50]
+print(f"log p(x) = {truth[0]:.4f}")
+pd.DataFrame({"bound": mean, "standard error": se}).rename_axis("K").round(4)
 
 # %% [markdown]
-# And the gradients: with the noise held fixed, those of the ELBO with respect to everything the encoder returns, to the decoder's weights and to the scale must equal finite differences.
+# A check of the training gradients, too: with the noise held fixed, those of the ELBO with respect to everything the encoder returns, to the decoder's weights and to the scale must equal finite differences.
 
 # %%
 greys = to_model(torch.arange(0, 256, 50, dtype=torch.uint8)).double()
@@ -580,7 +594,7 @@ assert config.model_dump() == planned.model_dump(), "the parameters are what the
 # %% [markdown]
 # ## The networks
 #
-# Three pairs of encoder and decoder. `mlp` has dense layers only, three in and three out. `conv` has two convolutions and a dense layer in, a dense layer and three transposed convolutions out. (Two of the [five reports](07b_reports.ipynb) used these; the widths are ours.) `residual` halves the image twice, as `conv` does, and has a residual block at each of the two resolutions. All end with a tanh, because images live in [-1, 1].
+# Three pairs of encoder and decoder. `mlp` has dense layers only, three in and three out. `conv` has two convolutions and a dense layer in, a dense layer and three transposed convolutions out. `residual` halves the image twice, as `conv` does, and has a residual block at each of the two resolutions. All end with a tanh, because images live in [-1, 1].
 
 # %%
 #| export
@@ -732,7 +746,9 @@ for kind in ("mlp", "conv", "residual"):
 # %% [markdown]
 # ## Training
 #
-# One optimizer, one loss: minus the ELBO, if $\beta=1$. Unlike a GAN's it is expected to fall. A learned scale is a single number that has far to go, so it gets 20 times the learning rate: at 0.001 Adam moves its logarithm by about 0.001 an update at most, as a rule, and where it ends would tell how long one has trained.
+# There is one optimizer and one loss: minus the ELBO, if $\beta=1$. Unlike a GAN's it should fall. The lines from `mu, logvar` to `loss` in `train_vae` are the whole method; batches, logging and files are the work of [00_runs](00_runs.ipynb).
+#
+# A learned scale gets 20 times the learning rate. At 0.001 Adam moves its logarithm by about 0.001 an update at most, as a rule, and training would end before the scale has arrived.
 #
 # With `adversarial` above 0 a discriminator joins in, and the loop is another one: [04b_vae_gan](04b_vae_gan.ipynb) has it. It is imported only then, because its module builds on this one.
 
@@ -780,8 +796,8 @@ def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None
 # To draw an image, draw $z$ and decode it. Shown is the decoder's $m$, not a draw from the pixels' distribution around it, which would only add noise. But where does $z$ come from? Three answers:
 #
 # - **prior**: $z\sim\mathcal N(0,I)$, as the model says.
-# - **mixture**: the codes of all training images together make up the **aggregate posterior** $q(z)=\frac1N\sum_iq(z\,|\,x_i)$. The KL term pulls each $q(z\,|\,x_i)$ towards the prior, and $q(z)$ never quite gets there: the prior has regions where the decoder was never trained. So fit a mixture of ten Gaussians to $q(z)$ and draw from that: *ex-post density estimation* ([Ghosh et al. 2020](https://arxiv.org/abs/1903.12436)).
-# - **posterior**: encode a training image, add noise, decode. With the encoder's own noise this draws from $q(z)$, which of all priors has the largest average ELBO on the training set ([Tomczak and Welling 2018](https://arxiv.org/abs/1705.07120)); a Frechet distance may rank them otherwise. But each "new" image is a reconstruction of a training image. A distance cannot tell; the memorisation measure of [05_fid](05_fid.ipynb) can.
+# - **mixture**: the codes of all training images together make up the **aggregate posterior** $q(z)=\frac1N\sum_iq(z\,|\,x_i)$. The KL term pulls each $q(z\,|\,x_i)$ towards the prior, but $q(z)$ does not become equal to it: the prior has regions where the decoder was never trained. So fit a mixture of ten Gaussians to $q(z)$ and draw from that: *ex-post density estimation* ([Ghosh et al. 2020](https://arxiv.org/abs/1903.12436)).
+# - **posterior**: encode a training image, add the encoder's noise, decode. These are draws from $q(z)$ itself; as a prior it would give the largest average ELBO on the training set ([Tomczak and Welling 2018](https://arxiv.org/abs/1705.07120)). But each "new" image is a reconstruction of a training image. A distance between distributions cannot tell; the memorisation measure of [05c_measures](05c_measures.ipynb) can.
 
 # %%
 #| export
@@ -850,7 +866,13 @@ def _draw_from_mixture(fitted: GaussianMixture, noise: np.ndarray) -> torch.Tens
 # %% [markdown]
 # ## What is measured
 #
-# On test images that the model has not seen: the ELBO and its two terms in nats per image, what the importance-weighted bound adds to it (on the same 200 images; the ELBO lies at least that far below $\log p_\theta(x)$), and bits per dimension. Bits per dimension are $-\text{ELBO}/(D\ln2)$; for the densities `laplace` and `gaussian` the probability of a grey level is taken to be the density times the level's width $2/255$, so $\log_2 127.5$ is added (an approximation: only the logistic's bits are a bound). After training with another $\beta$ the ELBO is still a bound, only not what was optimised. For Bernoulli bits per dimension would mean nothing, and are left out.
+# From here to [A trained VAE](#A-trained-VAE) is bookkeeping, which a first reading may skip: what is measured, what is drawn, what is kept.
+#
+# On test images, which the model has not seen, we measure
+#
+# - the ELBO and its two terms, in nats per image. After training with another $\beta$ the ELBO is still a bound, only not what was optimised;
+# - the *gap*: what the importance-weighted bound adds to the ELBO on the same 200 images. The ELBO lies at least that far below $\log p_\theta(x)$;
+# - bits per dimension, $-\text{ELBO}/(D\ln2)$. For `laplace` and `gaussian` the density is multiplied by the width of a grey level, $2/255$, which adds $\log_2127.5$ (an approximation: only the logistic's bits are a bound). For Bernoulli they would mean nothing.
 
 # %%
 #| export
@@ -1007,7 +1029,7 @@ def plot_units(likelihood: dict, ax: plt.Axes | None = None) -> plt.Axes:
 
 
 # %% [markdown]
-# And all of it together, for each epoch count that the configuration names and that is not on disk yet. The samples that are kept and scored come from the prior; the other two sources are scored beside them by `fd_lenet`.
+# The samples that are kept and scored come from the prior; the other two sources are scored beside them by `fd_lenet`.
 
 # %%
 #| export
@@ -1029,7 +1051,7 @@ def measure_likelihood(vae: VAE, config: VAEConfig, test: ImageSet) -> dict:
 
 
 # %% [markdown]
-# Train, sample, score, keep:
+# All of it together, for each epoch count that the configuration names and that is not on disk yet:
 
 # %%
 #| export
@@ -1066,9 +1088,9 @@ def _finish(run: Run, epochs: int, vae: VAE, n: int) -> None:
 
 
 # %% [markdown]
-# ## Training it
+# ## A trained VAE
 #
-# A line is printed now and then: [epoch/epoch count on the way to], [update/updates in an epoch], the loss and its two parts. If this run is on disk already, nothing is trained.
+# A line is printed now and then: [epoch/epochs until the next snapshot], [update/updates in an epoch], the loss and its two parts. If this run is on disk already, nothing is trained.
 
 # %%
 run = run_vae(config)
@@ -1082,9 +1104,11 @@ plot_history(history, {"kl": "KL"}, "nats per image", axes[1])
 fig.suptitle("the two terms of the loss");
 
 # %% [markdown]
-# What is plotted of the reconstruction term is minus the log-likelihood, as in the loss. It falls, though never below $D\ln2$ for a Laplace scale of 1 (177 nats for `digits`); with a smaller or learned scale it may become negative, since a density may exceed 1. The KL term *rises*, after a first peak and a dip: the model learns to say something in its codes, and pays for it.
+# Left is minus the log-likelihood, as in the loss. It falls, though with a Laplace scale of 1 never below $D\ln2$ (177 nats for `digits`), which is what a perfect reconstruction costs; with a smaller or learned scale it may become negative. The KL term *rises*, after a first peak and a dip: the codes come to say more about the images.
 #
 # ### Reconstructions
+#
+# Why are they blurred? The code does not say exactly where a stroke ends. For a pixel there the decoder must return one value for all images that this code could belong to. The best value is their median with a Laplace likelihood and their mean with a Gaussian, neither of which need be a pixel of any real image.
 
 # %%
 plot_reconstructions(run.pictures(epochs));
@@ -1092,7 +1116,7 @@ plot_reconstructions(run.pictures(epochs));
 # %% [markdown]
 # ### Samples
 #
-# The same 32 latents after each epoch count, and real images below.
+# The same 32 codes, drawn from the prior, after each epoch count, and real images below. Then 16 samples from each source of codes:
 
 # %%
 for e in run.evaluated():
@@ -1106,7 +1130,7 @@ plot_sources(run.pictures(epochs));
 # %% [markdown]
 # ### The numbers
 #
-# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)); the floor is what as many real training images have. ELBO, gap and KL are in nats per test image.
+# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)); the floor is what as many real training images have. ELBO, gap and KL are in nats per test image. Columns "fd" are `fd_lenet` of codes from the other sources. Samples from the mixture end nearer to the test set than those from the prior: the codes do not fill the prior.
 
 # %%
 def row(e):
@@ -1151,7 +1175,7 @@ assert all(map(torch.equal, before, after)), "the given pair stays as it was"
 assert own.load_weights(1, again), "the run's weights are those of such a pair"
 
 # %% [markdown]
-# Is the mixture's distribution of codes right? Its draws must have the mean and covariance of the codes it was fitted to (which a fit by maximum likelihood reproduces exactly):
+# A check of the mixture: its draws must have the mean and covariance of the codes it was fitted to, which a fit by maximum likelihood reproduces exactly.
 
 # %%
 z = draw_codes(vae, 20_000, 3, "mixture", data)
@@ -1163,7 +1187,7 @@ assert ((torch.cov(z.T) - torch.cov(codes.T)) / spread.outer(spread)).abs().max(
 # %% [markdown]
 # ### Which latent numbers are used?
 #
-# A latent number whose $q$ equals the prior for every image carries nothing, and the decoder has learned to ignore it: a *dead unit*. The KL term kills what does not pay for itself.
+# A latent number whose $q$ equals the prior for every image carries nothing, and the decoder has learned to ignore it: a *dead unit*. A number is given up if it improves the reconstruction by less than its KL costs.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
@@ -1192,8 +1216,8 @@ if side_epochs:
 # ## What to watch for
 #
 # - **Sum, then mean.** Sum over pixels and over latent numbers, average over images, and write $\beta$ where one can see it. Compare values in bits per dimension, of the same likelihood.
-# - **Posterior collapse.** Samples that all look alike, and a KL term that falls to zero and stays there. The loss as a whole does not show it; plot its KL term by itself, and the share of each latent number.
-# - **Blur.** It comes from what $z$ leaves undecided, averaged by a pixelwise likelihood. Deep hierarchical VAEs leave little undecided, and are sharp ([Child 2021](https://arxiv.org/abs/2011.10650)). Another remedy is a discriminator, in [04b_vae_gan](04b_vae_gan.ipynb).
+# - **Posterior collapse.** Samples that all look alike, and a KL term that falls to zero and stays there. Plot the KL term by itself, and the share of each latent number.
+# - **Blur.** A pixelwise likelihood averages over what $z$ leaves undecided. Deep hierarchical VAEs leave little undecided, and are sharp ([Child 2021](https://arxiv.org/abs/2011.10650)). Another remedy is a discriminator, in [04b_vae_gan](04b_vae_gan.ipynb).
 # - **The prior is not the aggregate posterior.** Score samples from the prior *and* from a fitted mixture: if they differ much, the codes do not fill the prior.
 #
 # ## Exercises
@@ -1202,7 +1226,7 @@ if side_epochs:
 #
 # 1. Train with `-p latent 64`. How many latent numbers are dead? What does that say about how many one should have?
 # 2. Set `beta = 0`. Which of the three sources still makes digits, and why?
-# 3. It has been claimed (in one of the [five reports](07b_reports.ipynb)) that a VAE after 5 epochs looks like a GAN after 50. Compare samples and `fd_lenet` of both on the same data. (The report of the sweep has a table for it.)
+# 3. It has been claimed that a VAE after 5 epochs looks like a GAN after 50. Compare samples and `fd_lenet` of both on the same data. (The report of the sweep has a table for it.)
 # 4. Derive the mean absolute error's hidden scale: for which $b$ is the mean over 784 pixels of $|x-m|$ plus the KL term an ELBO, up to constants?
 # 5. Learn a scale for each pixel instead of one for all: in the class `VAE`, give `log_scale` the shape of an image. What happens to the bits per dimension on MNIST, whose corners are always black? Why is this not a success?
 
@@ -1217,7 +1241,8 @@ if side_epochs:
 #     for label, m in (("wide", wide.metrics(epochs)), ("as above", last)):
 #         units, elbo = m["likelihood"]["kl_units"], m["likelihood"]["elbo"]
 #         dead, awake = sum(u < 0.01 for u in units), sum(u > 0.1 for u in units)
-#         print(f"{label}: {dead} of {len(units)} are below 0.01 nats, {awake} above 0.1; KL {sum(units):.1f} nats, ELBO {elbo:.1f}")
+#         print(f"{label}: {dead} of {len(units)} are below 0.01 nats, {awake} above 0.1")
+#         print(f"KL {sum(units):.1f} nats, ELBO {elbo:.1f}")
 #
 # After 60 epochs of `digits`:
 #
@@ -1228,7 +1253,7 @@ if side_epochs:
 #
 # The line at 0.01 nats is arbitrary, so read the plot of all of them and not a count. With four times as many numbers no more are used, and the ELBO is a little *worse*.
 #
-# What it says: a latent number that saves fewer nats in the reconstruction than it costs in the KL term is not worth using, and the KL term pushes it towards zero, where it costs nothing. So how many carry something is decided by the data, the network and the likelihood's scale and not by `latent`, as long as that is large enough; here 16 are. Whether the many small ones would go all the way to zero, and the ELBO catch up, a longer training would show: these are 660 updates. In the linear model above this can be worked out: with a fixed variance $s^2$ of the pixels, the best decoder uses those principal axes along which the data have a variance above $s^2$, and no others (Tipping and Bishop 1999; with another $\beta$, above $\beta s^2$). For the same reason a smaller scale wakes numbers up.
+# What it says: a latent number that saves fewer nats in the reconstruction than it costs in the KL term is not worth using, and the KL term pushes it towards zero, where it costs nothing. So how many carry something is decided by the data, the network and the likelihood's scale and not by `latent`, as long as that is large enough, as 16 is here. Whether the many small ones would go all the way to zero, and the ELBO catch up, a longer training would show: these are 660 updates. In the linear model above this can be worked out: with a fixed variance $s^2$ of the pixels, the best decoder uses those principal axes along which the data have a variance above $s^2$, and no others (Tipping and Bishop 1999; with another $\beta$, above $\beta s^2$). For the same reason more numbers are used with a smaller scale.
 #
 # </details>
 #
@@ -1236,7 +1261,10 @@ if side_epochs:
 #
 #     free = run_vae(config.model_copy(update={"name": "free", "beta": 0.0, "snapshots": []}))
 #     m = free.metrics(epochs)
-#     print(distances(m), "KL:", m["likelihood"]["kl"], "standard deviation of the codes:", free.pictures(epochs)["codes"].std())
+#     print("prior:", m["scores"]["fd_lenet"]["value"])
+#     print({source: score["value"] for source, score in m["sources"].items()})
+#     print("KL:", m["likelihood"]["kl"])
+#     print("standard deviation of the codes:", free.pictures(epochs)["codes"].std())
 #     plot_sources(free.pictures(epochs));
 #
 # After 60 epochs of `digits`, where `fd_lenet` has a floor of 13 ± 7:
@@ -1246,7 +1274,7 @@ if side_epochs:
 # | 1 | 86 | 33 | 25 | 8 | −208 |
 # | 0 | 450 | 15 | 16 | 94 | −283 |
 #
-# So *two* of the three make digits, better ones than before, and the prior makes none. This is an autoencoder in all but name. Nothing asks the encoder for noise, so $\sigma$ shrinks and each code is nearly a point. Nothing asks codes to lie where the prior is; their standard deviation is 1.5. The posterior hits codes that the decoder knows, by construction. The mixture hits places between them, but it has been fitted to where codes *are*, and with 16 numbers and ten Gaussians that is good enough. A draw from the prior, of zero mean and with no correlations, falls into the holes. As a *likelihood* this model is poor, since the KL term is part of the bound whether it was trained or not.
+# So *two* of the three make digits, better ones than before, and the prior makes none. This is an autoencoder. Nothing asks the encoder for noise, so $\sigma$ shrinks and each code is nearly a point. Nothing asks codes to lie where the prior is; their standard deviation is 1.5. The posterior hits codes that the decoder knows, by construction. The mixture hits places between them, but it has been fitted to where codes *are*, and with 16 numbers and ten Gaussians that is good enough. A draw from the prior, of zero mean and with no correlations, falls into the holes. As a *likelihood* this model is poor, since the KL term is part of the bound whether it was trained or not.
 #
 # </details>
 #
@@ -1258,7 +1286,8 @@ if side_epochs:
 #     rival = run_gan(GANConfig(dataset=dataset, size=size, width=32, epochs=50, snapshots=[5, 20]))
 #     for e in rival.evaluated():
 #         print(f"GAN after {e}: {rival.metrics(e)['scores']['fd_lenet']['value']:.0f}")
-#     print(f"VAE after 5: {run.metrics(5)['scores']['fd_lenet']['value']:.0f}, after {epochs}: {last['scores']['fd_lenet']['value']:.0f}")
+#     for e in run.evaluated():
+#         print(f"VAE after {e}: {run.metrics(e)['scores']['fd_lenet']['value']:.0f}")
 #     show_grid(torch.cat([run.samples(5)[:16], rival.samples(50)[:16]]), ncol=16, rows=["VAE, 5", "GAN, 50"]);
 #
 # `fd_lenet` of 500 samples on `digits`:
@@ -1268,7 +1297,7 @@ if side_epochs:
 # | GAN | 2,011 | 433 | 62 | |
 # | VAE | 1,017 | | | 86 |
 #
-# The claim does not hold here: after 5 epochs the VAE is well ahead of the GAN at 5, and nowhere near the GAN at 50. But five epochs of `digits` are 55 updates, and five of MNIST 2,345. For MNIST the results in `report/results` say much already (10,000 samples from the prior; the GAN after 20 epochs was trained with `precision = "bf16"`):
+# The claim does not hold here: after 5 epochs the VAE is well ahead of the GAN at 5, and nowhere near the GAN at 50. But five epochs are few updates on `digits` and many on MNIST. For MNIST there are results in `report/results` (10,000 samples from the prior; the GAN after 20 epochs was trained with `precision = "bf16"`):
 #
 # | | after 5 epochs | after 20 |
 # |---|---|---|
@@ -1290,7 +1319,7 @@ if side_epochs:
 #
 # The loss in question is $\frac1D\sum_i|x_i-m_i|+\mathrm{KL}$, averaged over $q$. For a fixed $b$ the term $D\log 2b$ is a constant, and the two are the same but for this constant if $1/b=1/D$: $b=784$, in units in which pixels run from $-1$ to $1$. So this model believes that a typical error is 392 times as large as the distance from black to white. Seen from $b=1$ it is $\beta=784$, since the loss is $\frac1D\big(\sum_i|x_i-m_i|+D\,\mathrm{KL}\big)$. If the KL term is a mean over $d$ latent numbers as well, multiply the loss by $d$, which gives $b=D/d$.
 #
-# What follows is worth a line. The reconstruction term, a mean of errors of at most 2, lies between 0 and 2 nats per image. A model that encodes nothing has $\mathrm{KL}=0$, and if its decoder returns black everywhere, it has an error equal to the mean of $1+x$, which is 0.26 on MNIST (whose pixels have a mean of 0.13 on a scale from 0 to 1). At its best, the model is no worse than that one. So on average its codes carry 0.26 nats at most, less than 0.4 of a bit, about an image of which one would like to know one of ten classes (2.3 nats) and much more. That is why it collapses.
+# So the reconstruction term, a mean of errors of at most 2, lies between 0 and 2 nats per image. A model that encodes nothing has $\mathrm{KL}=0$, and if its decoder returns black everywhere, it has an error equal to the mean of $1+x$, which is 0.26 on MNIST (whose pixels have a mean of 0.13 on a scale from 0 to 1). At its best, the model is no worse than that one. So on average its codes carry 0.26 nats at most, less than 0.4 of a bit, about an image of which one would like to know one of ten classes (2.3 nats) and much more. That is why it collapses.
 #
 # </details>
 #
@@ -1328,7 +1357,7 @@ if side_epochs:
 # %% [markdown]
 # ## Its latent space
 #
-# For walks between images ([06_interpolation](06_interpolation.ipynb)): codes are decoded, and of an image's $q(z\,|\,x)$ the mean is taken.
+# For paths between images ([06_interpolation](06_interpolation.ipynb)): an image's code is the mean of $q(z\,|\,x)$. From here on nothing new is said about VAEs; the cells serve other notebooks and the report.
 
 # %%
 #| export

@@ -15,11 +15,11 @@
 # %% [markdown]
 # # Frechet distance
 #
-# > How far is a pile of generated images from a pile of real ones? The Frechet distance, its bias, its floor and its error bars
+# > How far is a set of generated images from a set of real ones? The Frechet distance, its bias, its floor and its error bars
 #
 # A generative model is good if its images could have come from the data. That is a statement about two *distributions*. Of each we hold a set of images; one generated image is called a *sample*. The Frechet Inception Distance (FID, [Heusel et al. 2017](https://arxiv.org/abs/1706.08500)) compares them in three steps: map each image to a *feature vector* (what a late layer of a classifier, Inception, says about it), describe each set by the mean and covariance of its features, and measure the distance between the two Gaussians that have these moments.
 #
-# One of the student reports that [this course](index.ipynb) grew out of ([07b_reports](07b_reports.ipynb)) had FIDs of 1.186e80, 1.297e109 and -3.752e92. A squared distance cannot be negative, let alone that large. At the end of this notebook you know what most likely happened, how sure one can be of a distance, and what it cannot see. The other measures are explained in [05c_measures](05c_measures.ipynb).
+# One of the student reports that [this course](index.ipynb) grew out of ([07b_reports](07b_reports.ipynb)) had FIDs of 1.186e80, 1.297e109 and -3.752e92. A squared distance cannot be negative, and features of images are not that far apart. At the end of this notebook you know what a distance does not see, how sure one can be of it, and what most likely happened there.
 
 # %%
 #| default_exp fid
@@ -75,23 +75,24 @@ from genlab.measures import finds_copies
 # %% [markdown]
 # ## Models whose faults we know
 #
-# Here are seven "models". We know what is wrong with them, because we made them from the first 500 training images: they are copies; blurred; noisy; of five classes only (these from among all training images); twenty images, again and again; every other one is noise; moved by a pixel.
+# Here are seven "models". We know what is wrong with them, because we made them from training images:
 
 # %%
 train, test = load_dataset(dataset, "train"), load_dataset(dataset, "test")
 generator = torch.Generator().manual_seed(0)
-real, noise = train.images[:500], torch.randint(0, 256, train.images[:500].shape, generator=generator).byte()
+real = train.images[:500]
+random_images = torch.randint(0, 256, real.shape, generator=generator).byte()
 every_other = torch.arange(500)[:, None, None, None] % 2 == 0
-grain = 0.3 * torch.randn(real.shape, generator=generator)
+added_noise = 0.3 * torch.randn(real.shape, generator=generator)
 blur = lambda x: F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 faults = {
     "copies": real,
     "blurred": to_image(blur(to_model(real))),
-    "noisy": to_image((to_model(real) + grain).clamp(-1, 1)),
-    "five classes": train.images[train.labels < 5][:500],
-    "twenty images": real[:20].repeat(25, 1, 1, 1),
-    "half of it noise": torch.where(every_other, noise, real),
-    "shifted": real.roll(1, 3),
+    "noisy": to_image((to_model(real) + added_noise).clamp(-1, 1)),
+    "five classes": train.images[train.labels < 5][:500],  # these from among all training images
+    "twenty images": real[:20].repeat(25, 1, 1, 1),  # again and again
+    "half of it noise": torch.where(every_other, random_images, real),  # every other image
+    "shifted": real.roll(1, 3),  # by a pixel
 }
 
 # %%
@@ -103,9 +104,9 @@ for ax, (name, images) in zip(axes, faults.items(), strict=True):
 # %% [markdown]
 # ## Features
 #
-# An *extractor* maps each image to a vector of features, in which images of the same thing are near to one another ([05b_features](05b_features.ipynb)). For digits we use a small classifier, LeNet, whose features are 84 numbers; the distance in them is called `fd_lenet`. In Inception's features it is called `fid`.
+# An *extractor* maps each image to a vector of features, in which images of the same thing are near to one another ([05b_features](05b_features.ipynb)). Inception is a large network, trained on photographs; the Frechet distance in its features is the FID, here `fid`. For digits we use a small classifier, LeNet, with 84 features; the distance in them is called `fd_lenet`.
 #
-# Each dot below is an image, seen in the two directions in which real images vary most. Grey are the test images, with an ellipse that has their mean and covariance (two standard deviations wide); coloured are four of the models. What the Frechet distance compares are the ellipses, in all 84 directions. Blurred images are more alike, so their ellipse is smaller; if classes are missing, it has another shape; images of noise crowd in the middle.
+# Each dot below is an image, seen in the two directions in which real images vary most. Grey are the test images, with an ellipse for their mean and covariance (it reaches two standard deviations from the mean); coloured are four of the models. **The Frechet distance compares the ellipses**, in all 84 directions. Blurred images are more alike, so their ellipse is smaller; if classes are missing, it has another shape; images of noise crowd in the middle.
 
 # %%
 extractor = lenet_extractor(dataset)
@@ -113,7 +114,7 @@ reference, features = extractor(test.images), extractor(train.images)  # of real
 plane = PCA(2).fit(reference)
 
 
-def show_pile(ax, points, color):
+def show_set(ax, points, color):
     "Dots, and the ellipse of their mean and covariance."
     variances, axes = np.linalg.eigh(np.cov(points.T))
     width, height = 4 * np.sqrt(variances)
@@ -124,14 +125,24 @@ def show_pile(ax, points, color):
 
 fig, axes = plt.subplots(1, 4, figsize=(9, 2.5), layout="constrained", sharex=True, sharey=True)
 for ax, name in zip(axes, ("noisy", "blurred", "five classes", "half of it noise"), strict=True):
-    show_pile(ax, plane.transform(reference), "0.5")
-    show_pile(ax, plane.transform(extractor(faults[name])), "C3")
+    show_set(ax, plane.transform(reference), "0.5")
+    show_set(ax, plane.transform(extractor(faults[name])), "C3")
     ax.set(xticks=[], yticks=[], title=name)
 
 # %% [markdown]
 # ## What does each measure see?
 #
-# One call measures samples: `evaluate(samples, dataset, metrics)`. (Here it comes from the library. How it works is what the rest of this notebook builds.) Below, a column is a model, and the last one is the **floor**: what as many *real* training images have. Read the table row by row. Which faults does each measure see, and which not?
+# There are other measures than distances ([05c_measures](05c_measures.ipynb) explains them). In words, they are:
+
+# %%
+lines = [
+    f"| `{name}` | {m.extractor} | {m.caption} | {m.direction} | {m.spread} |" for name, m in MEASURES.items()
+]
+head = ["| metric | features | what it is | better | its standard deviation |", "|:--|:--|:--|:--|:--|"]
+Markdown("\n".join([*head, *lines]))
+
+# %% [markdown]
+# One call measures samples: `evaluate(samples, dataset, metrics)`. (It comes from the library here; this notebook builds it further down.) Below, a column is a model, and the last column is the **floor**: what as many *real* training images have. Read the table row by row. Which faults does each measure see, and which not?
 
 # %%
 table_metrics = [
@@ -140,16 +151,6 @@ table_metrics = [
 ]
 scores = {name: genlab.fid.evaluate(images, dataset, table_metrics) for name, images in faults.items()}
 genlab.fid.score_table(scores).T
-
-# %% [markdown]
-# These rows are called, in words:
-
-# %%
-lines = [
-    f"| `{name}` | {m.extractor} | {m.caption} | {m.direction} | {m.spread} |" for name, m in MEASURES.items()
-]
-head = ["| metric | features | what it is | better | its standard deviation |", "|:--|:--|:--|:--|:--|"]
-Markdown("\n".join([*head, *lines]))
 
 # %%
 #| hide
@@ -166,24 +167,24 @@ assert found == ["copies", "five classes", "twenty images", "half of it noise"]
 assert value("shifted", "memorisation") > 0.4
 
 # %% [markdown]
-# What to see in it:
+# What to see in it ("the distances" are `fd_lenet` and `kd_lenet`, "the score" is `lenet_score`):
 #
 # | fault | seen by | not seen by |
 # |:--|:--|:--|
 # | copies | `memorisation`, `copies` | all others |
 # | blurred | the distances, precision, recall, density, coverage, `intra_class` | `class_kl`, `copies` |
-# | noisy | recall and coverage, a little | the distances: less than two standard deviations of the difference |
+# | noisy | recall and coverage, a little | the distances: they differ from the floor by less than two standard deviations of the difference |
 # | five classes | the distances, the score, recall, coverage, `class_kl` | precision |
 # | twenty images | the distances, recall, coverage, `intra_class` | precision; the score falls little |
-# | half of it noise | the distances, the score, precision, density, coverage; and `copies` sees the other half | `memorisation`: the noise is as far away as the copies are near |
+# | half of it noise | the distances, the score, precision, density, coverage; `copies` sees the other half | `memorisation`: it averages, and the noise is as far from the training images as the copies are near |
 # | shifted | coverage, density, precision, recall | the distances; `copies`: in LeNet's features a copy that is moved by a pixel is as far from its original as a new image is from the nearest |
 #
-# ("Five classes" and "twenty images" are training images, so `memorisation` and `copies` see these, too.) No measure sees all faults.
+# ("Five classes" and "twenty images" are training images, so `memorisation` and `copies` see these, too.) **No measure sees all faults.**
 
 # %% [markdown]
 # ### A digit classifier, or Inception?
 #
-# Inception can be applied to digits, blown up to 299x299. Does its distance see the same faults? For each fault, how many standard deviations is it above the floor? This needs Inception's weights, which are downloaded once; where they are not to be had, the column stays empty.
+# Inception can be applied to digits, enlarged to 299x299. Does its distance see the same faults? The table has the distance of each fault from the floor, in standard deviations of the floor. Inception's weights are downloaded once; without them the column stays empty.
 
 # %%
 #| eval: false
@@ -210,9 +211,9 @@ pd.DataFrame(rows).T
 #
 # $$ d^2 = \lVert\mu_1-\mu_2\rVert^2 + \operatorname{tr}\!\big(\Sigma_1+\Sigma_2-2(\Sigma_1\Sigma_2)^{1/2}\big). $$
 #
-# As is usual, $d^2$ itself is what gets reported and called the distance. If the covariances are equal, only the squared distance of the means is left. If they are diagonal, the trace is a sum of squared differences of standard deviations.
+# As is usual, we report $d^2$ itself and call it the distance. If the covariances are equal, only the squared distance of the means is left. If they are diagonal, the trace is a sum of squared differences of standard deviations.
 #
-# All of it is arithmetic but for the trace of $(\Sigma_1\Sigma_2)^{1/2}$, the sum of the square roots of the eigenvalues of $\Sigma_1\Sigma_2$. There are two ways to compute it here, for regular covariances and for singular ones; [Numerics](#Numerics), at the end, derives them. Do not stop at them on a first reading.
+# Only the trace of $(\Sigma_1\Sigma_2)^{1/2}$ is hard to compute; it is the sum of the square roots of the eigenvalues of $\Sigma_1\Sigma_2$. The code has two ways, for regular covariances and for singular ones. [Numerics](#Numerics), at the end, derives them; a first reading may take them for granted.
 
 # %%
 #| export
@@ -252,7 +253,7 @@ def frechet_distance(
 
 
 # %% [markdown]
-# The analytic cases, and scipy's general square root where it works:
+# Checks: the two cases above, and scipy's general matrix square root for covariances where it works:
 
 # %%
 rng = np.random.default_rng(0)
@@ -270,7 +271,7 @@ assert np.isclose(frechet_distance(*moments), direct, rtol=1e-10)
 
 
 # %% [markdown]
-# Mean and covariance of features that come in batches (50,000 images need not be in memory at once):
+# Mean and covariance of features that come in batches, so that not all images need be in memory at once:
 
 # %%
 #| export
@@ -304,7 +305,7 @@ class FeatureStats:
 
 
 # %% [markdown]
-# And from features to the distance. With fewer samples than dimensions the centred data themselves are taken, in place of a covariance:
+# And from features to the distance. With at most as many samples as dimensions a covariance is singular, and the code works on the centred features instead:
 
 # %%
 #| export
@@ -338,26 +339,26 @@ def _data_factor(x: torch.Tensor, stats: FeatureStats) -> torch.Tensor:
 # %% [markdown]
 # ### One image against one image
 #
-# Could one take the FID of one real image and one generated one? A single image has no covariance; the most that can be left is the squared distance of two feature vectors, which says how different *these two pictures* are. How different are two perfectly real sixes?
+# Could one take the FID of one real image and one generated one? A single image has no covariance. All that is left is the squared distance of two feature vectors, which says how different *these two images* are. How different are two real sixes?
 
 # %%
 sixes = features[train.labels == 6][:40]
 pairs = torch.cdist(sixes, sixes).square()[torch.triu_indices(40, 40, 1).unbind()]
-noisy = frechet_distance_of_features(extractor(faults["noisy"]), reference)
+noisy_distance = frechet_distance_of_features(extractor(faults["noisy"]), reference)
 compared = {"nearest": pairs.min(), "on average": pairs.mean(), "farthest": pairs.max()}
 distances = {f"two real sixes, {name}": value.item() for name, value in compared.items()}
-distances["500 noisy images and the test set"] = noisy
+distances["500 noisy images and the test set"] = noisy_distance
 pd.Series(distances, name="squared distance").round(0).to_frame()
 
 
 # %% [markdown]
-# So a single pair says nothing about a model.
+# Two real sixes are, on average, farther apart than 500 noisy images are from the test set. So a single pair says nothing about a model.
 #
 # ## The bias, and the floor
 #
-# How small can the distance of a model get? Not zero. Draw $N$ values from two Gaussians that are equal, and their estimated means and covariances differ by chance: the estimated distance is positive on average, though the true one is 0. To first order this *bias* falls like $1/N$.
+# How small can the distance of a model get? Not zero. Draw $N$ values from each of two equal Gaussians: by chance, the estimated means and covariances differ. So the estimated distance is positive, though the true one is 0. To first order this *bias* falls like $1/N$.
 #
-# Below are *real* training images against the test set, twenty draws at each $N$. This distance is the floor. Against $1/N$ the means lie nearly on a straight line. Where it meets the left edge, infinitely many training images would be. That is not 0 either: the test images are finite, too, and the classifier has seen the training images.
+# Below are *real* training images against the test set, twenty draws at each $N$. This distance is the floor. Against $1/N$ the means lie nearly on a straight line. The left edge stands for infinitely many training images. The line does not meet it at 0: the number of test images is finite, too, and the classifier has seen the training images.
 
 # %%
 def plot_floor(dataset, sizes, ax):
@@ -394,14 +395,19 @@ plot_floor("mnist", [500, 700, 1000, 2000, 10000], ax);
 
 
 # %% [markdown]
-# So compare models at the same $N$ only, and look at the floor first. A model at the floor cannot be told from the data by this measure at this number of samples; a model at ten times the floor has ten times the (squared) distance that real images have. Every table of genlab shows the floor. For the other measures, too, what real images have is the mark to meet, although it is not a lower bound there.
+# **So compare models at the same $N$ only, and look at the floor first.** A model at the floor cannot be told from the data by this measure at this number of samples; a model at ten times the floor has ten times the (squared) distance that real images have. Every table of genlab shows the floor. For the other measures, too, what real images have is the value to aim at, although it is not a lower bound there.
 #
-# Some cautions. A good model may fall below the floor by chance. A model that returns the training images sits *at* the floor; `copies` is there to see that. Five draws, which is what `evaluate` makes, tell a standard deviation only roughly. Draws from a small training set overlap; their spread is enlarged to make up for it. And published FIDs usually compare 50,000 samples with the *training* set, ours $N$ samples with the *test* set, so the two cannot be compared.
+# Some cautions:
+#
+# - A good model may fall below the floor by chance.
+# - A model that returns the training images is *at* the floor; `copies` is there to see that.
+# - `evaluate` makes five draws, which tell a standard deviation only roughly. Draws from a small training set overlap; their spread is enlarged to make up for it.
+# - Published FIDs usually compare 50,000 samples with the *training* set, ours $N$ samples with the *test* set. The two cannot be compared.
 
 # %% [markdown]
 # ### Extrapolating to infinitely many
 #
-# The bias depends on the two distributions, so it may favour one model over another. [Chong and Forsyth (2020)](https://arxiv.org/abs/1911.07023) draw the conclusion: estimate the distance at several $N$, lay a straight line through it as a function of $1/N$, and read off where it meets $1/N=0$. We take the same share $f$ of *both* sets, from 20 % to all of it. Then each set's bias grows with $1/f$, and the intercept is free of both, to first order; that takes clearly more samples than features, even in the smallest part.
+# The bias depends on the two distributions, so it may favour one model over another. [Chong and Forsyth (2020)](https://arxiv.org/abs/1911.07023) therefore estimate the distance at several $N$, fit a straight line in $1/N$, and read off where it meets $1/N=0$. We take the same share $f$ of *both* sets, from 20 % to all of it. Then the bias of each set is proportional to $1/f$, and the intercept is free of both, to first order. Even the smallest part must have clearly more samples than there are features.
 
 # %%
 #| export
@@ -451,11 +457,11 @@ ax.set(xlabel="1 / number of samples", ylabel="Frechet distance", xlim=0, title=
 ax.legend(frameon=False, loc="upper left", fontsize=8);
 
 # %% [markdown]
-# An intercept is a noisy thing, more so than the distance at full size, and may come out below 0 when two sets are equally distributed. It is a check on comparisons at different $N$; the plain distance with its floor stays the main measure.
+# An intercept varies more than the distance at full size, and may come out below 0 when the two distributions are equal. It is a check on comparisons at different $N$; the plain distance with its floor stays the main measure.
 #
 # ## How sure is a distance?
 #
-# A generator starts from random numbers; others would have given other samples and another distance. How different a one can be had from the samples at hand: compute the distance for random *halves* of them and take the standard deviation. Why halves? The mean of $N$ fresh values with variance $\sigma^2$ has the variance $\sigma^2/N$; that of a random half, around the mean of the whole, has $\sigma^2/(N/2)-\sigma^2/N$, which is the same. A distance is no mean, but a smooth function of means, so it holds approximately (the delete-half jackknife, [Shao and Wu 1989](https://doi.org/10.1214/aos/1176347263)). The halves' distances are too large, because of the bias; only their spread is used. Close to the floor, where means hardly differ, it errs on the large side: by 1.4 times for 500 real images of MNIST against 2,000.
+# A generator starts from random numbers. Other random numbers would have given other samples and another distance. How much would it differ? The samples at hand can tell: compute the distance for random *halves* of them and take the standard deviation. Why halves? The mean of $N$ fresh values with variance $\sigma^2$ has the variance $\sigma^2/N$; that of a random half, around the mean of the whole, has $\sigma^2/(N/2)-\sigma^2/N$, which is the same. A distance is no mean, but a smooth function of means, so it holds approximately (the delete-half jackknife, [Shao and Wu 1989](https://doi.org/10.1214/aos/1176347263)). The halves' distances are too large, because of the bias; only their spread is used. Close to the floor, where means hardly differ, that spread is too large.
 
 # %%
 #| export
@@ -479,7 +485,7 @@ def half_sample_sd(
 
 
 # %% [markdown]
-# Does that hold? Draw 60 fresh sets of 600: the standard deviation of their distances is the truth. Halving one set alone should give about the same:
+# Does that hold? Draw many fresh sets: the standard deviation of their distances is the truth. Halving one set alone should give about the same:
 
 # %%
 several = two_gaussians(2000, generator)[1]
@@ -492,11 +498,11 @@ print(f"sd over fresh sets {actual:.3f}; from halves of one set {mean:.3f} ± {s
 assert 0.6 < mean / actual < 1.6
 
 # %% [markdown]
-# All spreads of genlab estimate how a value would vary with other samples of the same trained model, the test images kept as they are (but for `memorisation` and `copies`, which compare with test images). Each was held against 200 fresh sets of samples, of 100 and of 500, and was within a third of their spread; `tests/test_bars.py` does it again. Only that of the Frechet distance is too large where samples are as good as real images.
+# All standard deviations of genlab say how a value would vary with other samples of the same trained model. The test images are kept as they are (but for `memorisation` and `copies`, which compare with test images). Each was compared with 200 fresh sets of samples, of 100 and of 500, and was within a third of their spread (`tests/test_bars.py`), but for that of the Frechet distance close to the floor.
 #
 # ### Other seeds
 #
-# Samples are not all that varies. A model could have been trained with another seed, or for an update more or less, since its weights keep jumping. A moving average of the weights (EMA) smooths the jumps, but lags behind while the model still improves. The GAN of [01_gan](01_gan.ipynb), trained for 40 epochs with three seeds, with and without EMA:
+# Samples are not all that varies. A model could have been trained with another seed, or for an update more or less, since its weights change with every update. A moving average of the weights (EMA) varies less, but lags behind while the model still improves. The GAN of [01_gan](01_gan.ipynb), trained for 40 epochs with three seeds, with and without EMA:
 
 # %%
 #| eval: false
@@ -520,7 +526,7 @@ pd.DataFrame(rows).T.round(1)
 
 
 # %% [markdown]
-# (Three seeds give a rough idea of a standard deviation, no more.) There is no difference to be seen between the two rows. With EMA, the three seeds agree by luck: other samples alone would make them differ by more. So take the larger of the two spreads. A difference between two *kinds* of model that is smaller than either is no result.
+# (Three seeds give a rough idea of a standard deviation, no more.) There is no difference to be seen between the two rows. With EMA, the three seeds agree by luck: other samples alone would make them differ by more. So take the larger of the two standard deviations. A difference between two *kinds* of model that is smaller than either is no result.
 #
 # ## Scoring samples
 #
@@ -950,7 +956,7 @@ def _check_alike(metric: str, one: tuple[str, dict], other: tuple[str, dict]) ->
 
 
 # %% [markdown]
-# These are the scores of the first table, and an extractor of one's own has names of its own:
+# These are the scores of the first table. With an extractor of one's own, the metrics are named after it:
 
 # %%
 assert evaluate(faults["shifted"], dataset, table_metrics) == scores["shifted"], (
@@ -1018,7 +1024,7 @@ assert floor("memorisation", dataset, real.shape[-1], 50)["floor"] is None
 #
 # Mean and scatter of two groups combine exactly ([Chan, Golub and LeVeque 1983](https://doi.org/10.1080/00031305.1983.10483115)), always in float64, because a covariance in float32 loses the small eigenvalues on which the square root depends most.
 #
-# Two singular Gaussians whose distance is known: a stick of length 2 is moved onto one of length 3, at right angles. And 12 samples in 20 dimensions, both ways:
+# Checks: two singular Gaussians, with standard deviations 2 along one axis and 3 along another and 0 elsewhere, whose squared distance is $2^2+3^2$; and 12 samples in 20 dimensions, both ways:
 
 # %%
 flat = np.diag([4.0, 0, 0]), np.diag([0, 9.0, 0])
@@ -1056,7 +1062,7 @@ with pytest.raises(ValueError, match="needs two samples"):
 # %% [markdown]
 # ### How a FID can explode
 #
-# Inception gives 2,048 features. The report whose FIDs were 1.186e80 and -3.752e92 generated 128 images. If these are what its FID was computed from, their covariance had a rank of 127 at most: at least 1,921 of the 2,048 eigenvalues of $\Sigma_1\Sigma_2$ are zero, or would be without rounding. The usual code takes a general matrix square root of that product. It writes $\Sigma_1\Sigma_2=QTQ^*$ with $T$ triangular and $Q$ unitary, finds the root $R$ of $T$ entry by entry, and returns $QRQ^*$ ([Björck and Hammarling 1983](https://doi.org/10.1016/0024-3795(83)80010-X)):
+# Inception gives 2,048 features. Where the FIDs at the head of this notebook come from, 128 images were generated. If the FIDs were computed from these, their covariance had a rank of 127 at most: at least 1,921 of the 2,048 eigenvalues of $\Sigma_1\Sigma_2$ are zero, or would be without rounding. The usual code takes a general matrix square root of that product. It writes $\Sigma_1\Sigma_2=QTQ^*$ with $T$ triangular and $Q$ unitary, finds the root $R$ of $T$ entry by entry, and returns $QRQ^*$ ([Björck and Hammarling 1983](https://doi.org/10.1016/0024-3795(83)80010-X)):
 #
 # $$ R_{ii}=\sqrt{T_{ii}},\qquad R_{ij}=\frac{T_{ij}-\sum_{i<k<j}R_{ik}R_{kj}}{R_{ii}+R_{jj}}. $$
 #
@@ -1081,7 +1087,7 @@ good = np.triu(rng.normal(size=(20, 20))) + 10 * np.eye(20)
 assert np.allclose(sqrtm_triangular(good) @ sqrtm_triangular(good), good)  # nothing is wrong with it as such
 
 # %% [markdown]
-# Entries of such sizes are where such numbers can come from. We cannot repeat the report's computation, so this is the likely cause and not a proof. The trace of $R$ should not care, since it is the sum of the $R_{ii}$; but $Q$ is unitary only to $10^{-16}$, and so $QRQ^*$ leaves a share of those entries in the result, of either sign.
+# So the root can have entries as large as those FIDs. We cannot repeat their computation, so this is the likely cause and not a proof. The trace of $R$ should not care, since it is the sum of the $R_{ii}$; but $Q$ is unitary only to $10^{-16}$, and so $QRQ^*$ leaves a share of those entries in the result, of either sign.
 #
 # How much noise there is in the null space depends on the versions of scipy and LAPACK. What does the general root do today, on pixels of the digits as features (256 dimensions)?
 
@@ -1106,7 +1112,7 @@ for n in (8, 32, 128, 500):
 pd.DataFrame(rows).T.rename_axis("images")
 
 # %% [markdown]
-# Here it is right to the digits that anyone would print: a matter of luck and of versions, not of mathematics. The exact form needs no luck. (The exact values fall as the number of images grows. That is the bias again, and no numerical error.)
+# Here it is right to the digits that anyone would print, but nothing guarantees that. The exact form does not depend on it. (The exact values fall as the number of images grows. That is the bias again, and no numerical error.)
 #
 # pytorch-fid takes the general root, too. Only where that root holds NaN or infinity does it print a message, add 1e-6 to the diagonals and try again. On random features, with fewer samples than dimensions:
 
@@ -1123,11 +1129,11 @@ assert np.isclose(frechet_distance(*moments), exact, rtol=1e-9), "our two ways a
 # %% [markdown]
 # ## What to remember
 #
-# - A Frechet distance is made of *extractor, N, reference set*; without them it is not a number.
+# - A Frechet distance means nothing without its extractor, its $N$ and its reference set.
 # - Look at the floor first, and at the spread over seeds before you call one model better.
 # - An error bar needs the name of what varies: other samples, other test images, or other seeds.
-# - One number cannot tell bad from monotonous from copied. Look at the other measures, too, and at the pictures.
-# - With fewer samples than features use the Gram form, because a general matrix square root may be right to seven digits, or return noise of any size and sign.
+# - One number cannot tell whether images are poor, all alike, or copied. Look at the other measures, too, and at the pictures.
+# - With fewer samples than features use the Gram form: a general matrix square root may be right, or return noise of any size and sign.
 #
 # ## Exercises
 #
@@ -1173,6 +1179,6 @@ assert np.isclose(frechet_distance(*moments), exact, rtol=1e-9), "our two ways a
 #     print(frechet_distance(centre, (U * a**2) @ U.T, centre, (U * b**2) @ U.T))
 #     print((a - b).square().sum().item())
 #
-# The same pairs of standard deviations, matched otherwise, give another distance: it matters which axis is whose.
+# The same standard deviations, paired otherwise, give another distance: it matters which belongs to which axis.
 #
 # </details>
