@@ -131,7 +131,7 @@ def make_unet(config: DDPMConfig, data: ImageSet) -> nn.Module:
 
 
 def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
-    "The network of report 003, of one width at all resolutions."
+    "The network `report003`, of one width at all resolutions."
     width = (config.widths or [64])[0]
     return Report003UNet(config.channels or data.images.shape[1], width, size=data.images.shape[-1])
 

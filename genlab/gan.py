@@ -251,7 +251,7 @@ def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Modu
 
 # %% ../nbs/01_gan.ipynb #ec1e3604
 def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
-    "Mean of D(x), as a probability where the loss takes logits for that, else as it is."
+    "The mean verdict: of probabilities for the losses with a logarithm, of bare outputs for all others."
     return (logits.sigmoid() if loss in ("nonsaturating", "minmax") else logits).mean().detach()
 
 # %% ../nbs/01_gan.ipynb #8a218642

@@ -462,6 +462,7 @@ for label, nats in units.items():
     print(f"{label}: {nats[0]:.3f} and {nats[1]:.3f} nats for the two latent numbers")
 assert units["sum"].min() > 0.5 and units["mean"].max() < 0.05
 
+
 # %% [markdown]
 # A hidden $\beta$ also makes published values incomparable. An "ELBO" of −157.4 for MNIST and another of 6,327.64 for faces, in the same text (one of [five student reports](07b_reports.ipynb)), need not be an error, since the logarithm of a *density* may be positive. But they cannot be compared unless one knows the likelihood, the unit of pixels, the sign, and whether pixels were summed or averaged. And a face has more pixels than a digit, so only values per dimension, in bits of the same likelihood, could be compared.
 #
