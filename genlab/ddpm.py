@@ -416,6 +416,8 @@ def run_ddpm(config: DDPMConfig, network: nn.Module | None = None) -> Run:
 
     `network`, a module (xt, t, y) -> prediction, is trained in place of the one that `config.network` names.
     The folder does not know it: give such a run a `name` that no other has."""
+    if network is not None:
+        config.check_own_name()
     run = Run(config)
     with run.lock():
         for epochs in run.pending():

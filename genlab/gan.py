@@ -376,11 +376,13 @@ def run_gan(
     networks: tuple[nn.Module, nn.Module] | None = None,  # G and D instead of the named ones; not changed
 ) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk is not done again."
-    run, data = Run(config), config.training_set()
+    if networks is not None:
+        config.check_own_name()
+    run = Run(config)
     with run.lock():
         for epochs in run.pending():
             n_test = check_metrics(config.dataset, config.size, config.metrics)
-            G = train_gan(run, epochs, networks)
+            G, data = train_gan(run, epochs, networks), config.training_set()
             start = time.perf_counter()
             samples = sample_gan(G, config, data, config.n_samples or n_test)
             drawn = time.perf_counter()

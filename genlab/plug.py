@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOADERS', 'NETWORKS', 'SCHEDULES', 'SAMPLERS', 'LOSSES', 'EXTRACTORS', 'MEASURES', 'SECTIONS', 'LABS', 'KINDS',
-           'PLUGINS', 'Names', 'Kind', 'Section', 'import_plugins', 'did_you_mean', 'look_up', 'key_of']
+           'PLUGINS', 'Names', 'Kind', 'Section', 'kinds_in_order', 'import_plugins', 'did_you_mean', 'look_up',
+           'key_of']
 
 # %% ../nbs/00c_plug.ipynb #a38fc374
 import difflib
@@ -64,6 +65,11 @@ class Section(NamedTuple):
 
     text: str  # with its heading; empty: it is left out
     appendix: str = ""  # long tables and figures, for the end of the report
+
+# %% ../nbs/00c_plug.ipynb #8d5afc4e
+def kinds_in_order() -> dict[str, Kind]:
+    "KINDS by their notebooks, whatever was imported first."
+    return dict(sorted(KINDS.items(), key=lambda item: item[1].notebook))
 
 # %% ../nbs/00c_plug.ipynb #0d80cb77
 PLUGINS = [  # modules that add to the dictionaries, in the order of the report

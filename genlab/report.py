@@ -28,7 +28,7 @@ import yaml
 
 from .data import load_dataset, show_grid
 from .measures import plot_copies, plot_nearest
-from .plug import KINDS, SECTIONS, Section, import_plugins
+from .plug import KINDS, SECTIONS, Section, import_plugins, kinds_in_order
 from .runs import Run, atomic, git_commit, project_root, read_config, runs_root
 from genlab.sentences import (
     Evaluation,
@@ -206,7 +206,7 @@ def sections_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     import_plugins()
     kinds = {
         kind.title: kind.section(runs[runs.model == model], folder)
-        for model, kind in KINDS.items()
+        for model, kind in kinds_in_order().items()
         if kind.section and (runs.model == model).any()
     }
     sections = {name: SECTIONS[name](runs, folder) for name in sorted(SECTIONS)}  # whatever is imported first

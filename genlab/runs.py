@@ -176,6 +176,13 @@ def hash(self: RunConfig) -> str:
 
 
 @patch
+def check_own_name(self: RunConfig) -> None:
+    "ValueError if a run with networks of one's own, which its folder does not know, is called as others are."
+    if self.name == type(self).model_fields["name"].default:
+        raise ValueError(f"name: a network of your own needs a name of its own; other runs are called {self.name!r}.")
+
+
+@patch
 def training_set(self: RunConfig) -> ImageSet:
     "The images that this run learns from. ValueError if it is to draw a class of which there are none."
     data = take(load_dataset(self.dataset, "train", self.size), self.subset, self.seed)

@@ -102,6 +102,13 @@ class Section(NamedTuple):
     appendix: str = ""  # long tables and figures, for the end of the report
 
 
+# %%
+#| export
+def kinds_in_order() -> dict[str, Kind]:
+    "KINDS by their notebooks, whatever was imported first."
+    return dict(sorted(KINDS.items(), key=lambda item: item[1].notebook))
+
+
 # %% [markdown]
 # ## Looking up
 #

@@ -932,11 +932,13 @@ def run_gan(
     networks: tuple[nn.Module, nn.Module] | None = None,  # G and D instead of the named ones; not changed
 ) -> Run:
     "Train, sample and score at each epoch count that `config` asks for; what is on disk is not done again."
-    run, data = Run(config), config.training_set()
+    if networks is not None:
+        config.check_own_name()
+    run = Run(config)
     with run.lock():
         for epochs in run.pending():
             n_test = check_metrics(config.dataset, config.size, config.metrics)
-            G = train_gan(run, epochs, networks)
+            G, data = train_gan(run, epochs, networks), config.training_set()
             start = time.perf_counter()
             samples = sample_gan(G, config, data, config.n_samples or n_test)
             drawn = time.perf_counter()
@@ -953,6 +955,8 @@ pair = (
     nn.Sequential(nn.Flatten(), nn.Linear(256, 1), nn.Flatten(0)),
 )  # fmt: skip
 before = pair[0][0].weight.clone()
+with pytest.raises(ValueError, match="name: a network of your own needs a name of its own"):
+    run_gan(GANConfig(), pair)
 small = GANConfig(name="pair", latent=4, epochs=2, snapshots=[1], subset=130, n_samples=20, metrics=[])
 with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
     patch.setenv("GENLAB_RUNS", folder)

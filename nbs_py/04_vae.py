@@ -1062,12 +1062,14 @@ def run_vae(config: VAEConfig, network: tuple[nn.Module, nn.Module] | None = Non
     `network`: an encoder and a decoder to train instead of those that `config.network` names.
     Give such a run a name of its own.
     """
+    if network is not None:
+        config.check_own_name()
     run = Run(config)
     with run.lock():
         for epochs in run.pending():
-            n = config.n_samples or check_metrics(config.dataset, config.size, config.metrics)
+            n_test = check_metrics(config.dataset, config.size, config.metrics)
             vae = train_vae(run, epochs, network)
-            _finish(run, epochs, vae, n)
+            _finish(run, epochs, vae, config.n_samples or n_test)
     return run
 
 

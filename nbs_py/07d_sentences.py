@@ -37,7 +37,7 @@ import torch
 
 from genlab.data import load_dataset, show_grid
 from genlab.measures import finds_copies
-from genlab.plug import KINDS
+from genlab.plug import KINDS, kinds_in_order
 from genlab.tables import (
     NONE,
     device_marks,
@@ -248,7 +248,7 @@ def largest_groups(runs: pd.DataFrame) -> dict[tuple, list[Evaluation]]:
 #| export
 def best_of_each(evaluations: list[Evaluation]) -> dict[str, tuple[Evaluation, int]]:
     "By model: of its comparable evaluations that with the smallest fd_lenet, and how many there are."
-    own = {model: [e for e in evaluations if e.model == model] for model in KINDS}
+    own = {model: [e for e in evaluations if e.model == model] for model in kinds_in_order()}
     return {model: (min(es, key=lambda e: e.distance.value), len(es)) for model, es in own.items() if es}
 
 
@@ -332,7 +332,7 @@ def _glance_caption(kind: tuple, runs: pd.DataFrame) -> str:
 def _left_out(dataset: str, best: dict, runs: pd.DataFrame) -> str:
     "Kinds of models that were trained on this data set and are not in the table."
     trained = {*runs.model[runs.metrics.notna() & (runs.dataset == dataset)]}
-    names = [kind.title for model, kind in KINDS.items() if model in trained and model not in best]
+    names = [kind.title for model, kind in kinds_in_order().items() if model in trained and model not in best]
     if not names:
         return ""
     why = "drew another number of samples, or has no such distance, and is left out"

@@ -128,7 +128,7 @@ def test_a_wrong_diffusion_parameter_is_named(values, sentence):
             dict(likelihood="bernoulli", scale=0.3),
             "scale: a Bernoulli likelihood has none, so 0.3 would change nothing",
         ),
-        (dict(network="dense"), "network: 'dense' should be 'residual', 'conv' or 'mlp'"),
+        (dict(network="dense"), "network: 'dense' is unknown; choose from residual, conv, mlp"),
     ],
 )
 def test_a_wrong_vae_parameter_is_named(values, sentence):
