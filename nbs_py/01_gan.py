@@ -135,7 +135,7 @@ ax.text(7.0, -0.42, "$D$ learns from both", ha="center", fontsize=8, color="C1")
 #
 # ## A GAN in thirty lines
 #
-# Two small networks of dense layers, handwritten digits of 8x8 pixels ([00_data](00_data.ipynb)), and a loop in plain PyTorch. In each step $D$ learns to call real images real (a target of 1) and fakes fake (a target of 0). Then $G$ learns to make fakes that $D$ calls real.
+# Two small networks of dense layers, handwritten digits of 8x8 pixels (the DCGAN will get them at 16x16, see [00_data](00_data.ipynb)), and a loop in plain PyTorch. In each step $D$ learns to call real images real (a target of 1) and fakes fake (a target of 0). Then $G$ learns to make fakes that $D$ calls real.
 #
 # The network `D` does not return the probability itself. It returns its *logit* $a$, a number from $-\infty$ to $\infty$, and the probability is $\sigma(a)=1/(1+e^{-a})$. That is what `F.binary_cross_entropy_with_logits` expects. Everything else in this notebook improves some line below.
 
@@ -199,9 +199,9 @@ assert after < 0.6 * before, "nearer to digits than noise is"
 #
 # $$ V(D^*,G)=\int p\log\frac p{2m}+\int p_g\log\frac{p_g}{2m}=2\,\mathrm{JSD}(p,p_g)-\log4,\qquad\mathrm{JSD}(p,p_g)=\tfrac12\mathrm{KL}(p\Vert m)+\tfrac12\mathrm{KL}(p_g\Vert m). $$
 #
-# So the best generator has $p_g=p$: it makes images as frequently as they are in the data. Then $D^*=\frac12$ everywhere and the expert guesses. This is why a GAN can work.
+# So the best generator has $p_g=p$: it makes every kind of image as often as the data contain it. Then $D^*=\frac12$ everywhere and the expert guesses. This is why a GAN can work.
 #
-# We check the formula, and that no other $D$ reaches the value of $D^*$, on two one-dimensional densities. Integrals are sums over a fine grid:
+# We check the formula, and that three other $D$ do not reach the value of $D^*$, on two one-dimensional densities. Integrals are sums over a fine grid:
 
 # %%
 x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
@@ -307,7 +307,7 @@ def hinge_d_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.
 
 
 # %% [markdown]
-# **Wasserstein** ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)): the discriminator is now called the *critic* $f$. Suppose it may nowhere be steeper than 1: moving by one unit of distance in image space changes $f$ by at most one. Then $\max_f\mathbb E_x f(x)-\mathbb E_z f(G(z))$ is the *earth mover's distance* between data and fakes: how far, on average, each bit of probability has to be carried. Unlike the Jensen-Shannon divergence it does not level off when the two are far apart, so its slope is useful however bad the forgeries are.
+# **Wasserstein** ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875)): the discriminator is now called the *critic* $f$. Suppose it may nowhere be steeper than 1: moving by one unit of distance in image space changes $f$ by at most one. Then $\max_f\mathbb E_x f(x)-\mathbb E_z f(G(z))$ is the *earth mover's distance* between data and fakes: how far, on average, each piece of probability has at least to be carried. Unlike the Jensen-Shannon divergence it does not level off when the two are far apart, so its slope is useful however bad the forgeries are.
 
 # %%
 #| export
@@ -330,7 +330,7 @@ LOSSES |= {  # name: the discriminator's, the generator's
 
 
 # %% [markdown]
-# How is a critic kept from being steeper than 1? [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) use that the best such critic has the slope 1 almost everywhere on the way from fakes to data, and keep it there with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP). The penalty contains a gradient, and is itself differentiated with respect to the critic's weights, hence `create_graph`. It is about the slope at single images. Batch normalisation makes an output depend on the whole batch, so it cannot be used in such a critic.
+# How is a critic kept from being steeper than 1? [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) show that the best such critic has the slope 1 almost everywhere on the way from fakes to data. They keep it there with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP; $\lambda$ is the parameter `penalty`). The penalty contains a gradient, and is itself differentiated with respect to the critic's weights, hence `create_graph`. It is about the slope at single images. Batch normalisation makes an output depend on the whole batch, so it cannot be used in such a critic.
 
 # %%
 #| export
@@ -393,7 +393,7 @@ ax.legend(frameon=False, fontsize=8);
 #
 # For each $(\theta,\psi)$ the grey arrows show where the players want to go, that is minus the slope of each one's loss. The players take turns. The line shows 400 updates of each, from the dot to the square.
 #
-# The third panel adds a penalty to the discriminator's loss: half the squared slope of $D$ at real images, here $\psi^2/2$ (Mescheder et al. call it $R_1$).
+# The third panel adds a penalty to the discriminator's loss: half the squared slope of the logit at real images, here $\psi^2/2$ (Mescheder et al. call it $R_1$).
 
 # %%
 def wishes(theta, psi, loss, gamma):
@@ -466,7 +466,7 @@ assert ends["min-max"] > 1 and 0.2 < ends["non-saturating"] < 1 and ends["non-sa
 #
 # - `norm="layer"` normalises each image by itself, as the gradient penalty needs it.
 # - `norm="spectral"` limits how far a layer can stretch its input (Miyato et al. 2018). It takes the weights of each convolution in the discriminator as a matrix, with a row for each output channel, and divides them by its largest singular value.
-# - `conditional` tells both networks the class $y$. The generator gets it as a one-hot vector beside $z$. The discriminator sums its features over positions, multiplies them with a learned vector of the class, and adds this to its logit (*projection*, [Miyato and Koyama 2018](https://arxiv.org/abs/1802.05637)).
+# - `conditional` tells both networks the class $y$. The generator gets it as a one-hot vector beside $z$. The discriminator sums its features over positions, takes the scalar product with a learned vector of the class, and adds this to its logit (*projection*, [Miyato and Koyama 2018](https://arxiv.org/abs/1802.05637)).
 
 # %%
 #| export
@@ -509,7 +509,7 @@ class Generator(nn.Module):
 
 
 # %% [markdown]
-# The discriminator may normalise in three ways:
+# The discriminator may normalise in three ways. Two are layers. The spectral norm is put on the weights, in `dcgan` below:
 
 # %%
 #| export
@@ -549,7 +549,7 @@ class Discriminator(nn.Module):
 
 
 # %% [markdown]
-# A convolution before a batch normalisation has no bias, which would be subtracted again with the mean. Weights start small, from $\mathcal N(0, 0.02^2)$; the factors of batch normalisation from $\mathcal N(1, 0.02^2)$.
+# A convolution before a normalising layer has no bias, because that layer adds one of its own. Weights start small, from $\mathcal N(0, 0.02^2)$; the factors of batch normalisation from $\mathcal N(1, 0.02^2)$.
 
 # %%
 #| export
@@ -978,7 +978,7 @@ print("results in the runs folder, under", "/".join(run.folder.parts[-3:]))
 #
 # In most of machine learning a falling loss means progress. Not here: each network's loss is measured against an opponent that improves, too. What one hopes to see is a *balance*.
 #
-# - If `Loss_D` goes to zero, the discriminator has won. The slope in the logit is still large, but it no longer says in which direction an image would become more real ([Arjovsky and Bottou 2017](https://arxiv.org/abs/1701.04862)).
+# - If `Loss_D` goes to zero, the discriminator has won. The slope of the non-saturating loss in the logit is still large, but it no longer says in which direction an image would become more real ([Arjovsky and Bottou 2017](https://arxiv.org/abs/1701.04862)).
 # - If $D(x)$ and $D(G(z))$ both stay around one half, the discriminator can hardly tell. Its loss is then $\log 4\approx1.39$, the dashed line on the left.
 # - Often the two losses jump in opposite directions: the generator finds a weakness, then the discriminator learns to see it.
 
@@ -1017,7 +1017,7 @@ show_grid(load_dataset(dataset, "test", size).images[:32], ncol=16, title="real 
 # %% [markdown]
 # ### The numbers
 #
-# `fd_lenet` is the Frechet distance of the samples to the test set: how far the mean and the covariance of a small classifier's features are apart ([05_fid](05_fid.ipynb)). The floor is the distance of as many real training images to the test set.
+# `fd_lenet` is the Frechet distance of the `N` samples to the test set: how far the mean and the covariance of a small classifier's features are apart ([05_fid](05_fid.ipynb)). The floor is the distance of as many real training images to the test set.
 
 # %%
 def row(e):
@@ -1113,7 +1113,7 @@ pd.DataFrame(rows).sort_values(["epochs", "run"]).round(2)
 # %% [markdown]
 # ## What to watch for
 #
-# - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Give it a smaller learning rate (`lr_d`) or fewer updates (`d_steps`).
+# - **The discriminator wins.** `Loss_D` near 0, $D(x)$ near 1, $D(G(z))$ near 0, samples that no longer change. Give it a smaller learning rate (`lr_d`).
 # - **Mode collapse.** Many samples look alike, and the losses need not show it. Look at the grid: are all ten digits there? [01b_mode_collapse](01b_mode_collapse.ipynb) makes it happen, and cures it on a toy.
 # - **Few images.** The discriminator learns them by heart: compare $D(x)$ with `d_held_out` in the history. [01c_few_images](01c_few_images.ipynb) shows one setting in which augmentation seems to help and one in which it does not.
 # - **More epochs need not be better.** Compare distances, not losses, and look at more epoch counts than four before you say that a model has stopped improving. Does a moving average of the weights (`-p ema 0.99`) help? See exercise 1.
@@ -1220,7 +1220,7 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 # ## Exercises
 #
 # 1. Train with `-p ema 0.99`. What changes in the table? Why do the loss curves stay the same?
-# 2. Leave out `detach()`. Why does PyTorch now refuse the generator's step? Make it run with `retain_graph=True` in the discriminator's `backward`: what has that step left in the generator's `.grad`, and why does it do no harm? (Look where `zero_grad` stands.)
+# 2. Leave out `detach()` in the thirty lines. Why does PyTorch now refuse the generator's step? Make it run with `retain_graph=True` in the discriminator's `backward`: what does that step add to the generator's `.grad`, and why does it do no harm? (Look where `zero_grad` stands.)
 # 3. Train with `-p loss minmax`. How many epochs until the samples look like anything?
 # 4. `-p conditional true` tells both networks the class. Is the distance smaller? Is it a fair comparison?
 # 5. Where should the ends of the loss curves lie if $p_g=p$? Estimate from the table how far this model is from that, and discuss why the losses alone cannot tell.
@@ -1253,7 +1253,7 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 #
 # <details><summary>2. Without detach</summary>
 #
-# Both losses share a piece of graph, from $z$ through $G$ to the fakes. `loss_D.backward()` now goes through it as well, and frees what was stored there; `loss_G.backward()` wants to go through it again, hence *Trying to backward through the graph a second time*. With `retain_graph=True` it is kept. Then the discriminator's step leaves in `G`'s `.grad` the gradient of the *discriminator's* loss, of $-\log(1-D(G(z)))$. A step along it would make the fakes easier to tell. It is exactly minus the gradient of `minmax_g_loss`:
+# Both losses share a piece of graph, from $z$ through $G$ to the fakes. `loss_D.backward()` now goes through it as well, and frees what was stored there; `loss_G.backward()` wants to go through it again, hence *Trying to backward through the graph a second time*. With `retain_graph=True` it is kept. Then the discriminator's step adds to `G`'s `.grad`, which still holds the gradient of the update before, that of the *discriminator's* loss, of $-\log(1-D(G(z)))$. A step down this loss would make the fakes easier to tell. Its gradient is exactly minus that of `minmax_g_loss`:
 #
 #     G, D = make_networks(GANConfig(width=8), data)
 #     fake = G(torch.randn(64, latent))
@@ -1263,7 +1263,7 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 #     minmax_g_loss(D(fake)).backward()
 #     assert all(torch.allclose(a, -p.grad, atol=1e-6) for a, p in zip(left, G.parameters()))
 #
-# It does no harm because `zero_grad` stands directly before `backward` (in `take_step`): what was left is thrown away. It only costs a backward pass through $G$ and memory. If `zero_grad` stood after `step` instead, the two would add up. The slope in the logit would be $-(1-\sigma(a))+\sigma(a)=2\sigma(a)-1=\tanh(a/2)$ for the non-saturating loss, which pulls the fakes' logits to 0 and no further, and $-\sigma(a)+\sigma(a)=0$ for min-max (up to the step that $D$ makes in between): nothing to learn at all.
+# It does no harm because `zero_grad` stands directly before `backward` (in `take_step`, too): what was left is thrown away. It only costs a backward pass through $G$ and memory. If `zero_grad` stood after `step` instead, the two would add up. The slope in the logit would be $-(1-\sigma(a))+\sigma(a)=2\sigma(a)-1=\tanh(a/2)$ for the non-saturating loss, which pulls the fakes' logits to 0 and no further, and $-\sigma(a)+\sigma(a)=0$ for min-max (up to the step that $D$ makes in between): nothing to learn at all.
 #
 # </details>
 #
@@ -1298,7 +1298,7 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
 #             scores = run_gan(config).metrics(30)["scores"]
 #             print(seed, conditional, {key: round(score["value"], 2) for key, score in scores.items()})
 #
-# On `digits` after 30 epochs hardly:
+# On `digits` after 30 epochs the distance is hardly smaller:
 #
 # | without → with classes | seed 0 | seed 1 |
 # |---|---|---|

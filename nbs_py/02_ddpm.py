@@ -115,7 +115,7 @@ from genlab.runs import plot_history
 # %% [markdown]
 # ## The idea
 #
-# Adding noise needs no network. An image $x_0$ at noise level $t$ is
+# Adding noise needs no network. An image $x_0$ at noise level $t$, that is after $t$ small steps, is
 #
 # $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\;\varepsilon,\qquad\varepsilon\sim\mathcal N(0,I),$$
 #
@@ -188,7 +188,7 @@ ax.set_title("one update of the training", fontsize=9);
 
 
 # %% [markdown]
-# The digit is from MNIST, the prediction from a small network after ten epochs. On the way back a sampler asks the network in the same way. The image $\hat x_0$ follows from the answer. The sampler goes a small step from $x_t$ towards it, and asks again.
+# The digit is from MNIST, the prediction from a small network after ten epochs. On the way back a *sampler*, the procedure that draws images, asks the network in the same way. From the answer follows a guess $\hat x_0$ of the clean image. The sampler goes a small step from $x_t$ towards it, and asks again.
 #
 # ## What the network learns
 #
@@ -486,7 +486,7 @@ def make_denoiser(net: nn.Module, config: DDPMConfig, labels: torch.Tensor | Non
 
 
 # %% [markdown]
-# Three helpers come from [02b_samplers](02b_samplers.ipynb). `Noise(shape, seed)` returns new noise at each call, from a separate random stream for each sample; the first is the *latent*, from which the sample starts. `even_times(diffusion, steps)` are the noise levels to visit, from $T$ to 0. `begin` returns both for a sampler, or what you give it instead.
+# Three helpers come from [02b_samplers](02b_samplers.ipynb). `Noise(shape, seed)` is a function that returns new noise at each call, from a separate random stream for each sample; the first is the *latent*, from which the sample starts. `even_times(diffusion, steps)` are the noise levels to visit, from $T$ to 0. `begin` returns both for a sampler, or what you give it instead.
 
 # %%
 print(even_times(diffusion, 5))
@@ -671,7 +671,7 @@ def _by_scale(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray:
 
 
 # %% [markdown]
-# How images emerge, by ancestral sampling. The values of noise reach beyond black and white. So that they are not cut off, each stage is divided by what it can reach, $\sqrt{\bar\alpha_t}+2\sqrt{1-\bar\alpha_t}$.
+# How images emerge, by ancestral sampling. The values of noise reach beyond black and white. So that few are cut off, each stage is divided by $\sqrt{\bar\alpha_t}+2\sqrt{1-\bar\alpha_t}$: a white pixel, and two standard deviations of the noise.
 
 # %%
 #| export
@@ -874,7 +874,7 @@ plot_noise(pictures, T);
 plot_noise(mnist, 1000);
 
 # %% [markdown]
-# The mean squared error of what the network returns, at these levels, on 256 test images:
+# The mean squared error of what the network returns, at these levels, on 256 test images. For `v` both ends are hard: there $x_t$ hardly shows what is asked for.
 
 # %%
 plot_level_losses(pictures, T);
@@ -883,7 +883,7 @@ plot_level_losses(pictures, T);
 # %% [markdown]
 # ### The numbers
 #
-# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)), `sd` its standard deviation, and `floor` the distance of as many real training images. `bits_per_dim` says how many bits each number in a test image would need in a code made from the model: less is better. It is the lowest of three bounds, which differ in the variance of the steps back ([02d_likelihood](02d_likelihood.ipynb)); `variance` names the one, and `se` is the standard error.
+# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)), `sd` its standard deviation (with other samples of the same network), and `floor` the distance of as many real training images. `bits_per_dim` says how many bits each number in a test image would need in a code made from the model: less is better. It is the lowest of three bounds, which differ in the variance of the steps back ([02d_likelihood](02d_likelihood.ipynb)); `variance` names the one, and `se` is the standard error.
 
 # %%
 def row_of(e):
@@ -1119,7 +1119,7 @@ KINDS["ddpm"] = Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, ddpm_se
 #
 # The difference is in the samples. Adam's last update fits the last batch. The average smooths such jumps, and a sampler, which uses the network many times, is sensitive to them. How much this helps depends on when you look:
 #
-# - At first the average has a short memory: after $n$ updates its decay is at most $n/(9+n)$, so it reaches back over about the last tenth of the training. After the first epoch of `digits` that is three updates, and samples of both can hardly differ.
+# - At first the average has a short memory: after $n$ updates its decay is at most $n/(9+n)$, so it reaches back over about the last tenth of the training. After the first epoch of `digits` that is three updates, and samples of both should hardly differ.
 # - Later, while the network still improves quickly, the average may lag behind.
 #
 # After 10 epochs on `digits`, measured as in solution 1, there is no gain yet:
