@@ -17,9 +17,9 @@
 #
 # > One network turns an image into a few numbers, another turns them back, and both are trained so that the numbers can be drawn at random: from the autoencoder to a bound on the probability of an image, how tight it is, and where samples come from
 #
-# A GAN ([01_gan](01_gan.ipynb)) makes images but cannot say how probable a given image is. A diffusion model ([02_ddpm](02_ddpm.ipynb)) can bound that probability, at the price of many steps. The **variational autoencoder**, VAE for short ([Kingma and Welling 2014](https://arxiv.org/abs/1312.6114)), makes an image in a single step and bounds its probability, too. It is stable to train, and its loss is an estimate of that bound. Each image belongs to a few numbers, and each choice of numbers to an image. Its samples are the blurriest of the three: [Reconstructions](#Reconstructions) says why, and [04b_vae_gan](04b_vae_gan.ipynb) what helps.
+# A GAN ([01_gan](01_gan.ipynb)) makes images but cannot say how probable a given image is. A diffusion model ([02_ddpm](02_ddpm.ipynb)) can bound that probability, at the price of many steps. The **variational autoencoder**, VAE for short ([Kingma and Welling 2014](https://arxiv.org/abs/1312.6114)), makes an image in a single step and bounds its probability, too. Its loss is an estimate of that bound, with the sign changed. To each image belong a few numbers, and to each choice of numbers an image. Its samples are the blurriest of the three: [Reconstructions](#Reconstructions) says why, and [04b_vae_gan](04b_vae_gan.ipynb) what helps.
 #
-# Change the parameters below (each is explained where it is used) and run the notebook, or run it from a shell: `papermill nbs/04_vae.ipynb out.ipynb -p dataset mnist -p epochs 20`. Numbers in the text are of one run with seed 0 on `digits`, unless it says otherwise; on another machine they differ a little, because it rounds differently.
+# Change the parameters below and run the notebook, or run it from a shell: `papermill nbs/04_vae.ipynb out.ipynb -p dataset mnist -p epochs 20`. Numbers in the text are of one run with seed 0 on `digits`, unless it says otherwise; on another machine they differ a little, because it rounds differently.
 
 # %%
 #| default_exp vae
@@ -176,15 +176,15 @@ look_at_toy(*autoencoder, "an autoencoder")
 #
 # ## Step 2: a bound on the probability of an image
 #
-# Say how images come about. First a code is drawn, $z\sim p(z)=\mathcal N(0,I)$, the **prior**; then an image, $x\sim p_\theta(x\,|\,z)$, a distribution over pixels around what the decoder returns. The probability of an image is then
+# Let us say how images come about. First a code is drawn, $z\sim p(z)=\mathcal N(0,I)$, the **prior**; then an image, $x\sim p_\theta(x\,|\,z)$, a distribution over pixels around what the decoder returns. The probability of an image is then
 #
 # $$p_\theta(x)=\int p_\theta(x\,|\,z)\,p(z)\,dz .$$
 #
-# Here $\theta$ stands for the decoder's weights, and $\phi$ below for the encoder's. We would like to maximise $\log p_\theta(x)$ over the training images, but the integral cannot be computed, and averaging over draws from $p(z)$ does not help: for nearly every $z$ the integrand is practically zero. We need to know which $z$ could have made this $x$, and the encoder is trained to tell. It returns not a point but a distribution, $q_\phi(z\,|\,x)=\mathcal N\big(\mu(x),\operatorname{diag}\sigma^2(x)\big)$, a guess at the *posterior* $p_\theta(z\,|\,x)$. How far one distribution is from another is measured by $\mathrm{KL}(q\,\Vert\,p)=\mathbb E_{z\sim q}[\log q(z)-\log p(z)]\ge0$, which is zero only if they are equal; with natural logarithms its unit is the *nat*, $1/\ln2=1.44$ bits. For any $q$,
+# Here $\theta$ stands for the decoder's weights, and $\phi$ below for the encoder's. We would like to maximise $\log p_\theta(x)$ over the training images, but the integral cannot be computed, and averaging over draws from $p(z)$ does not help: for nearly every $z$, $p_\theta(x\,|\,z)$ is practically zero. We need to know which $z$ could have made this $x$, and the encoder is trained to tell. It returns not a point but a distribution, $q_\phi(z\,|\,x)=\mathcal N\big(\mu(x),\operatorname{diag}\sigma^2(x)\big)$, a guess at the *posterior* $p_\theta(z\,|\,x)$. How far one distribution is from another is measured by $\mathrm{KL}(q\,\Vert\,p)=\mathbb E_{z\sim q}[\log q(z)-\log p(z)]\ge0$, which is zero only if they are equal; with natural logarithms its unit is the *nat*, $1/\ln2=1.44$ bits. For any $q$,
 #
 # $$\log p_\theta(x)=\underbrace{\mathbb E_{q}\big[\log p_\theta(x\,|\,z)\big]-\mathrm{KL}\big(q_\phi(z\,|\,x)\,\Vert\,p(z)\big)}_{\text{ELBO}}+\underbrace{\mathrm{KL}\big(q_\phi(z\,|\,x)\,\Vert\,p_\theta(z\,|\,x)\big)}_{\ge0}.$$
 #
-# To see it, write $p_\theta(x)=p_\theta(x\,|\,z)\,p(z)/p_\theta(z\,|\,x)$ (Bayes), take the logarithm, add and subtract $\log q$, and average over $q$. The first part, the **evidence lower bound** (ELBO), can be estimated from draws of $q$, and we train both networks to raise it. The left side does not depend on $\phi$: whatever $\phi$ adds to the ELBO is taken from the gap, so $q$ comes nearer to the true posterior. What $\theta$ adds raises a lower bound of $\log p_\theta(x)$. The two terms of the ELBO are what was missing in step 1: images must come back from *every* $z$ that $q$ proposes (**reconstruction**), and $q$ must stay close to the prior (**KL**).
+# To see it, write $p_\theta(x)=p_\theta(x\,|\,z)\,p(z)/p_\theta(z\,|\,x)$ (Bayes), take the logarithm, add and subtract $\log q$, and average over $q$. The first part, the **evidence lower bound** (ELBO), can be estimated from draws of $q$, and we train both networks to raise it. The left side does not depend on $\phi$: whatever $\phi$ adds to the ELBO is taken from the last term, the *gap*, so $q$ comes nearer to the true posterior. What $\theta$ adds raises a lower bound of $\log p_\theta(x)$. The two terms of the ELBO are what was missing in step 1: images must come back from *every* $z$ that $q$ proposes (**reconstruction**), and $q$ must stay close to the prior (**KL**).
 #
 # ### The KL term
 #
@@ -228,7 +228,7 @@ assert (kl_normal(mu, logvar) > 0).all() and not kl_normal(torch.zeros(2, 3), to
 # %% [markdown]
 # ### The reconstruction term
 #
-# What is the probability of a pixel $x$ if the decoder says $m$? That is a choice, and each common loss is one:
+# What is the probability of a pixel $x$ if the decoder says $m$? We have to choose, and each common loss is such a choice:
 #
 # | likelihood | $-\log p(x\,\vert\,m)$ | known as |
 # |---|---|---|
@@ -241,7 +241,7 @@ assert (kl_normal(mu, logvar) > 0).all() and not kl_normal(torch.zeros(2, 3), to
 #
 # - The *logistic* alone is a distribution over bytes. Its ELBO is a bound on a probability, and in bits per dimension (per pixel and channel) it can be compared with a diffusion model's.
 # - *Laplace* and *Gaussian* are densities. A density times the width of a grey level, $2/255$, is roughly the probability of that grey level (it may come out above 1).
-# - *Bernoulli* is meant for black and white. For grey pixels it is no log-probability (it does not integrate to 1, [Loaiza-Ganem and Cunningham 2019](https://arxiv.org/abs/1907.06845)), though its minimum is in the right place.
+# - *Bernoulli* is meant for black and white. For grey pixels it is no log-probability (it does not integrate to 1, [Loaiza-Ganem and Cunningham 2019](https://arxiv.org/abs/1907.06845)), though the loss is least at $m=x$, as it should be.
 #
 # The first three are a line or two each:
 
@@ -450,7 +450,7 @@ print({f"beta = {weight}": f"{kl:.4f} nats over the last 100 updates" for weight
 assert last_kl[1] > 0.5 and last_kl[64] < 0.01
 
 # %% [markdown]
-# Both losses fall and settle. The KL term of the collapsed model is near zero from the first updates on. That of the other model rises, falls nearly to zero while its decoder cannot yet make use of a code, then rises again and stays. (The curves are means over 20 updates.) At the end each latent number has a KL of its own:
+# Both losses fall and settle. The KL term of the collapsed model is near zero from the first updates on. That of the other model rises, falls nearly to zero, then rises again and stays. (The curves are means over 20 updates.) At the end each latent number has a KL of its own:
 
 # %%
 with torch.no_grad():
@@ -495,7 +495,7 @@ def importance_bound(
 # %% [markdown]
 # Is that so? There is a model for which everything is known: a *linear* decoder $m=Wz+c$ with Gaussian pixels of variance $s^2$ (probabilistic PCA, [Tipping and Bishop 1999](https://doi.org/10.1111/1467-9868.00196)). Then $p(x)=\mathcal N(c,WW^\top+s^2I)$, and the true posterior is $\mathcal N\big(M^{-1}W^\top(x-c),\,s^2M^{-1}\big)$ with $M=W^\top W+s^2I$. We build it with $W^\top W$ diagonal, so that the posterior, too, has a diagonal covariance and is within reach of our encoder, and check:
 #
-# 1. with the true posterior for an encoder, the ELBO *is* $\log p(x)$, for each single draw;
+# 1. with the true posterior for an encoder, the ELBO *is* $\log p(x)$, and a single draw gives it;
 # 2. with a wrong encoder, the bounds rise with $K$ towards $\log p(x)$ and stay below.
 
 # %%
@@ -595,7 +595,7 @@ assert config.model_dump() == planned.model_dump(), "the parameters are what the
 # %% [markdown]
 # ## The networks
 #
-# Three pairs of encoder and decoder. `mlp` has dense layers only, three in and three out. `conv` has two convolutions and a dense layer in, a dense layer and three transposed convolutions out. `residual` halves the image twice, as `conv` does, and has a residual block at each of the two resolutions. All end with a tanh, because images live in [-1, 1].
+# Three pairs of encoder and decoder. `mlp` has dense layers only, three in and three out. `conv` has two convolutions and a dense layer in, a dense layer and three transposed convolutions out. `residual` halves the image twice, as `conv` does, and has a residual block at each of the two resolutions. All decoders end with a tanh, because images live in [-1, 1].
 
 # %%
 #| export
@@ -614,7 +614,7 @@ def mlp(config: RunConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
 
 
 # %% [markdown]
-# The other two halve the image twice, so its sides must be multiples of four:
+# To be halved twice, an image must have sides that are multiples of four:
 
 # %%
 #| export
@@ -797,8 +797,8 @@ def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None
 # To draw an image, draw $z$ and decode it. Shown is the decoder's $m$, not a draw from the pixels' distribution around it, which would only add noise. But where does $z$ come from? Three answers:
 #
 # - **prior**: $z\sim\mathcal N(0,I)$, as the model says.
-# - **mixture**: the codes of all training images together make up the **aggregate posterior** $q(z)=\frac1N\sum_iq(z\,|\,x_i)$. The KL term pulls each $q(z\,|\,x_i)$ towards the prior, but $q(z)$ does not become equal to it: the prior has regions where the decoder was never trained. So fit a mixture of ten Gaussians to $q(z)$ and draw from that: *ex-post density estimation* ([Ghosh et al. 2020](https://arxiv.org/abs/1903.12436)).
-# - **posterior**: encode a training image, add the encoder's noise, decode. These are draws from $q(z)$ itself; as a prior it would give the largest average ELBO on the training set ([Tomczak and Welling 2018](https://arxiv.org/abs/1705.07120)). But each "new" image is a reconstruction of a training image. A distance between distributions cannot tell; the memorisation measure of [05c_measures](05c_measures.ipynb) can.
+# - **mixture**: the codes of all training images together make up the **aggregate posterior** $q(z)=\frac1N\sum_iq(z\,|\,x_i)$. The KL term pulls each $q(z\,|\,x_i)$ towards the prior, but $q(z)$ does not become equal to it: the prior has regions where the decoder was hardly trained. So fit a mixture of ten Gaussians to $q(z)$ and draw from that: *ex-post density estimation* ([Ghosh et al. 2020](https://arxiv.org/abs/1903.12436)).
+# - **posterior**: encode a training image, add the encoder's noise, decode. These are draws from $q(z)$ itself; $q(z)$ as a prior would give the largest average ELBO on the training set ([Tomczak and Welling 2018](https://arxiv.org/abs/1705.07120)). But each "new" image is a reconstruction of a training image. A distance between distributions does not see that; the memorisation measure of [05c_measures](05c_measures.ipynb) is meant to.
 
 # %%
 #| export
@@ -818,7 +818,7 @@ def decode_codes(vae: VAE, z: torch.Tensor) -> torch.Tensor:
 
 
 # %% [markdown]
-# The mixture is fitted to draws from $q(z\,|\,x)$, one for each training image, or several where there are fewer than a thousand images.
+# The mixture is fitted to draws from $q(z\,|\,x)$: one for each training image (of a large set, for the first ones only), or several where there are fewer than a thousand.
 
 # %%
 #| export
@@ -872,7 +872,7 @@ def _draw_from_mixture(fitted: GaussianMixture, noise: np.ndarray) -> torch.Tens
 # On test images, which the model has not seen, we measure
 #
 # - the ELBO and its two terms, in nats per image. After training with another $\beta$ the ELBO is still a bound, only not what was optimised;
-# - the *gap*: what the importance-weighted bound adds to the ELBO on the same 200 images. The ELBO lies at least that far below $\log p_\theta(x)$;
+# - the *gap to* $K$: what the bound with $K$ codes adds to the ELBO, on 200 of these images. The whole gap is at least as large;
 # - bits per dimension, $-\text{ELBO}/(D\ln2)$. For `laplace` and `gaussian` the density is multiplied by the width of a grey level, $2/255$, which adds $\log_2127.5$ (an approximation: only the logistic's bits are a bound). For Bernoulli they would mean nothing.
 
 # %%
@@ -1000,7 +1000,7 @@ def plot_codes(pictures: dict[str, np.ndarray], ax: plt.Axes | None = None) -> p
 
 
 # %% [markdown]
-# Where $z$ has one or two, the images that belong to each place on the map:
+# Where $z$ has one number or two, the images that belong to each place on the map:
 
 # %%
 #| export
@@ -1111,7 +1111,7 @@ fig.suptitle("the two terms of the loss");
 #
 # ### Reconstructions
 #
-# Why are they blurred? The code does not say exactly where a stroke ends. For a pixel there the decoder must return one value for all images that this code could belong to. The best value is their median with a Laplace likelihood and their mean with a Gaussian, neither of which need be a pixel of any real image.
+# Why are they blurred? The code does not say exactly where a stroke ends. For a pixel there the decoder must return one value for all images that this code could belong to. The best value is their median with a Laplace likelihood and their mean with a Gaussian. Chosen pixel by pixel, such values need not make up an image like any real one.
 
 # %%
 plot_reconstructions(run.pictures(epochs));
@@ -1133,7 +1133,7 @@ plot_sources(run.pictures(epochs));
 # %% [markdown]
 # ### The numbers
 #
-# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)); the floor is what as many real training images have. ELBO, gap and KL are in nats per test image. Columns "fd" are `fd_lenet` of codes from the other sources. Samples from the mixture end nearer to the test set than those from the prior: the codes do not fill the prior.
+# `fd_lenet` is the Frechet distance of the samples to the test set in the features of a small classifier ([05_fid](05_fid.ipynb)); the floor is what as many real training images have. ELBO, gap and KL are in nats per test image. Columns "fd" are `fd_lenet` of samples from the other sources of codes. After the last epoch, samples from the mixture are nearer to the test set than those from the prior: the codes do not fill the prior.
 
 # %%
 def row(e):
@@ -1190,7 +1190,7 @@ assert ((torch.cov(z.T) - torch.cov(codes.T)) / spread.outer(spread)).abs().max(
 # %% [markdown]
 # ### Which latent numbers are used?
 #
-# A latent number whose $q$ equals the prior for every image carries nothing, and the decoder has learned to ignore it: a *dead unit*. A number is given up if it improves the reconstruction by less than its KL costs.
+# A latent number whose $q$ equals the prior for every image carries nothing, and the decoder has learned to ignore it: a *dead unit*. A number is given up if it improves the reconstruction by less than its KL costs. (Right: the codes of test images, by class.)
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
@@ -1353,7 +1353,7 @@ if side_epochs:
 #
 # On MNIST 67 pixels are the same in all training images. In the corners the logarithm of the Laplace scale has gone from −1.2 to about −19 on MNIST (938 updates) and −14 on `digits` (660), by about 0.02 an update, the learning rate that Adam has for it: it was still on its way when training ended.
 #
-# Why is it not a success? Take a pixel that is always black, $x=-1$, and a decoder that says $m=-1+\delta$. The best scale is $b=\delta$, and the log density is then $-\log2\delta-1$, which grows without bound as $\delta\to0$. A single such pixel can make the bits per dimension of the whole image as low as one likes, below zero and on to minus infinity, while nothing has been learned about any other pixel: the value now says how long one has trained, and how small a number float32 and Adam can reach. The cause is that a *density* is asked about bytes ([Theis et al. 2016](https://arxiv.org/abs/1511.01844)). Known with certainty, a byte costs 0 bits and not less. The logistic in bins is a probability of bytes, its bits are never negative, and there a scale for each pixel is a fair gain.
+# Why is it not a success? Take a pixel that is always black, $x=-1$, and a decoder that says $m=-1+\delta$. The best scale is $b=\delta$, and the log density is then $-\log2\delta-1$, which grows without bound as $\delta\to0$. A single such pixel can make the bits per dimension of the whole image as low as one likes, below zero and on to minus infinity, while nothing has been learned about any other pixel: the value now says how long one has trained, and how small a number float32 and Adam can reach. The cause is that a *density* is asked about bytes ([Theis et al. 2016](https://arxiv.org/abs/1511.01844)). Known with certainty, a byte costs 0 bits and not less. The logistic in bins is a probability of bytes, its bits are never negative, and there a scale for each pixel is an honest gain.
 #
 # </details>
 

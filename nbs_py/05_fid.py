@@ -19,7 +19,7 @@
 #
 # A generative model is good if its images could have come from the data. That is a statement about two *distributions*. Of each we hold a set of images; one generated image is called a *sample*. The Frechet Inception Distance (FID, [Heusel et al. 2017](https://arxiv.org/abs/1706.08500)) compares them in three steps: map each image to a *feature vector* (what a late layer of a classifier, Inception, says about it), describe each set by the mean and covariance of its features, and measure the distance between the two Gaussians that have these moments.
 #
-# One of the student reports that [this course](index.ipynb) grew out of ([07b_reports](07b_reports.ipynb)) had FIDs of 1.186e80, 1.297e109 and -3.752e92. A squared distance cannot be negative, and features of images are not that far apart. At the end of this notebook you know what a distance does not see, how sure one can be of it, and what most likely happened there.
+# One of the student reports that [this course](index.ipynb) grew out of ([07b_reports](07b_reports.ipynb)) had FIDs of 1.186e80, 1.297e109 and -3.752e92. FID is a squared distance, which cannot be negative, and features of images are not that far apart. At the end of this notebook you know what a distance does not see, how sure one can be of it, and what most likely happened there.
 
 # %%
 #| default_exp fid
@@ -132,7 +132,7 @@ for ax, name in zip(axes, ("noisy", "blurred", "five classes", "half of it noise
 # %% [markdown]
 # ## What does each measure see?
 #
-# There are other measures than distances ([05c_measures](05c_measures.ipynb) explains them). In words, they are:
+# There are more measures ([05c_measures](05c_measures.ipynb) explains the others). All of them in words; how the last column's standard deviations come about is said [below](#How-sure-is-a-distance?):
 
 # %%
 lines = [
@@ -142,7 +142,7 @@ head = ["| metric | features | what it is | better | its standard deviation |", 
 Markdown("\n".join([*head, *lines]))
 
 # %% [markdown]
-# One call measures samples: `evaluate(samples, dataset, metrics)`. (It comes from the library here; this notebook builds it further down.) Below, a column is a model, and the last column is the **floor**: what as many *real* training images have. Read the table row by row. Which faults does each measure see, and which not?
+# One call measures samples: `evaluate(samples, dataset, metrics)`. (It comes from the library here; this notebook builds it further down.) Below, a column is a model, and the last column is the **floor**: what as many *real* training images have. After ± stands the standard deviation. Read the table row by row. Which faults does each measure see, and which not?
 
 # %%
 table_metrics = [
@@ -167,12 +167,12 @@ assert found == ["copies", "five classes", "twenty images", "half of it noise"]
 assert value("shifted", "memorisation") > 0.4
 
 # %% [markdown]
-# What to see in it ("the distances" are `fd_lenet` and `kd_lenet`, "the score" is `lenet_score`):
+# The main things to see in it ("the distances" are `fd_lenet` and `kd_lenet`, "the score" is `lenet_score`):
 #
 # | fault | seen by | not seen by |
 # |:--|:--|:--|
 # | copies | `memorisation`, `copies` | all others |
-# | blurred | the distances, precision, recall, density, coverage, `intra_class` | `class_kl`, `copies` |
+# | blurred | all others | `class_kl`, `copies` |
 # | noisy | recall and coverage, a little | the distances: they differ from the floor by less than two standard deviations of the difference |
 # | five classes | the distances, the score, recall, coverage, `class_kl` | precision |
 # | twenty images | the distances, recall, coverage, `intra_class` | precision; the score falls little |
@@ -213,7 +213,7 @@ pd.DataFrame(rows).T
 #
 # As is usual, we report $d^2$ itself and call it the distance. If the covariances are equal, only the squared distance of the means is left. If they are diagonal, the trace is a sum of squared differences of standard deviations.
 #
-# Only the trace of $(\Sigma_1\Sigma_2)^{1/2}$ is hard to compute; it is the sum of the square roots of the eigenvalues of $\Sigma_1\Sigma_2$. The code has two ways, for regular covariances and for singular ones. [Numerics](#Numerics), at the end, derives them; a first reading may take them for granted.
+# Only the trace of $(\Sigma_1\Sigma_2)^{1/2}$ is hard to compute; it is the sum of the square roots of the eigenvalues of $\Sigma_1\Sigma_2$. The code has two ways, for invertible covariances and for singular ones. [Numerics](#Numerics), at the end, derives them; a first reading may take them for granted.
 
 # %%
 #| export
@@ -253,7 +253,7 @@ def frechet_distance(
 
 
 # %% [markdown]
-# Checks: the two cases above, and scipy's general matrix square root for covariances where it works:
+# Checks: the two cases above, and scipy's general matrix square root, for covariances with which it works:
 
 # %%
 rng = np.random.default_rng(0)
@@ -395,7 +395,7 @@ plot_floor("mnist", [500, 700, 1000, 2000, 10000], ax);
 
 
 # %% [markdown]
-# **So compare models at the same $N$ only, and look at the floor first.** A model at the floor cannot be told from the data by this measure at this number of samples; a model at ten times the floor has ten times the (squared) distance that real images have. Every table of genlab shows the floor. For the other measures, too, what real images have is the value to aim at, although it is not a lower bound there.
+# **So compare models at the same $N$ only, and look at the floor first.** A model at the floor cannot be told from the data by this measure at this number of samples. Every table of genlab shows the floor. For the other measures, too, what real images have is the value to aim at.
 #
 # Some cautions:
 #
@@ -407,7 +407,7 @@ plot_floor("mnist", [500, 700, 1000, 2000, 10000], ax);
 # %% [markdown]
 # ### Extrapolating to infinitely many
 #
-# The bias depends on the two distributions, so it may favour one model over another. [Chong and Forsyth (2020)](https://arxiv.org/abs/1911.07023) therefore estimate the distance at several $N$, fit a straight line in $1/N$, and read off where it meets $1/N=0$. We take the same share $f$ of *both* sets, from 20 % to all of it. Then the bias of each set is proportional to $1/f$, and the intercept is free of both, to first order. Even the smallest part must have clearly more samples than there are features.
+# The bias depends on the two distributions, so it may favour one model over another. [Chong and Forsyth (2020)](https://arxiv.org/abs/1911.07023) therefore estimate the distance at several $N$, fit a straight line in $1/N$, and read off where it meets $1/N=0$. We take the same share $f$ of *both* sets, from 20 % to all of it. Then the bias of each set is proportional to $1/f$, and the intercept is free of both, to first order. Even the smallest part must have more samples than there are features.
 
 # %%
 #| export
@@ -461,7 +461,7 @@ ax.legend(frameon=False, loc="upper left", fontsize=8);
 #
 # ## How sure is a distance?
 #
-# A generator starts from random numbers. Other random numbers would have given other samples and another distance. How much would it differ? The samples at hand can tell: compute the distance for random *halves* of them and take the standard deviation. Why halves? The mean of $N$ fresh values with variance $\sigma^2$ has the variance $\sigma^2/N$; that of a random half, around the mean of the whole, has $\sigma^2/(N/2)-\sigma^2/N$, which is the same. A distance is no mean, but a smooth function of means, so it holds approximately (the delete-half jackknife, [Shao and Wu 1989](https://doi.org/10.1214/aos/1176347263)). The halves' distances are too large, because of the bias; only their spread is used. Close to the floor, where means hardly differ, that spread is too large.
+# A generator starts from random numbers. Other random numbers would have given other samples and another distance. How much would it differ? The samples at hand can tell: compute the distance for random *halves* of them and take the standard deviation. Why halves? The mean of $N$ fresh values with variance $\sigma^2$ has the variance $\sigma^2/N$; that of a random half, around the mean of the whole, has $\sigma^2/(N/2)-\sigma^2/N$, which is the same. A distance is no mean, but a smooth function of means, so it holds approximately (the delete-half jackknife, [Shao and Wu 1989](https://doi.org/10.1214/aos/1176347263)). The halves' distances are too large, because of the bias; only their spread is used. Close to the floor, where the means of the features hardly differ, that spread is too large.
 
 # %%
 #| export
@@ -498,7 +498,7 @@ print(f"sd over fresh sets {actual:.3f}; from halves of one set {mean:.3f} ± {s
 assert 0.6 < mean / actual < 1.6
 
 # %% [markdown]
-# All standard deviations of genlab say how a value would vary with other samples of the same trained model. The test images are kept as they are (but for `memorisation` and `copies`, which compare with test images). Each was compared with 200 fresh sets of samples, of 100 and of 500, and was within a third of their spread (`tests/test_bars.py`), but for that of the Frechet distance close to the floor.
+# All standard deviations of genlab say how a value would vary with other samples of the same trained model. The test images are kept as they are (but for `memorisation` and `copies`, which compare with test images). Each was compared with the spread over 200 fresh sets of random vectors, and away from the floor was within a third of it (`tests/test_bars.py`).
 #
 # ### Other seeds
 #
@@ -526,7 +526,7 @@ pd.DataFrame(rows).T.round(1)
 
 
 # %% [markdown]
-# (Three seeds give a rough idea of a standard deviation, no more.) There is no difference to be seen between the two rows. With EMA, the three seeds agree by luck: other samples alone would make them differ by more. So take the larger of the two standard deviations. A difference between two *kinds* of model that is smaller than either is no result.
+# (Three seeds give a rough idea of a standard deviation, no more.) With EMA and without, the distances are about as large. With EMA, the three seeds agree by luck: other samples alone would make them differ by more. So take the larger of the two standard deviations. A difference between two *kinds* of model that is smaller is no result.
 #
 # ## Scoring samples
 #
@@ -588,7 +588,7 @@ class Measure(NamedTuple):
 
 
 # %% [markdown]
-# Here are those that are Frechet distances. What takes time and the floor has no use for, the spread, is a function without arguments that `evaluate` calls.
+# Here are those that are Frechet distances. Their spread takes time, and the floor does not need it. So it is returned as a function without arguments, which `evaluate` calls.
 
 # %%
 #| export
@@ -627,7 +627,7 @@ MEASURES["fid_infinity"] = MEASURES["fd_lenet_infinity"]._replace(
 
 
 # %% [markdown]
-# The measures of LeNet's features in those of another extractor have other names, so that nobody takes one number for the other:
+# In the features of another extractor, LeNet's measures have other names, so that nobody takes one number for the other:
 
 # %%
 #| export
@@ -645,7 +645,7 @@ def measures_in(name: str) -> dict[str, Measure]:
 # %% [markdown]
 # ### The floor
 #
-# The same functions are asked about real training images, several times:
+# The same functions are applied to real training images, several times:
 
 # %%
 #| export
@@ -956,7 +956,7 @@ def _check_alike(metric: str, one: tuple[str, dict], other: tuple[str, dict]) ->
 
 
 # %% [markdown]
-# These are the scores of the first table. With an extractor of one's own, the metrics are named after it:
+# This `evaluate` gives the scores of the table above. With an extractor of one's own, the metrics are named after it:
 
 # %%
 assert evaluate(faults["shifted"], dataset, table_metrics) == scores["shifted"], (
@@ -1018,11 +1018,11 @@ assert floor("memorisation", dataset, real.shape[-1], 50)["floor"] is None
 #
 # $$ \operatorname{eig}(\Sigma_1\Sigma_2)=\operatorname{eig}(LL^\top\Sigma_2)=\operatorname{eig}(L^\top\Sigma_2L), $$
 #
-# so a Cholesky factor and `eigvalsh` do it. Two cases need more care. A singular covariance has no Cholesky factor. And if the covariances are nearly equal, the distance is a tiny difference of large numbers, to which a rounding error of $10^{-16}$ in an eigenvalue contributes $10^{-8}$ after the root. In both cases we take factors $L_1,L_2$ from the eigenvectors. The eigenvalues of $L_1^\top L_2L_2^\top L_1$ are the squared singular values of $L_1^\top L_2$, so the trace is the sum of these singular values (the *nuclear norm*), and no root of a rounding error is ever taken.
+# so a Cholesky factor and `eigvalsh` do it. Two cases need more care. A singular covariance has no Cholesky factor. And if the covariances are nearly equal, the distance is a tiny difference of large numbers, to which a rounding error of $10^{-16}$ in an eigenvalue near zero contributes $10^{-8}$ after the root. In both cases we take factors $L_1,L_2$ from the eigenvectors. The eigenvalues of $L_1^\top L_2L_2^\top L_1$ are the squared singular values of $L_1^\top L_2$, so the trace is the sum of these singular values (the *nuclear norm*), and no root of a rounding error is ever taken.
 #
-# With at most as many samples as dimensions the covariance $\Sigma=\frac{1}{N-1}X^\top X$ is singular, and its natural factor is the centred data itself: $X^\top/\sqrt{N-1}$, with only $N$ columns. The trace is then the nuclear norm of the small matrix $X_1X_2^\top/\sqrt{(N_1-1)(N_2-1)}$ (the *Gram form*), exactly. If one of the sets is larger than $D$, a QR decomposition shrinks its factor to $D$ columns.
+# With at most as many samples as dimensions the covariance $\Sigma=\frac{1}{N-1}X^\top X$ of centred features $X$ is singular, and its natural factor is $X^\top/\sqrt{N-1}$, with only $N$ columns. The trace is then the nuclear norm of the small matrix $X_1X_2^\top/\sqrt{(N_1-1)(N_2-1)}$ (the *Gram form*), exactly. If one of the sets is larger than $D$, a QR decomposition shrinks its factor to $D$ columns.
 #
-# Mean and scatter of two groups combine exactly ([Chan, Golub and LeVeque 1983](https://doi.org/10.1080/00031305.1983.10483115)), always in float64, because a covariance in float32 loses the small eigenvalues on which the square root depends most.
+# Means and covariances of two groups combine exactly ([Chan, Golub and LeVeque 1983](https://doi.org/10.1080/00031305.1983.10483115)), here always in float64, because a covariance in float32 loses the small eigenvalues on which the square root depends most.
 #
 # Checks: two singular Gaussians, with standard deviations 2 along one axis and 3 along another and 0 elsewhere, whose squared distance is $2^2+3^2$; and 12 samples in 20 dimensions, both ways:
 
@@ -1087,7 +1087,7 @@ good = np.triu(rng.normal(size=(20, 20))) + 10 * np.eye(20)
 assert np.allclose(sqrtm_triangular(good) @ sqrtm_triangular(good), good)  # nothing is wrong with it as such
 
 # %% [markdown]
-# So the root can have entries as large as those FIDs. We cannot repeat their computation, so this is the likely cause and not a proof. The trace of $R$ should not care, since it is the sum of the $R_{ii}$; but $Q$ is unitary only to $10^{-16}$, and so $QRQ^*$ leaves a share of those entries in the result, of either sign.
+# So the root can have entries as large as those FIDs. We cannot repeat their computation, so this is the likely cause and not a proof. The trace of $R$ should not care, since it is the sum of the $R_{ii}$; but $Q$ is unitary only to $10^{-16}$, and so $QRQ^*$ leaves a share of those entries in its trace, of either sign.
 #
 # How much noise there is in the null space depends on the versions of scipy and LAPACK. What does the general root do today, on pixels of the digits as features (256 dimensions)?
 
@@ -1112,7 +1112,7 @@ for n in (8, 32, 128, 500):
 pd.DataFrame(rows).T.rename_axis("images")
 
 # %% [markdown]
-# Here it is right to the digits that anyone would print, but nothing guarantees that. The exact form does not depend on it. (The exact values fall as the number of images grows. That is the bias again, and no numerical error.)
+# Here it is right to the digits that anyone would print, but nothing guarantees that. The exact form needs no such luck. (The exact values fall as the number of images grows. That is the bias again, and no numerical error.)
 #
 # pytorch-fid takes the general root, too. Only where that root holds NaN or infinity does it print a message, add 1e-6 to the diagonals and try again. On random features, with fewer samples than dimensions:
 
