@@ -291,8 +291,8 @@ def preprocess(text: str, folder: Path, variables: dict) -> str:
 LOOKS = {
     "latex": "-V documentclass=scrartcl -V classoption=abstract,numbers=noenddot -V fontsize=10pt "
     "-V papersize=a4 -H preamble.tex",
-    "typst": "-V papersize=a4 -V margin.x=26mm -V margin.y=26mm -V page-numbering=1 -V section-numbering=1.1 "
-    "-M abstract-title=Abstract -H preamble.typ",
+    "typst": "-V papersize=a4 -V fontsize=10pt -V margin.x=26mm -V margin.y=24mm -V page-numbering=1 "
+    "-V section-numbering=1.1 -M abstract-title=Abstract -H preamble.typ",
 }
 PANDOC = (
     "-s -N --wrap=none --default-image-extension=pdf -L filter.lua --citeproc -M link-citations "

@@ -179,7 +179,8 @@ def hash(self: RunConfig) -> str:
 def check_own_name(self: RunConfig) -> None:
     "ValueError if a run with networks of one's own, which its folder does not know, is called as others are."
     if self.name == type(self).model_fields["name"].default:
-        raise ValueError(f"name: a network of your own needs a name of its own; other runs are called {self.name!r}.")
+        problem = f"a network of your own needs a name of its own; other runs are called {self.name!r}"
+        raise ValueError(f"name: {problem}.")
 
 
 @patch

@@ -144,19 +144,12 @@ def test_paths_are_results_of_runs(swept, project, runs_folder, tmp_path):
     assert folders.keys() == {"gan", "ddpm", "vae"} and folders["gan"].name == "epoch-0003"
     copy = publish_run(folders["vae"].parent, tmp_path / "results")
     assert load_paths(copy / folders["vae"].name)[0] == load_paths(folders["vae"])[0]
-    shutil.copytree(folders["gan"], tmp_path / "gan")
     figures = tmp_path / "figures"
     text = interpolation_fragment(collect_runs(plan(profile)), figures)
-    for name, (own, row) in {
-        "vae": ("vae", "vae"),
-        "gan": ("gan", "gan (draws)"),
-        "ddpm": ("cross-fade", "cross-fade"),
-    }.items():
+    for name, own, row in [("vae",) * 3, ("gan", "gan", "gan (draws)"), ("ddpm", *["cross-fade"] * 2)]:
         known = load_paths(folders[name])[0]["spaces"][own]
-        assert (
-            f"| {row} | {uncertain(*known['ppl'].values())} | {uncertain(*known['detour'].values())} | "
-            in text
-        )
+        ppl, detour = (uncertain(*known[measure].values()) for measure in ("ppl", "detour"))
+        assert f"| {row} | {ppl} | {detour} | " in text
     assert (figures / "walks.pdf").exists() and (figures / "corners.pdf").exists()
     archive = folders["vae"] / "interpolation.npz"
     archive.write_bytes(archive.read_bytes()[:100])
@@ -242,34 +235,25 @@ def test_what_the_pdf_is_made_from_is_a_reason_to_make_it_again(swept, project):
     assert not again()
 
 
+def save_images(images, folder):
+    folder.mkdir(parents=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
+
+
+def test_a_space_in_the_folder_of_runs(project):
+    env = os.environ | {"GENLAB_RUNS": "my runs"}
+    shown = subprocess.run(["make", "-pn", "report"], cwd=project, env=env, capture_output=True, text=True)
+    assert f"GENLAB_RUNS := {project}/my runs\n" in shown.stdout
+
+
 def test_a_space_and_braces_in_paths(project, tmp_path):
     "A folder of runs with a space stays whole, and a data set whose path has braces is found."
-    shown = subprocess.run(
-        ["make", "-pn", "report"],
-        cwd=project,
-        env=os.environ | {"GENLAB_RUNS": "my runs"},
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert f"GENLAB_RUNS := {project}/my runs\n" in shown
     folder = tmp_path / "a {b} [c]"
-    for split, digits in (
-        ("train", load_dataset("digits").images[:40]),
-        ("test", load_dataset("digits", "test").images[:20]),
-    ):
-        (folder / split).mkdir(parents=True)
-        for i, image in enumerate(digits):
-            Image.fromarray(image[0].numpy()).save(folder / split / f"{i}.png")
-    row = {
-        "notebook": "01_gan",
-        "dataset": f"folder:{folder}",
-        "size": 16,
-        "epochs": [1],
-        "width": 8,
-        "latent": 4,
-        "n_samples": 10,
-        "metrics": [],
-    }
+    for split, n in (("train", 40), ("test", 20)):
+        save_images(load_dataset("digits", split).images[:n], folder / split)
+    row = {"notebook": "01_gan", "dataset": f"folder:{folder}", "size": 16, "epochs": [1]}
+    row |= {"width": 8, "latent": 4, "n_samples": 10, "metrics": []}
     (project / "report/profiles/mine.yaml").write_text(json.dumps({"runs": [row]}))
     done = snakemake("sweep", project, tmp_path / "my {runs}")
     assert done.returncode == 2 and "GENLAB_RUNS: Snakemake takes the braces of" in done.stderr
@@ -287,12 +271,9 @@ ODD = "# $a$ 100% & ~x ^2 _y_ {z} @lena <b> `c` a|b *d* -- e"  # "/" and ":" end
 def oddly_named(tmp_path_factory):
     "Two small runs on a folder whose name and classes hold what Markdown and LaTeX take for commands."
     folder = tmp_path_factory.mktemp("images") / ODD
-    train, test = load_dataset("digits"), load_dataset("digits", "test")
-    for split, data in (("train", train), ("test", test)):
+    for split, data in ((split, load_dataset("digits", split)) for split in ("train", "test")):
         for label in (0, 1):
-            (folder / split / f"{label} {ODD}").mkdir(parents=True)
-            for i, image in enumerate(data.images[data.labels == label][:20]):
-                Image.fromarray(image[0].numpy()).save(folder / split / f"{label} {ODD}" / f"{i}.png")
+            save_images(data.images[data.labels == label][:20], folder / split / f"{label} {ODD}")
     runs = tmp_path_factory.mktemp("odd") / "runs"
     small = {"dataset": f"folder:{folder}", "size": 16, "epochs": 1, "n_samples": 10, "metrics": []}
     with pytest.MonkeyPatch.context() as patch:
@@ -305,22 +286,19 @@ def oddly_named(tmp_path_factory):
         jobs[-1].log.parent.mkdir(parents=True)
         jobs[-1].log.write_text(f"ValueError: {ODD}\n")
     for path in runs.rglob("metrics.json"):
-        (
-            path.parent / "weights.safetensors"
-        ).unlink()  # as in published results: walks between latents would take a while
-        about = {"value": 3.0, "sd": 0.1, "floor": 1.0, "floor_sd": 0.1, "n_floor": 10}
-        about |= {"reference": f"folder:{folder}, 16x16", "extractor": f"LeNet-5 ({ODD})", "hash": "ab"}
-        classes = {
-            "expected": [10, 10],
-            "histogram": [4, 6],
-            "classes": [{"value": 3.0}, {"value": None}],
-            "floor_classes": [1.0, 1.0],
-        }
-        scores = dict.fromkeys(("fd_lenet", "precision", "recall"), about) | dict.fromkeys(
-            ("class_kl", "fd_lenet_by_class"), about | classes
-        )
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"scores": scores, "device": ODD}))
+        (path.parent / "weights.safetensors").unlink()  # as in published results: walks take a while
+        known = json.loads(path.read_text()) | {"scores": odd_scores(folder), "device": ODD}
+        path.write_text(json.dumps(known))
     return folder, runs, jobs
+
+
+def odd_scores(folder):
+    about = {"value": 3.0, "sd": 0.1, "floor": 1.0, "floor_sd": 0.1, "n_floor": 10}
+    about |= {"reference": f"folder:{folder}, 16x16", "extractor": f"LeNet-5 ({ODD})", "hash": "ab"}
+    classes = {"expected": [10, 10], "histogram": [4, 6], "floor_classes": [1.0, 1.0]}
+    classes |= {"classes": [{"value": 3.0}, {"value": None}]}
+    scores = dict.fromkeys(("class_kl", "fd_lenet_by_class"), about | classes)
+    return dict.fromkeys(("fd_lenet", "precision", "recall"), about) | scores
 
 
 @pytest.mark.parametrize("engine", ["typst", "latex"])
@@ -363,13 +341,8 @@ def test_killed_and_started_again(swept, project, tmp_path):
         "runs:" + PROFILE.split("runs:")[1].split("  - {notebook: 02")[0] + SECOND_ROW
     )
     program = [str(Path(sys.executable).parent / "snakemake"), "sweep", *FLAGS.split()]
-    first = subprocess.Popen(
-        program,
-        cwd=project,
-        env=os.environ | {"GENLAB_RUNS": str(tmp_path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(program, cwd=project, env=os.environ | {"GENLAB_RUNS": str(tmp_path)}, **quiet)
     for _ in range(1200):
         if list(tmp_path.glob("digits/gan/*/config.json")):  # training has begun
             break
