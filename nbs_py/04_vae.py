@@ -96,6 +96,8 @@ from genlab.tables import (
 
 # %%
 #| hide
+import tempfile
+
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -1171,11 +1173,13 @@ if config == VAEConfig(epochs=60, snapshots=[1, 5, 20]):  # the parameters as th
 pair = mlp(config, data)
 before = [p.clone() for net in pair for p in net.parameters()]
 brief = {"name": "own", "subset": 100, "epochs": 1, "snapshots": [], "n_samples": 20, "metrics": []}
-own = run_vae(config.model_copy(update=brief), network=pair)
 again = VAE(latent, *pair, likelihood, scale)
+with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    patch.setenv("GENLAB_RUNS", folder)  # it is none of the runs of whoever reads this
+    own = run_vae(config.model_copy(update=brief), network=pair)
+    assert own.load_weights(1, again), "the run's weights are those of such a pair"
 after = [p for net in pair for p in net.parameters()]
 assert all(map(torch.equal, before, after)), "the given pair stays as it was"
-assert own.load_weights(1, again), "the run's weights are those of such a pair"
 
 # %% [markdown]
 # A check of the mixture: its draws must have the mean and covariance of the codes it was fitted to, which a fit by maximum likelihood reproduces exactly.
