@@ -66,7 +66,7 @@ class Section(NamedTuple):
     text: str  # with its heading; empty: it is left out
     appendix: str = ""  # long tables and figures, for the end of the report
 
-# %% ../nbs/00c_plug.ipynb #13f4c00d
+# %% ../nbs/00c_plug.ipynb #03246432
 def kinds_in_order() -> dict[str, Kind]:
     "KINDS by their notebooks, whatever was imported first."
     return dict(sorted(KINDS.items(), key=lambda item: item[1].notebook))
