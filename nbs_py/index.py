@@ -50,38 +50,38 @@
 #
 # | notebook | module | what it is about | seconds |
 # |---|---|---|--:|
-# | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order | 23 |
-# | [01_gan](01_gan.ipynb) | `genlab.gan` | a GAN in thirty lines; the DCGAN, its losses, the loop | 111 |
-# | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 181 |
-# | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 132 |
-# | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute | 42 |
-# | [03_unet](03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys | 446 |
-# | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, and two ways to sample from it: DDPM and DDIM | 309 |
-# | [02b_samplers](02b_samplers.ipynb) | `genlab.samplers` | which noise levels to visit, and solvers that need few of them | — |
-# | [02c_guidance](02c_guidance.ipynb) | `genlab.guidance` | asking for a class, and asking louder: one line of Bayes' rule | — |
-# | [02d_likelihood](02d_likelihood.ipynb) | `genlab.likelihood` | how probable a diffusion model finds images that it has never seen | — |
-# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, which latent numbers are used | 188 |
-# | [04b_vae_gan](04b_vae_gan.ipynb) | `genlab.vae_gan` | scale, beta and posterior collapse, and a VAE that learns from a discriminator | — |
-# | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: the Frechet distance, its floor and its error bars | 448 |
-# | [05b_features](05b_features.ipynb) | `genlab.features` | what a classifier says about an image: LeNet, Inception, an extractor of your own | — |
-# | [05c_measures](05c_measures.ipynb) | `genlab.measures` | what the distance does not see: precision and recall, classes, copies | — |
-# | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through latent spaces, encoding images as noise, smoothness as a number | 147 |
+# | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order | 17 |
+# | [01_gan](01_gan.ipynb) | `genlab.gan` | a GAN in thirty lines; the DCGAN, its losses, the loop | 163 |
+# | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 250 |
+# | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 177 |
+# | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute | 37 |
+# | [03_unet](03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys | 317 |
+# | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, and two ways to sample from it: DDPM and DDIM | 147 |
+# | [02b_samplers](02b_samplers.ipynb) | `genlab.samplers` | which noise levels to visit, and solvers that need few of them | 165 |
+# | [02c_guidance](02c_guidance.ipynb) | `genlab.guidance` | asking for a class, and asking louder: one line of Bayes' rule | 43 |
+# | [02d_likelihood](02d_likelihood.ipynb) | `genlab.likelihood` | how probable a diffusion model finds images that it has never seen | 41 |
+# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, which latent numbers are used | 93 |
+# | [04b_vae_gan](04b_vae_gan.ipynb) | `genlab.vae_gan` | scale, beta and posterior collapse, and a VAE that learns from a discriminator | 318 |
+# | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: the Frechet distance, its floor and its error bars | 562 |
+# | [05b_features](05b_features.ipynb) | `genlab.features` | what a classifier says about an image: LeNet, Inception, an extractor of your own | 12 |
+# | [05c_measures](05c_measures.ipynb) | `genlab.measures` | what the distance does not see: precision and recall, classes, copies | 20 |
+# | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through latent spaces, encoding images as noise, smoothness as a number | 113 |
 #
 # How it works inside, for those who want to know or to change it:
 #
 # | notebook | module | what it is about | seconds |
 # |---|---|---|--:|
-# | [00b_sources](00b_sources.ipynb) | `genlab.sources` | downloads that are checked, folders of images, the Hub | — |
-# | [00c_plug](00c_plug.ipynb) | `genlab.plug` | names of data sets, networks, samplers, measures and models, and how to add one | 5 |
-# | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 21 |
-# | [05d_command](05d_command.ipynb) | `genlab.command` | the command `genlab_metrics` | — |
-# | [07a_sweep](07a_sweep.ipynb) | `genlab.sweep` | a profile becomes a list of runs; what they left on disk becomes a table | — |
-# | [07c_tables](07c_tables.ipynb) | `genlab.tables` | tables and figures of the runs of any kind of model | — |
-# | [07d_sentences](07d_sentences.ipynb) | `genlab.sentences` | comparing with error bars, and saying what came out | — |
-# | [07_report](07_report.ipynb) | `genlab.report` | the PDF, and the command `genlab_report` | 33 |
-# | [07b_reports](07b_reports.ipynb) | `genlab.reports` | the five reports again, with what they printed beside what is measured here | 34 |
+# | [00b_sources](00b_sources.ipynb) | `genlab.sources` | downloads that are checked, folders of images, the Hub | 14 |
+# | [00c_plug](00c_plug.ipynb) | `genlab.plug` | names of data sets, networks, samplers, measures and models, and how to add one | 10 |
+# | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 16 |
+# | [05d_command](05d_command.ipynb) | `genlab.command` | the command `genlab_metrics` | 8 |
+# | [07a_sweep](07a_sweep.ipynb) | `genlab.sweep` | a profile becomes a list of runs; what they left on disk becomes a table | 12 |
+# | [07c_tables](07c_tables.ipynb) | `genlab.tables` | tables and figures of the runs of any kind of model | 18 |
+# | [07d_sentences](07d_sentences.ipynb) | `genlab.sentences` | comparing with error bars, and saying what came out | 7 |
+# | [07_report](07_report.ipynb) | `genlab.report` | the PDF, and the command `genlab_report` | 23 |
+# | [07b_reports](07b_reports.ipynb) | `genlab.reports` | the five reports again, with what they printed beside what is measured here | 25 |
 #
-# The seconds are those that `make notebooks` took on one core of an AMD EPYC with other work beside it (a few cells of 03_unet and 05_fid train more than the rest; the tests leave them out). Each notebook can also be read on its own and ends with exercises and their solutions (folded).
+# The seconds are those from the first cell to the last, on one core of an AMD EPYC with other work beside it (a few cells of 03_unet and 05_fid train more than the rest; the tests leave them out). Each notebook can also be read on its own and ends with exercises and their solutions (folded).
 #
 # ## Running a notebook with other parameters
 #
