@@ -315,7 +315,7 @@ pd.DataFrame(read_likelihood(run.metrics(epochs))["bounds"]).T.round(3)
 # %%
 parts = pd.DataFrame(read_likelihood(run.metrics(epochs))["bounds"]).T[["first", "middle", "last"]]
 ax = parts.astype(float).plot.barh(stacked=True, figsize=(5, 1.8), xlabel="bits per dimension")
-ax.legend(["$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$"], frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1));
+ax.legend(["$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$"], frameon=False, ncols=3, bbox_to_anchor=(1, 1.3));
 
 # %% [markdown]
 # Why is $L_0$ so large a part with the fixed variances? It is one step of a thousand, and the network errs by less than a grey level. Take it apart: how many of its bits go to black pixels, and how many to the others? (The bits of both add up to $L_0$.)
