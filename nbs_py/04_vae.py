@@ -1177,9 +1177,9 @@ again = VAE(latent, *pair, likelihood, scale)
 with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
     patch.setenv("GENLAB_RUNS", folder)  # it is none of the runs of whoever reads this
     own = run_vae(config.model_copy(update=brief), network=pair)
+    after = [p for net in pair for p in net.parameters()]
+    assert all(map(torch.equal, before, after)), "the given pair stays as it was"
     assert own.load_weights(1, again), "the run's weights are those of such a pair"
-after = [p for net in pair for p in net.parameters()]
-assert all(map(torch.equal, before, after)), "the given pair stays as it was"
 
 # %% [markdown]
 # A check of the mixture: its draws must have the mean and covariance of the codes it was fitted to, which a fit by maximum likelihood reproduces exactly.
