@@ -91,7 +91,7 @@ def check_pdf(text):
         assert shown in text, shown
     assert "testimagesofnegatives" in text
     for used in ("losssquared", "networkone-layer", "scheduleconstant", "noise0.2"):
-        assert used.replace("-", "") in text.replace("-", ""), used  # a word may be divided at the end of a line
+        assert used.replace("-", "") in text.replace("-", ""), used  # words are divided
 
 
 def test_papermill_runs_the_notebook_by_itself(outside, tmp_path):
