@@ -21,7 +21,15 @@ import torch.nn.functional as F
 
 from .plug import SECTIONS, Section, key_of
 from .sentences import Evaluation, comparable, compare, listed
-from .tables import figure, legend_above, plot_label, save_figure, uncertain
+from genlab.tables import (
+    figure,
+    last_of_each,
+    legend_above,
+    plot_label,
+    read_history,
+    save_figure,
+    uncertain,
+)
 
 # %% ../nbs/01c_few_images.ipynb #ebfecec2
 def plot_distance_bands(
@@ -181,8 +189,7 @@ def few_figure(settings: dict[str, list[Evaluation]], n: int, folder: Path, name
 # %% ../nbs/01c_few_images.ipynb #b6c4241b
 def gap_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "How much better discriminators know training images than others; nothing if no run has logged it."
-    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
-    histories = [(r.label, pd.read_csv(r.job.run.folder / "history.csv")) for r in done.itertuples()]
+    histories = [(r.label, read_history(r)) for r in last_of_each(runs).itertuples()]
     histories = {plot_label(label): history for label, history in histories if "d_held_out" in history}
     if not histories:
         return ""

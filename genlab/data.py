@@ -25,7 +25,6 @@ from torchvision.utils import make_grid
 
 from .plug import LOADERS, import_plugins, look_up
 from .sources import DOWNLOADS, Images
-from .sources import progress as progress  # other modules take it from here
 
 # %% ../nbs/00_data.ipynb #edcfc5f8
 def to_model(

@@ -27,7 +27,17 @@ from .features import lenet_extractor, load_lenet
 from .plug import KINDS, SECTIONS, Section, import_plugins, look_up
 from .runs import Run, RunConfig, atomic, latents, read_config, runs_root
 from .sweep import last_error, walked
-from .tables import NONE, escape, figure, markdown_table, number, save_figure, uncertain, verbatim
+from genlab.tables import (
+    NONE,
+    escape,
+    figure,
+    markdown_table,
+    number,
+    plural,
+    save_figure,
+    uncertain,
+    verbatim,
+)
 
 # %% ../nbs/06_interpolation.ipynb #b9f508a6
 def lerp(
@@ -127,7 +137,7 @@ def latent_space(run: Run, epochs: int) -> LatentSpace:
 # %% ../nbs/06_interpolation.ipynb #6baa123d
 def describe_run(run: Run, epochs: int) -> str:
     "Which run, after how many epochs."
-    return f"{'/'.join(run.folder.parts[-3:])}, {epochs} epoch{'s' if epochs > 1 else ''}"
+    return f"{'/'.join(run.folder.parts[-3:])}, {plural(epochs, 'epoch')}"
 
 
 def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:

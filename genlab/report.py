@@ -50,6 +50,7 @@ from genlab.tables import (
     distance_table,
     escape,
     figure,
+    last_of_each,
     measure_table,
     plot_label,
     plural,
@@ -94,7 +95,7 @@ def _real_figure(shown: dict[tuple, torch.Tensor], folder: Path) -> str:
 # %% ../nbs/07_report.ipynb #27ccab52
 def nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: samples and their nearest training images, and how near they are."
-    last = list(runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples())
+    last = list(last_of_each(runs).itertuples())
     known = [r for r in last if value_at(r.metrics, "scores", "memorisation", "value") is not None]
     parts, most = [], 10
     for i in range(0, len(known), most):

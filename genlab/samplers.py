@@ -31,6 +31,7 @@ from genlab.tables import (
     figure,
     markdown_table,
     number,
+    plural,
     save_figure,
     slug,
     timed,
@@ -288,7 +289,7 @@ def samplers_section(runs: pd.DataFrame, folder: Path) -> Section:
             continue
         name = f"samplers-{slug(r.label)}-{r.epochs}"
         save_figure(plot_samplers(compared).figure, folder / name)
-        after = f"{r.label} after {r.epochs} epoch{'s' if r.epochs > 1 else ''}"
+        after = f"{r.label} after {plural(r.epochs, 'epoch')}"
         caption = (
             f"{after}: `fd_lenet` against evaluations of the network for an image. "
             "Bars: standard deviation over samples; dotted: the longest ancestral run; dashed: the floor."

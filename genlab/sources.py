@@ -96,11 +96,8 @@ def _download(url: str, file: Path, md5: str) -> str:
     try:
         with _limited_patience():
             download_url_to_file(url, file, progress=sys.stderr.isatty())
-    except (
-        OSError,
-        ValueError,
-        HTTPException,
-    ) as problem:  # no network or file, disk full; no URL; no answer
+    # no network or file, disk full; no URL; no answer
+    except (OSError, ValueError, HTTPException) as problem:
         return " ".join(str(problem).split()) or type(problem).__name__
     return "" if check_integrity(file, md5) else f"damaged: another MD5 sum than {md5}"
 
@@ -181,13 +178,8 @@ def load_cifar10(split: str) -> Images:
 LOADERS |= {"mnist": load_mnist, "fashion_mnist": load_fashion_mnist, "cifar10": load_cifar10}
 
 # %% ../nbs/00b_sources.ipynb #671a6773
-BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    RuntimeError,
-    Image.DecompressionBombError,
-)  # PIL, on what is no image
+# what PIL raises on what is no image
+BROKEN = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # PIL's modes of numbers that are not bytes
 GREY = ("1", "L", "LA", *WIDE)  # its modes without colour
 

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
-from papermill import inspect_notebook
 
 from .data import load_dataset
 from .plug import KINDS, LABS, did_you_mean, import_plugins
@@ -152,6 +151,8 @@ def _read_scale(scale: float | str) -> float:
 # %% ../nbs/07a_sweep.ipynb #3d90ebe8
 def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
     "ValueError if a name is no parameter, or if a value, but for those `checked`, is unlike its default."
+    from papermill import inspect_notebook  # here: it takes a second, and only profiles need it
+
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key, value in values.items():
         if key not in known:

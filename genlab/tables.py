@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['NONE', 'escape', 'plain', 'plot_label', 'slug', 'verbatim', 'value_at', 'number', 'plural', 'uncertain', 'plus_minus',
-           'markdown_table', 'loss_table', 'measures_of', 'distance_table', 'measure_table', 'class_table',
-           'device_marks', 'devices', 'timed', 'time_table', 'provenance_table', 'save_figure', 'figure',
-           'legend_above', 'loss_curves', 'sample_sheets', 'distance_figure', 'precision_recall_figure', 'bias_figure']
+           'markdown_table', 'last_of_each', 'loss_table', 'measures_of', 'distance_table', 'measure_table',
+           'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'provenance_table', 'save_figure', 'figure',
+           'legend_above', 'loss_curves', 'read_history', 'sample_sheets', 'distance_figure', 'precision_recall_figure',
+           'bias_figure']
 
 # %% ../nbs/07c_tables.ipynb #9f088798
 import contextlib
@@ -78,7 +79,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def plural(n: int, what: str) -> str:
     "`1 epoch`, `2 epochs`."
-    return f"1 {what}" if n == 1 else f"{n:,} {what}s"
+    return f"1 {what}" if n == 1 else f"{n} {what}s"
 
 # %% ../nbs/07c_tables.ipynb #b54ba8e0
 def uncertain(value: float | None, sd: float | None) -> str:
@@ -111,6 +112,11 @@ def markdown_table(
         rule.append(f":{dashes}" if align[i : i + 1] == "l" else f"{dashes}:")
     body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [header, rule, *rows])
     return f"{body}\n\n: {caption} {{#tbl-{label}}}\n"
+
+# %% ../nbs/07c_tables.ipynb #58d339ba
+def last_of_each(runs: pd.DataFrame) -> pd.DataFrame:
+    "Of each run that has any results, the row of its last epoch count."
+    return runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
 
 # %% ../nbs/07c_tables.ipynb #df9a74d7
 def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
@@ -193,7 +199,7 @@ def _reference(scores: list[dict], dataset: str) -> str:
 def class_table(runs: pd.DataFrame) -> str:
     "Frechet distance within each class, for the last epoch count of each run; a table a data set."
     groups: dict[str, list] = {}
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+    for r in last_of_each(runs).itertuples():
         score = value_at(r.metrics, "scores", "fd_lenet_by_class") or {}
         if "classes" in score:
             groups.setdefault(score.get("reference") or r.dataset, []).append((r, score))
@@ -323,12 +329,10 @@ def loss_curves(
     yscale: str = "linear",
 ) -> str:
     "Loss curves, so many panels a run; `NONE` if no run is done."
-    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
-    curves = [
-        (plot_label(r.label), _read_history(r), *panel)
-        for r in done.itertuples()
-        for panel in panels.items()
-    ]
+    curves = []
+    for r in last_of_each(runs).itertuples():
+        history = read_history(r)
+        curves += [(plot_label(r.label), history, *panel) for panel in panels.items()]
     parts, most = [], 24 - 24 % len(panels)
     for i in range(0, len(curves), most):
         name = f"{label}-{i // most}" if i else label
@@ -338,9 +342,9 @@ def loss_curves(
     return "\n".join(parts) or NONE
 
 
-def _read_history(r) -> list[dict]:
-    "The history of the run of a row."
-    return pd.read_csv(r.job.run.folder / "history.csv").to_dict("records")
+def read_history(r) -> pd.DataFrame:
+    "The history of the run of a row: its losses by epoch and batch."
+    return pd.read_csv(r.job.run.folder / "history.csv")
 
 # %% ../nbs/07c_tables.ipynb #3aac6833
 def _plot_curves(curves: list[tuple], yscale: str) -> plt.Figure:
@@ -477,7 +481,7 @@ def _plot_course(points: list[tuple], label: str, ax: plt.Axes) -> None:
 def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+    for r in last_of_each(runs).itertuples():
         score = value_at(r.metrics, "scores", "fd_lenet_infinity") or {}
         if "shares" in score:
             _plot_extrapolation(score, f"{plot_label(r.label)}, {plural(r.epochs, 'epoch')}", ax)

@@ -39,10 +39,12 @@ from genlab.tables import (
     NONE,
     escape,
     figure,
+    last_of_each,
     loss_curves,
     loss_table,
     markdown_table,
     number,
+    plural,
     plus_minus,
     sample_sheets,
     save_figure,
@@ -604,8 +606,8 @@ def vae_losses_fragment(runs: pd.DataFrame, folder: Path, label: str = "losses-v
 
 def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Of each run after its last epoch: reconstructions, samples by source, codes and their use, the plane."
-    last = runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
-    return "\n".join(part for r in last.itertuples() for part in _picture_figures(r, folder)) or NONE
+    rows = last_of_each(runs).itertuples()
+    return "\n".join(part for r in rows for part in _picture_figures(r, folder)) or NONE
 
 # %% ../nbs/04_vae.ipynb #8f6dfd04
 PICTURES = {  # caption and width
@@ -629,10 +631,8 @@ def _picture_figures(r, folder: Path) -> list[str]:
     for kind, ax in drawn.items():
         name, (caption, width) = f"{kind}-{slug(r.label)}", PICTURES[kind]
         save_figure(ax.figure, folder / name)
-        plural = "s" if r.epochs > 1 else ""
-        parts.append(
-            figure(folder, name, f"{r.label} after {r.epochs} epoch{plural}: {caption}", name, width)
-        )
+        about = f"{r.label} after {plural(r.epochs, 'epoch')}: {caption}"
+        parts.append(figure(folder, name, about, name, width))
     return parts
 
 

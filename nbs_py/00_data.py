@@ -51,7 +51,6 @@ from torchvision.utils import make_grid
 
 from genlab.plug import LOADERS, import_plugins, look_up
 from genlab.sources import DOWNLOADS, Images
-from genlab.sources import progress as progress  # other modules take it from here
 
 # %%
 #| hide

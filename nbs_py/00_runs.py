@@ -960,9 +960,8 @@ def _save(self: Run, parts: dict) -> None:
     new = path.with_name("checkpoint-new.safetensors")
     state = {"step": self.step, "seconds": self.seconds, "history": self.history, "n_images": self._n_images}
     save_state(new, state | {"parts": {key: part.state_dict() for key, part in parts.items()}})
-    with atomic(
-        self.folder / "history.csv"
-    ) as file:  # before the renaming: a checkpoint never lacks its history
+    # before the renaming: a checkpoint never lacks its history
+    with atomic(self.folder / "history.csv") as file:
         pd.DataFrame(self.history).to_csv(file, index=False)
     if path.exists():
         os.replace(path, path.with_name("checkpoint-previous.safetensors"))
@@ -1251,7 +1250,7 @@ def pictures(self: Run, epochs: int) -> dict[str, np.ndarray]:
 # %%
 #| export
 def plot_history(
-    history: list[dict],  # Run.history
+    history: list[dict] | pd.DataFrame,  # Run.history, or its file
     labels: dict[str, str],  # column: how to call it
     ylabel: str = "loss",
     ax: plt.Axes | None = None,

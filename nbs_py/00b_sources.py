@@ -34,6 +34,15 @@
 # %%
 #| default_exp sources
 
+# %% tags=["parameters"]
+side = 24  # pixels a side of the images that are converted at the end
+
+# %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
 # %%
 #| export
 import gzip
@@ -160,11 +169,8 @@ def _download(url: str, file: Path, md5: str) -> str:
     try:
         with _limited_patience():
             download_url_to_file(url, file, progress=sys.stderr.isatty())
-    except (
-        OSError,
-        ValueError,
-        HTTPException,
-    ) as problem:  # no network or file, disk full; no URL; no answer
+    # no network or file, disk full; no URL; no answer
+    except (OSError, ValueError, HTTPException) as problem:
         return " ".join(str(problem).split()) or type(problem).__name__
     return "" if check_integrity(file, md5) else f"damaged: another MD5 sum than {md5}"
 
@@ -272,13 +278,8 @@ LOADERS |= {"mnist": load_mnist, "fashion_mnist": load_fashion_mnist, "cifar10":
 
 # %%
 #| export
-BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    RuntimeError,
-    Image.DecompressionBombError,
-)  # PIL, on what is no image
+# what PIL raises on what is no image
+BROKEN = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # PIL's modes of numbers that are not bytes
 GREY = ("1", "L", "LA", *WIDE)  # its modes without colour
 
@@ -848,8 +849,8 @@ for i, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True
     Image.fromarray(image[0].numpy()).save(folder / f"{i:03}.png")
 Path(place.name, "images", "even", "000.png").write_text("I am not a picture")
 with pytest.warns(UserWarning, match="1 of 450 files are not readable images"):
-    own = load_dataset(f"folder:{place.name}/images", size=24)
-assert own.images.shape == (449, 1, 24, 24) and own.classes == ["even", "odd"] and len(own.labels) == 449
+    own = load_dataset(f"folder:{place.name}/images", size=side)
+assert own.images.shape == (449, 1, side, side) and own.classes == ["even", "odd"] and len(own.labels) == 449
 show_grid(own.images[:32], ncol=16, title="even digits come first: the folders are read by name");
 
 # %%
@@ -858,14 +859,14 @@ before, half = own.images.clone(), finished.with_suffix(".tmp")
 finished.rename(half)  # as if killed: less is noted as done than is written
 (half / "good.bin").write_bytes((half / "good.bin").read_bytes()[:200])
 with pytest.warns(UserWarning, match="1 of 450"):
-    assert torch.equal(load_dataset(f"folder:{place.name}/images", size=24).images, before)
+    assert torch.equal(load_dataset(f"folder:{place.name}/images", size=side).images, before)
 with open(finished / "images.bin", "r+b") as file:
     file.write(b"damaged")
 with (
     pytest.warns(UserWarning, match="1 of 450"),
     pytest.warns(UserWarning, match="are damaged and are made again"),
 ):
-    assert torch.equal(load_dataset(f"folder:{place.name}/images", size=24).images, before)
+    assert torch.equal(load_dataset(f"folder:{place.name}/images", size=side).images, before)
 
 # %% [markdown]
 # The same folder as the Hub's library sees it. It refuses the broken file, so that has to go first:
@@ -879,7 +880,8 @@ hub.disable_progress_bars()
 # %%
 Path(place.name, "images", "even", "000.png").unlink()
 for split in ("train", "test"):
-    as_folder, as_hub = (load_dataset(f"{kind}:{place.name}/images", split, 24) for kind in ("folder", "hf"))
+    names = [f"{kind}:{place.name}/images" for kind in ("folder", "hf")]
+    as_folder, as_hub = (load_dataset(name, split, side) for name in names)
     assert torch.equal(as_hub.images, as_folder.images) and torch.equal(as_hub.labels, as_folder.labels)
     assert as_hub.classes == as_folder.classes == ["even", "odd"]
 with pytest.raises(RuntimeError, match="dataset: hf:.*nothing could not be had"):

@@ -22,6 +22,15 @@
 # %%
 #| default_exp plug
 
+# %% tags=["parameters"]
+plugins = ""  # modules of your own whose names are shown, too, with commas between them
+
+# %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
 # %%
 #| export
 import difflib
@@ -35,8 +44,13 @@ from pydantic import AfterValidator, PlainSerializer
 
 # %%
 #| hide
+import textwrap
+
+import matplotlib.pyplot as plt
 import pytest
 from pydantic import BaseModel
+
+import genlab.plug
 
 
 # %% [markdown]
@@ -196,6 +210,31 @@ class Toy(BaseModel):
 assert Toy(network="big").network == "large" and Toy(network="large").model_dump_json() == '{"network":"big"}'
 with pytest.raises(ValueError, match=r"network: 'lagre' is unknown; did you mean large\?"):
     Toy(network="lagre")
+
+# %% [markdown]
+# ## What has a name
+#
+# All names there are, when genlab and the modules of `plugins` are imported. (In a notebook of its own, this one sees the library's dictionaries as `genlab.plug`.)
+
+# %%
+#| hide
+os.environ["GENLAB_PLUGINS"], before = plugins, os.environ.get("GENLAB_PLUGINS", "")
+genlab.plug.import_plugins()
+os.environ["GENLAB_PLUGINS"] = before
+
+# %%
+library = genlab.plug
+known = {f"NETWORKS[{kind!r}]": names for kind, names in library.NETWORKS.items()}
+for title in "LOADERS SCHEDULES SAMPLERS LOSSES EXTRACTORS MEASURES SECTIONS LABS KINDS".split():
+    known[title] = getattr(library, title)
+fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+for row, (_, names) in enumerate(sorted(known.items())):
+    ax.barh(row, len(names), color="C0")
+    text = "\n".join(textwrap.wrap(", ".join(names), 95))
+    ax.text(len(names) + 0.2, row, text, va="center", fontsize=6)
+ax.set(yticks=range(len(known)), yticklabels=sorted(known), xlim=(0, 40), xlabel="names")
+ax.invert_yaxis()
+assert {"gan", "ddpm", "vae"} <= known["KINDS"].keys() and "digits" in known["LOADERS"]
 
 # %% [markdown]
 # ## What to remember

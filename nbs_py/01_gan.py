@@ -82,7 +82,7 @@ from genlab.augment import Augmentation, augment_images
 from genlab.data import ImageSet, load_dataset, to_image, to_model
 from genlab.fid import check_metrics, evaluate
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
-from genlab.plug import KINDS, LOSSES, NETWORKS, Kind, Section, key_of
+from genlab.plug import KINDS, LOSSES, NETWORKS, Kind, Section, key_of, look_up
 from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
 from genlab.tables import loss_curves, loss_table, sample_sheets
 
@@ -685,6 +685,9 @@ class GANConfig(RunConfig):
         if penalised and dcgan and self.norm == "batch":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation "
                              "mixes; use norm='layer' or 'spectral'.")  # fmt: skip
+        if self.network == "report004" and (self.norm != "batch" or self.conditional):
+            raise ValueError("network: report004 knows no classes and no other normalisation than none; "
+                             "leave norm and conditional as they are.")  # fmt: skip
         if dcgan and self.extra_layers:
             raise ValueError("extra_layers: only the networks of report004 take more layers; "
                              "a DCGAN's follow from the image size.")  # fmt: skip
@@ -728,7 +731,7 @@ def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Modu
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
     seed_everything(config.seed, 0)
-    return NETWORKS["gan"][config.network](config, data)
+    return look_up("network", config.network, NETWORKS["gan"])(config, data)
 
 
 # %%

@@ -56,6 +56,7 @@ from genlab.sources import progress
 from genlab.tables import (
     escape,
     figure,
+    last_of_each,
     markdown_table,
     plot_label,
     plus_minus,
@@ -573,7 +574,7 @@ assert "collapse" not in ring_sentences(made_up[2:3])
 #| export
 def collapse_fragment(runs: pd.DataFrame, folder: Path, name: str = "histogram") -> str:
     "Histograms of classes of each run at its last epoch count, by data set; nothing if nobody counted them."
-    parts, last = [], runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
+    parts, last = [], last_of_each(runs)
     sizes = last.job.map(lambda job: job.run.config.size or 0)
     for (dataset, size), group in last.groupby(["dataset", sizes], sort=False):
         scores = [(r.label, value_at(r.metrics, "scores", "class_kl") or {}) for r in group.itertuples()]

@@ -99,7 +99,17 @@ from genlab.samplers import (
     scored_samplers,
 )
 from genlab.sources import progress
-from genlab.tables import NONE, figure, loss_curves, loss_table, sample_sheets, save_figure, slug
+from genlab.tables import (
+    NONE,
+    figure,
+    last_of_each,
+    loss_curves,
+    loss_table,
+    plural,
+    sample_sheets,
+    save_figure,
+    slug,
+)
 from genlab.unet import Report003UNet, UNet
 
 # %%
@@ -845,8 +855,7 @@ log_ticks(ax.yaxis, (1, 1.5, 2, 3, 5, 7))
 
 # %%
 for e in run.evaluated():
-    plural = "s" if e > 1 else ""
-    title = f"generated after {e} epoch{plural}, {sampler}, {steps} steps"
+    title = f"generated after {plural(e, 'epoch')}, {sampler}, {steps} steps"
     show_grid(run.samples(e)[:32], ncol=16, title=title)
 show_grid(test.images[:32], ncol=16, title="real (test set)");
 
@@ -967,7 +976,7 @@ CAPTIONS = {  # of `picture_figures`, with the width of the figure
 def picture_figures(r, folder: Path) -> dict[str, str]:  # kind: Markdown
     "Figures of a row of `collect_runs`: how images emerge, the noise predicted, errors by level, guidance."
     pictures, T, stem = r.job.run.pictures(r.epochs), r.job.run.config.T, slug(r.label)
-    after = f"{r.label} after {r.epochs} epoch{'s' if r.epochs > 1 else ''}"
+    after = f"{r.label} after {plural(r.epochs, 'epoch')}"
     drawn = {"denoising": plot_denoising(pictures).figure, "noise": plot_noise(pictures, T)}
     drawn["levels"] = plot_level_losses(pictures, T).figure
     if "guidance" in pictures:
@@ -990,8 +999,8 @@ def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 def _all_pictures(runs: pd.DataFrame, folder: Path) -> list[str]:
     "For each run how images emerge, the noise predicted, errors by level, and guidance if there is any."
-    last = runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
-    return [part for r in last.itertuples() for part in picture_figures(r, folder).values()]
+    rows = last_of_each(runs).itertuples()
+    return [part for r in rows for part in picture_figures(r, folder).values()]
 
 
 # %%

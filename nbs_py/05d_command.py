@@ -62,7 +62,7 @@ import pandas as pd
 import pytest
 import torch.nn.functional as F
 
-from genlab.data import to_image, to_model
+from genlab.data import show_grid, to_image, to_model
 from genlab.features import lenet_extractor
 from genlab.fid import floor, frechet_distance_of_features
 
@@ -306,6 +306,7 @@ train, test = load_dataset(dataset, "train"), load_dataset(dataset, "test")
 real = train.images[:500]
 grain = 0.3 * torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
 noisy = to_image((to_model(real) + grain).clamp(-1, 1))
+show_grid(noisy[:32], ncol=16, title="what is measured")
 
 home = tempfile.TemporaryDirectory()
 folder, file = Path(home.name, "noisy"), Path(home.name, "noisy.npz")

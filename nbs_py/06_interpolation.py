@@ -59,7 +59,17 @@ from genlab.features import lenet_extractor, load_lenet
 from genlab.plug import KINDS, SECTIONS, Section, import_plugins, look_up
 from genlab.runs import Run, RunConfig, atomic, latents, read_config, runs_root
 from genlab.sweep import last_error, walked
-from genlab.tables import NONE, escape, figure, markdown_table, number, save_figure, uncertain, verbatim
+from genlab.tables import (
+    NONE,
+    escape,
+    figure,
+    markdown_table,
+    number,
+    plural,
+    save_figure,
+    uncertain,
+    verbatim,
+)
 
 # %%
 #| hide
@@ -328,7 +338,7 @@ def latent_space(run: Run, epochs: int) -> LatentSpace:
 #| export
 def describe_run(run: Run, epochs: int) -> str:
     "Which run, after how many epochs."
-    return f"{'/'.join(run.folder.parts[-3:])}, {epochs} epoch{'s' if epochs > 1 else ''}"
+    return f"{'/'.join(run.folder.parts[-3:])}, {plural(epochs, 'epoch')}"
 
 
 def load_or_explain(run: Run, epochs: int, net: torch.nn.Module) -> None:

@@ -24,6 +24,9 @@
 # %%
 #| default_exp report
 
+# %% tags=["parameters"]
+engine = "typst"  # what sets the report of made-up results at the end: typst, or latex
+
 # %%
 #| hide
 from genlab.runs import check_parameters
@@ -74,6 +77,7 @@ from genlab.tables import (
     distance_table,
     escape,
     figure,
+    last_of_each,
     measure_table,
     plot_label,
     plural,
@@ -146,7 +150,7 @@ def _real_figure(shown: dict[tuple, torch.Tensor], folder: Path) -> str:
 #| export
 def nearest_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "For the last epoch count of each run: samples and their nearest training images, and how near they are."
-    last = list(runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples())
+    last = list(last_of_each(runs).itertuples())
     known = [r for r in last if value_at(r.metrics, "scores", "memorisation", "value") is not None]
     parts, most = [], 10
     for i in range(0, len(known), most):
@@ -375,6 +379,14 @@ for what in (
 ):
     assert what in variables["best"]
 variables
+
+# %% [markdown]
+# One of its figures, that of the first page. The only model here has made-up results, and its samples are real digits:
+
+# %%
+_, ax = plt.subplots(figsize=(7, 1.6), layout="constrained")
+ax.imshow(plt.imread(generated / "glance.png"))
+ax.set_axis_off()
 
 
 # %% [markdown]
@@ -630,9 +642,9 @@ def _parser() -> argparse.ArgumentParser:
 # To see it end to end, the report of the made-up run above, whose first epoch count is missing, typeset with Typst because everyone has it:
 
 # %%
-for file in ("report.qmd", "references.bib", "filter.lua", "preamble.typ"):
+for file in ("report.qmd", "references.bib", "filter.lua", "preamble.typ", "preamble.tex"):
     shutil.copy(project_root() / "report" / file, place / file)
-assert build_pdf(place / "report.qmd", place / "report.pdf", "typst") == "typst"
+assert build_pdf(place / "report.qmd", place / "report.pdf", engine) == engine
 assert (place / "report.pdf").read_bytes()[:5] == b"%PDF-"
 text = (place / "_generated" / "build" / "report.md").read_text()
 assert "{{<" not in text and "2.2(2) times the floor" in text

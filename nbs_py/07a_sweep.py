@@ -24,6 +24,15 @@
 # %%
 #| default_exp sweep
 
+# %% tags=["parameters"]
+profile = "quick"  # a file in report/profiles, whose plan is drawn
+
+# %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
 # %%
 #| export
 import ast
@@ -42,7 +51,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
-from papermill import inspect_notebook
 
 from genlab.data import load_dataset
 from genlab.plug import KINDS, LABS, did_you_mean, import_plugins
@@ -54,6 +62,7 @@ from genlab.tables import escape, value_at
 import sys
 import tempfile
 
+import matplotlib.pyplot as plt
 import pytest
 
 
@@ -213,6 +222,8 @@ def _read_scale(scale: float | str) -> float:
 #| export
 def _check_parameters(notebook: str, values: dict, checked: Iterable[str] = ()) -> None:
     "ValueError if a name is no parameter, or if a value, but for those `checked`, is unlike its default."
+    from papermill import inspect_notebook  # here: it takes a second, and only profiles need it
+
     known = inspect_notebook(str(project_root() / "nbs" / f"{notebook}.ipynb"))
     for key, value in values.items():
         if key not in known:
@@ -437,6 +448,22 @@ for names, sentence in [("mine_plugin", "is not a list of names"), ("[nowhere]",
         try_profile(one, more=f"plugins: {names}\n")
 os.environ.pop("GENLAB_PLUGINS")
 del KINDS["mine"]
+
+# %% [markdown]
+# The plan of a profile, drawn: a row an execution, a point an evaluation.
+
+# %%
+planned = plan(project_root() / "report" / "profiles" / f"{profile}.yaml")
+courses: dict[str, list[int]] = {}
+for job in planned:
+    title = f"{job.notebook}, {job.run.config.name}, {job.run.config.hash}"
+    courses.setdefault(title, []).append(job.epochs)
+fig, ax = plt.subplots(figsize=(6, 0.6 + 0.22 * len(courses)), layout="constrained")
+for title, counts in courses.items():
+    ax.plot(counts, [title] * len(counts), marker="o")
+ax.set(xlabel="epochs", xscale="log", title=f"{profile}: {len(planned)} evaluations")
+ax.tick_params(axis="y", labelsize=7)
+ax.invert_yaxis()
 
 
 # %% [markdown]

@@ -360,9 +360,6 @@ def init_glorot(module: nn.Module) -> None:
 #| export
 def report004(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
     "Report 004's generator and discriminator for images like those of `data`, initialised."
-    if config.norm != "batch" or config.conditional:
-        raise ValueError("network: report004 knows no classes and no other normalisation than none; "
-                         "leave norm and conditional as they are.")  # fmt: skip
     channels, size = data.images.shape[1:3]
     G = report004_generator(config.latent, channels, size, config.extra_layers).apply(init_glorot)
     D = report004_discriminator(channels, size, config.width, config.dropout, config.extra_layers)

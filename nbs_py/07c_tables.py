@@ -22,6 +22,15 @@
 # %%
 #| default_exp tables
 
+# %% tags=["parameters"]
+n_samples = 500  # of the made-up distances whose extrapolation is drawn
+
+# %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
 # %%
 #| export
 import contextlib
@@ -136,7 +145,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def plural(n: int, what: str) -> str:
     "`1 epoch`, `2 epochs`."
-    return f"1 {what}" if n == 1 else f"{n:,} {what}s"
+    return f"1 {what}" if n == 1 else f"{n} {what}s"
 
 
 # %% [markdown]
@@ -191,6 +200,16 @@ def markdown_table(
         rule.append(f":{dashes}" if align[i : i + 1] == "l" else f"{dashes}:")
     body = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [header, rule, *rows])
     return f"{body}\n\n: {caption} {{#tbl-{label}}}\n"
+
+
+# %% [markdown]
+# Much is said of the last epoch count of each run only:
+
+# %%
+#| export
+def last_of_each(runs: pd.DataFrame) -> pd.DataFrame:
+    "Of each run that has any results, the row of its last epoch count."
+    return runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
 
 
 # %% [markdown]
@@ -298,7 +317,7 @@ def _reference(scores: list[dict], dataset: str) -> str:
 def class_table(runs: pd.DataFrame) -> str:
     "Frechet distance within each class, for the last epoch count of each run; a table a data set."
     groups: dict[str, list] = {}
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+    for r in last_of_each(runs).itertuples():
         score = value_at(r.metrics, "scores", "fd_lenet_by_class") or {}
         if "classes" in score:
             groups.setdefault(score.get("reference") or r.dataset, []).append((r, score))
@@ -470,12 +489,10 @@ def loss_curves(
     yscale: str = "linear",
 ) -> str:
     "Loss curves, so many panels a run; `NONE` if no run is done."
-    done = runs[runs.metrics.notna()].groupby("label", sort=False).head(1)
-    curves = [
-        (plot_label(r.label), _read_history(r), *panel)
-        for r in done.itertuples()
-        for panel in panels.items()
-    ]
+    curves = []
+    for r in last_of_each(runs).itertuples():
+        history = read_history(r)
+        curves += [(plot_label(r.label), history, *panel) for panel in panels.items()]
     parts, most = [], 24 - 24 % len(panels)
     for i in range(0, len(curves), most):
         name = f"{label}-{i // most}" if i else label
@@ -485,9 +502,9 @@ def loss_curves(
     return "\n".join(parts) or NONE
 
 
-def _read_history(r) -> list[dict]:
-    "The history of the run of a row."
-    return pd.read_csv(r.job.run.folder / "history.csv").to_dict("records")
+def read_history(r) -> pd.DataFrame:
+    "The history of the run of a row: its losses by epoch and batch."
+    return pd.read_csv(r.job.run.folder / "history.csv")
 
 
 # %% [markdown]
@@ -663,7 +680,7 @@ def _plot_course(points: list[tuple], label: str, ax: plt.Axes) -> None:
 def bias_figure(runs: pd.DataFrame, folder: Path) -> str:
     "fd_lenet of parts of the samples against one over their number, and the line to infinitely many."
     fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
-    for r in runs[runs.metrics.notna()].groupby("label", sort=False).tail(1).itertuples():
+    for r in last_of_each(runs).itertuples():
         score = value_at(r.metrics, "scores", "fd_lenet_infinity") or {}
         if "shares" in score:
             _plot_extrapolation(score, f"{plot_label(r.label)}, {plural(r.epochs, 'epoch')}", ax)
@@ -709,8 +726,9 @@ precision_recall_figure(runs, folder)
 assert {"distance.pdf", "distance.png", "precision-recall.pdf"} < {path.name for path in folder.iterdir()}
 assert "(`fd_lenet_infinity`): `too few samples`.\n" in bias_figure(runs, folder)
 fig, ax = plt.subplots(figsize=(4, 2.4), layout="constrained")
-score = {"shares": [0.2, 0.5, 1.0], "n": 500, "distances": [35.0, 17.0, 11.0], "value": 5.0}
+score = {"shares": [0.2, 0.5, 1.0], "n": n_samples, "distances": [35.0, 17.0, 11.0], "value": 5.0}
 _plot_extrapolation(score, "made up", ax)
+ax.set(xlabel="1 / N", ylabel="distance")
 assert ax.lines[1].get_ydata()[1] == pytest.approx(35.0), "these points lie on a line"
 
 # %%

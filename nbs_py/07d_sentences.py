@@ -22,6 +22,15 @@
 # %%
 #| default_exp sentences
 
+# %% tags=["parameters"]
+n_draws = 200_000  # of both numbers, to check the deviation of their ratio
+
+# %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
 # %%
 #| export
 import contextlib
@@ -59,6 +68,7 @@ from genlab.tables import (
 import argparse
 import functools
 
+import matplotlib.pyplot as plt
 import pytest
 
 import genlab.sweep  # noqa: F401 (the kinds of models)
@@ -206,12 +216,26 @@ lucky = distance(20.0, 20.0, 20.0, sd=3.0)
 assert lucky.sd == pytest.approx(3 / 3**0.5), "equal seeds by luck are no better than their samples"
 
 # %% [markdown]
-# The ratio's deviation, against 200,000 draws of both numbers:
+# What it does, drawn: the smallest number and those that cannot be told from it are blue. A bar is two standard deviations to either side; bars that overlap a little can still be told apart, since the deviation of a difference is less than the sum of both.
+
+# %%
+shown = {"a": distance(20.0), "b": distance(22.0), "c": distance(22.9), "d": distance(26.0, sd=3.5)}
+shown["e, three seeds"] = distance(21.0, 24.0, 27.0)
+first, _ = compare(shown)
+fig, ax = plt.subplots(figsize=(5, 2), layout="constrained")
+for name, estimate in shown.items():
+    color = "C0" if name in first else "C1"
+    ax.errorbar(estimate.value, name, xerr=2 * estimate.sd, fmt="o", capsize=3, color=color)
+ax.set(xlabel="fd_lenet (made up)", title=f"cannot be told from the smallest: {', '.join(first)}")
+ax.invert_yaxis();
+
+# %% [markdown]
+# The ratio's deviation, against many draws of both numbers:
 
 # %%
 ratio = distance(30.0).over(Estimate(2.0, 0.1))
 draws = np.random.default_rng(0)
-drawn = draws.normal(30, 1, 200_000) / draws.normal(2, 0.1, 200_000)
+drawn = draws.normal(30, 1, n_draws) / draws.normal(2, 0.1, n_draws)
 assert ratio.value == 15 and ratio.sd == pytest.approx(drawn.std(), rel=0.02)
 
 

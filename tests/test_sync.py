@@ -10,7 +10,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 from conftest import ROOT, command
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -18,13 +17,6 @@ from colab import connect, read_settings  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
 ADVICE = "run `make sync`"
-
-
-def inside():
-    "Notebooks on how genlab works; some have nothing to set, and nothing to look at."
-    contents = yaml.safe_load((ROOT / "nbs" / "sidebar.yml").read_text())["website"]["sidebar"]["contents"]
-    sections = {part["section"]: part["contents"] for part in contents if isinstance(part, dict)}
-    return sections["How it works inside"] + sections["The report"]
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +70,11 @@ def test_no_twin_without_a_notebook():
 def test_a_cell_is_tagged_parameters_and_no_output_is_an_error(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1, "without exactly one cell tagged `parameters` papermill runs the defaults"
     outputs = [o for c in cells for o in c.get("outputs", [])]
-    assert len(tagged) <= 1 and not [o for o in outputs if o["output_type"] == "error"]
-    if notebook.name not in inside():
-        assert tagged, "without a cell tagged `parameters` papermill runs the defaults"
-        assert outputs, "the outputs are missing: run `make notebooks`"
-        assert any("image/png" in o.get("data", {}) for o in outputs), "no figure to look at"
+    assert outputs, "the outputs are missing: run `make notebooks`"
+    assert not [o for o in outputs if o["output_type"] == "error"]
+    assert any("image/png" in o.get("data", {}) for o in outputs), "no figure to look at"
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
