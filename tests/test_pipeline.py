@@ -41,7 +41,7 @@ runs:
 # so that a row has one thread, as above
 SECOND_ROW = "  - {notebook: 01_gan, name: second, epochs: [1], width: 8, latent: 16, n_samples: 20}\n"
 FLAGS = (
-    "-s report/Snakefile --cores 2 --keep-going --rerun-incomplete --nolock "
+    "-s report/Snakefile --cores 1 --keep-going --rerun-incomplete --nolock "
     "--rerun-triggers mtime params input --quiet rules host progress reason --config profile=mine"
 )
 

@@ -25,7 +25,7 @@ runs:
   - {{notebook: {mean}, noise: 0.2, epochs: [1, 2], {common}}}
 """
 COMMON = "dataset: negatives, n_samples: 40, metrics: [mean_shift]"
-FLAGS = "-s report/Snakefile --cores 2 --nolock --quiet rules host progress reason --config profile=outside"
+FLAGS = "-s report/Snakefile --cores 1 --nolock --quiet rules host progress reason --config profile=outside"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 import tempfile
-import time
+import threading
 import warnings
 from itertools import count
 from pathlib import Path
@@ -84,21 +84,34 @@ MODELS = {
 }
 
 
-def train(runs, config, go, checkpoint_seconds=30.0):
-    "What a child process does."
+def train(runs, config, go, checkpoint_seconds=30.0, die=None):
+    "What a child process does. With `die`, (updates, seconds), it is killed so long after so many updates."
     os.environ["GENLAB_RUNS"] = str(runs)
     torch.set_num_threads(1)
     Run.checkpoint_seconds = checkpoint_seconds
+    if die:
+        die_later(*die)
     go(config)
 
 
-def in_child(processes, *arguments, kill_after=None):
+def die_later(updates, seconds):
+    "A kill -9 that comes while the run goes on, wherever it is then."
+    left, log = updates, Run.log
+
+    def counted(run, **values):
+        nonlocal left
+        log(run, **values)
+        left -= 1
+        if left == 0:
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    Run.log = counted
+
+
+def in_child(processes, *arguments):
     child = processes.Process(target=train, args=arguments)
     child.start()
-    child.join(kill_after)
-    if child.is_alive():
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()
+    child.join()
     return child.exitcode
 
 
@@ -137,21 +150,18 @@ def go_straight(model, processes, tmp_path_factory):
     config = config.model_copy(update={"epochs": 12})
     runs = tmp_path_factory.mktemp("straight")
     assert in_child(processes, runs, None, type) == 0  # the first child waits for the imports
-    start = time.perf_counter()
     assert in_child(processes, runs, config, go) == 0
-    return config, go, result(runs, config), time.perf_counter() - start
+    found = result(runs, config)
+    return config, go, found, len(found[1].splitlines()) - 1
 
 
 def test_killed_ten_times(straight, processes, tmp_path):
-    config, go, expected, seconds = straight
-    clock, kills = random.Random(0), 0
-    while (
-        kills < 10
-        and in_child(processes, tmp_path, config, go, 0.05, kill_after=clock.uniform(0.05, 0.4) * seconds)
-        != 0
-    ):
-        kills += 1
-    assert kills >= 3, "killed too seldom to mean anything"
+    config, go, expected, updates = straight
+    chance, exits = random.Random(0), []
+    for _ in range(10):
+        die = chance.randint(1, updates // 10), chance.uniform(0, 0.01)
+        exits.append(in_child(processes, tmp_path, config, go, 0.0, die))
+    assert exits.count(-signal.SIGKILL) >= 5, "killed too seldom to mean anything"
     assert in_child(processes, tmp_path, config, go) == 0
     assert_same(result(tmp_path, config), expected)
 
