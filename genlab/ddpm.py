@@ -14,6 +14,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -66,8 +67,9 @@ def loss_weight(
 ) -> torch.Tensor:  # float32 (B,)
     "The factor of each image's squared error (Hang et al. 2023, section 3.4)."
     if min_snr is None:
-        return torch.ones(len(t))
-    snr = (diffusion.abar / (1 - diffusion.abar))[t]
+        return torch.ones(len(t), device=t.device)
+    abar = diffusion.abar_at(t)
+    snr = abar / (1 - abar)
     return (snr.clamp(max=min_snr) / {"eps": snr, "x0": 1, "v": snr + 1}[target]).float()
 
 # %% ../nbs/02_ddpm.ipynb #1bc55891
@@ -173,27 +175,26 @@ def denoising_loss(
     classes: int = 0,  # how many; 0: the network is not told
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
-    t = torch.randint(1, config.T + 1, (len(x0),))
+    t = torch.randint(1, config.T + 1, (len(x0),), device=x0.device)
     eps = torch.randn_like(x0)
     xt = diffusion.q_sample(x0, t, eps)
     if classes:
-        none = torch.rand(len(y)).to(y.device) < 0.1
+        none = torch.rand(len(y), device=y.device) < 0.1
         y = torch.where(none, classes, y)
-    output = model(xt, t.to(x0.device), y if classes else None).float()
+    output = model(xt, t, y if classes else None).float()
     error = (output - diffusion.target(config.target, x0, eps, t)).square().flatten(1).mean(1)
-    weight = loss_weight(diffusion, t, config.target, config.min_snr).to(x0.device)
-    return (weight * error).mean()
+    return (loss_weight(diffusion, t, config.target, config.min_snr) * error).mean()
 
 # %% ../nbs/02_ddpm.ipynb #5005ba3c
 def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
-    data, diffusion = config.training_set(), make_diffusion(config)
+    data, diffusion = config.training_set(), make_diffusion(config).to(accelerator.device)
     classes = len(data.classes) if config.conditional else 0
     net = fresh_network(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
-    average, opt = EMA(net, config.ema), torch.optim.Adam(net.parameters(), config.lr)
+    average, opt = EMA(net, config.ema), torch.optim.Adam(net.parameters(), config.lr, fused=True)
     model = torch.compile(net) if config.compile else net
 
     for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, opt=opt):
@@ -224,19 +225,22 @@ class Denoiser:
         self.net, self.diffusion, self.target, self.guidance = net.eval(), diffusion, target, guidance
         self.device, self.evaluations = next(net.parameters(), torch.empty(0)).device, 0
         self.labels = None if labels is None else labels.to(self.device)
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
+        half = precision == "bf16"
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
     @torch.no_grad()
     def output(self, xt: torch.Tensor, t) -> torch.Tensor:
         "What the network says about xt (B, C, H, W) at times t, a number or (B,); float32."
         self.evaluations += 1
-        t = torch.as_tensor(t).expand(len(xt)).to(self.device).float()
+        if isinstance(t, torch.Tensor):
+            t = t.expand(len(xt)).to(self.device).float()
+        else:
+            t = torch.full((len(xt),), t, dtype=torch.float32, device=self.device)
         with self.autocast:
             return guided(self.net, xt, t, self.labels, self.guidance)
 
     def eps(self, xt: torch.Tensor, t) -> torch.Tensor:
         "The noise that the network sees in xt, as it comes."
-        t = torch.as_tensor(t).expand(len(xt))
         return self.diffusion.x0_eps(self.target, self.output(xt, t), xt, t)[1]
 
     def __call__(
@@ -245,7 +249,6 @@ class Denoiser:
         t,  # noise level in (0, T], for all or for each; a fraction is fine
     ) -> torch.Tensor:  # (B, C, H, W) in [-1, 1]
         "The clean images that the network sees in xt."
-        t = torch.as_tensor(t).expand(len(xt))
         return self.diffusion.x0_eps(self.target, self.output(xt, t), xt, t)[0].clamp(-1, 1)
 
 # %% ../nbs/02_ddpm.ipynb #0e26016d
@@ -266,7 +269,7 @@ def ancestral(
     noise: Callable | None = None,  # gives the next noise, the start first; None: Noise(shape, seed, start)
 ) -> torch.Tensor:  # float32 (n, C, H, W)
     "Ancestral sampling (Ho et al. 2020, algorithm 2; with fewer steps, Nichol and Dhariwal 2021)."
-    times, noise = begin(model.diffusion, shape, steps, seed, start, times, noise, even_times)
+    times, noise = begin(model, shape, steps, seed, start, times, noise, even_times)
     x = noise().to(model.device)
     for t, s in pairwise(times):
         x0 = model(x, t)
@@ -287,12 +290,12 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta: {eta} is not between 0 and 1.")
     diffusion = model.diffusion
-    times, noise = begin(diffusion, shape, steps, seed, start, times, noise, even_times)
+    times, noise = begin(model, shape, steps, seed, start, times, noise, even_times)
     x = noise().to(model.device)
     for t, s in pairwise(times):
         x0 = model(x, t)
         eps = diffusion.x0_eps("x0", x0, x, t)[1]
-        abar, variance = diffusion.abar_at(s), eta**2 * diffusion.posterior(x, x0, t, s)[1].cpu().double()
+        abar, variance = diffusion.abar_at(s), eta**2 * diffusion.posterior(x, x0, t, s)[1].double()
         x = abar.sqrt().item() * x0 + (1 - abar - variance).clamp(min=0).sqrt().item() * eps
         if variance > 0:
             x = x + variance.sqrt().item() * noise().to(model.device)

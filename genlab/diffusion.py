@@ -7,6 +7,7 @@ __all__ = ['SCHEDULES', 'TARGETS', 'linear_betas', 'Diffusion', 'cosine_betas', 
            'discretised_nll']
 
 # %% ../nbs/02_ddpm_theory.ipynb #a486abdb
+import copy
 import math
 
 import torch
@@ -31,8 +32,8 @@ def linear_betas(
 class Diffusion:
     """All that follows from beta_1 ... beta_T.
 
-    Time t is 0 for the data and T for the noise: an int, a float or a tensor (B,) on the CPU.
-    Tables beta, alpha, abar, log_snr are float64 (T + 1,) on the CPU; beta[0] = 0, abar[0] = 1.
+    Time t is 0 for the data and T for the noise: an int, a float or a tensor (B,).
+    Tables beta, alpha, abar, log_snr are float64 (T + 1,); beta[0] = 0, abar[0] = 1.
     Images x0, xt, eps are float (B, ...). ValueError if T is 0 or a beta is not between 0 and 1."""
 
     def __init__(self, betas):  # array or tensor (T,)
@@ -48,17 +49,31 @@ class Diffusion:
         self.abar = self.alpha.cumprod(0)  # abar[0] = 1: no noise yet
         self.log_snr = self.abar.log() - (1 - self.abar).log()  # falls, from infinity
 
+# %% ../nbs/02_ddpm_theory.ipynb #391eb400
+@patch
+def to(
+    self: Diffusion,
+    device: torch.device | str,
+) -> Diffusion:
+    "A copy whose tables lie on `device`, as float32 where there is no float64 (on Apple's GPUs)."
+    there = copy.copy(self)
+    dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
+    for name in ("beta", "alpha", "abar", "log_snr"):
+        setattr(there, name, getattr(self, name).to(device, dtype))
+    return there
+
 # %% ../nbs/02_ddpm_theory.ipynb #be870310
 def _like(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """values, () or (B,), in dtype and on the device of x (B, ...), shaped to multiply it.
+    """values, () or (B,), in the dtype of x (B, ...), shaped to multiply it.
 
-    TypeError if x is not float."""
+    One number stays where it is, since any device takes it. TypeError if x is not float."""
     if not x.is_floating_point():
         raise TypeError(
             f"Diffusion wants float images in [-1, 1] and got {x.dtype}; see genlab.data.to_model."
         )
-    values = values.to(x)  # from float64, last of all
-    return values.reshape(-1, *[1] * (x.ndim - 1)) if values.ndim else values
+    if not values.ndim:
+        return values.to(x.dtype)  # from float64, last of all
+    return values.to(x).reshape(-1, *[1] * (x.ndim - 1))
 
 # %% ../nbs/02_ddpm_theory.ipynb #23221791
 @patch
@@ -68,14 +83,15 @@ def abar_at(
 ) -> torch.Tensor:  # float64, the shape of t
     "abar at times t; between two steps the log-SNR is interpolated (so it is 1 for t < 1)."
     t = torch.as_tensor(t)
-    if ((t < 0) | (t > self.T)).any():
+    if t.device.type == "cpu" and ((t < 0) | (t > self.T)).any():  # elsewhere, to look would be to wait
         raise ValueError(f"t: times must lie between 0 and T = {self.T}.")
+    abar, log_snr = self.abar.to(t.device), self.log_snr.to(t.device)
     if not t.is_floating_point():
-        return self.abar[t]
-    low = t.double().floor().long().clamp(max=self.T - 1)
-    part = t.double() - low
-    between = torch.sigmoid(self.log_snr[low] * (1 - part) + self.log_snr[low + 1] * part)
-    return torch.where(part == 0, self.abar[low], torch.where(part == 1, self.abar[low + 1], between))
+        return abar[t]
+    low = t.to(abar).floor().long().clamp(max=self.T - 1)
+    part = t.to(abar) - low
+    between = torch.sigmoid(log_snr[low] * (1 - part) + log_snr[low + 1] * part)
+    return torch.where(part == 0, abar[low], torch.where(part == 1, abar[low + 1], between))
 
 # %% ../nbs/02_ddpm_theory.ipynb #28d64ed4
 @patch
@@ -112,10 +128,12 @@ def t_at(
     log_snr,  # log(abar / (1 - abar)): number or tensor
 ) -> torch.Tensor:  # float64, its shape
     "The time in [1, T], fractional, that has this log-SNR; outside, the nearest. The inverse of `abar_at`."
-    x = torch.as_tensor(log_snr, dtype=torch.float64).clamp(self.log_snr[-1], self.log_snr[1])
+    log_snr = torch.as_tensor(log_snr)
+    table = self.log_snr.to(log_snr.device)
+    x = log_snr.to(table).clamp(table[-1], table[1])
     if self.T == 1:
         return torch.ones_like(x)
-    rising = -self.log_snr[1:]
+    rising = -table[1:]
     i = torch.searchsorted(rising, -x).clamp(1, self.T - 1)
     a, b = rising[i - 1], rising[i]
     return i + (-x - a) / (b - a)

@@ -320,7 +320,7 @@ def discriminator_ahead(D: nn.Module, opt_D: torch.optim.Adam, real, fake, label
 def make_optimizers(G: nn.Module, D: nn.Module, config: GANConfig) -> list[torch.optim.Adam]:
     "Adam for the generator and for the discriminator."
     rates, betas = {G: config.lr, D: config.lr_d or config.lr}, (config.beta1, 0.999)
-    return [torch.optim.Adam(net.parameters(), lr, betas) for net, lr in rates.items()]
+    return [torch.optim.Adam(net.parameters(), lr, betas, fused=True) for net, lr in rates.items()]
 
 # %% ../nbs/01_gan.ipynb #b938552e
 def train_gan(run: Run, epochs: int, networks: tuple[nn.Module, nn.Module] | None = None) -> nn.Module:

@@ -9,6 +9,7 @@ __all__ = ['Dataset', 'Subset', 'ANOTHER_NAME', 'check_parameters', 'Checked', '
 
 # %% ../nbs/00_runs.ipynb #9359cf2f
 import ast
+import copy
 import functools
 import hashlib
 import json
@@ -52,7 +53,7 @@ from pydantic import (
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import genlab
@@ -291,39 +292,28 @@ class EMA:
     "Exponential moving average of a network's weights and buffers, in `.model`; with `decay=0` a plain copy."
 
     def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
-        self.average = AveragedModel(model, multi_avg_fn=self._follow, use_buffers=True)
-        self.average.requires_grad_(False).eval()
-        self.average.n_averaged += 1  # the initial weights count as the first
-
-    @property
-    def model(self) -> nn.Module:
-        return self.average.module
+        self.model, self.decay, self.updates = copy.deepcopy(model).requires_grad_(False).eval(), decay, 0
 
     def update(self, model: nn.Module) -> None:
         "Take in the weights after one more update of `model`."
-        self.average.update_parameters(model)
-
-# %% ../nbs/00_runs.ipynb #882d0fe0
-@patch
-def _follow(self: EMA, averages: list[torch.Tensor], weights: list[torch.Tensor], _) -> None:
-    n = self.average.n_averaged.item()  # of this update, from 1 on
-    if averages[0].is_floating_point():
-        get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, n)
-    else:
-        for average, counter in zip(averages, weights, strict=True):
-            average.copy_(counter)
+        self.updates += 1
+        averages, weights = ([*net.parameters(), *net.buffers()] for net in (self.model, model))
+        numbers = [i for i, weight in enumerate(weights) if weight.is_floating_point()]
+        average = get_ema_multi_avg_fn(min(self.decay, self.updates / (9 + self.updates)))
+        average([averages[i] for i in numbers], [weights[i].detach() for i in numbers], None)
+        for i in set(range(len(weights))).difference(numbers):
+            averages[i].copy_(weights[i])
 
 # %% ../nbs/00_runs.ipynb #bd26ea8b
 @patch
 def state_dict(self: EMA) -> dict:
-    return {"model": self.model.state_dict(), "updates": self.average.n_averaged.item() - 1}
+    return {"model": self.model.state_dict(), "updates": self.updates}
 
 
 @patch
 def load_state_dict(self: EMA, state: dict) -> None:
     self.model.load_state_dict(state["model"])
-    self.average.n_averaged.fill_(state["updates"] + 1)
+    self.updates = state["updates"]
 
 # %% ../nbs/00_runs.ipynb #edbc618b
 @contextmanager
@@ -680,7 +670,8 @@ def batches(
     "The batches that are still to be trained on; restores, seeds, saves and shows progress on the way."
     last = self._begin(data, epochs, device, parts)
     if data.images.nbytes < 2**31:
-        data = data._replace(images=data.images.to(device))
+        labels = None if data.labels is None else data.labels.to(device)
+        data = data._replace(images=data.images.to(device), labels=labels)
     mark = saved = time.perf_counter()
     with self._progress(epochs) as show:
         while self.step < last:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
+from typing import ClassVar
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -22,7 +23,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from .data import derive_seed
 from .diffusion import Diffusion
 from .plug import SAMPLERS, Section
-from .runs import Run, read_json
+from .runs import Run, latents, read_json
 from .sentences import Estimate, compare, listed
 from genlab.tables import (
     NONE,
@@ -41,18 +42,25 @@ from genlab.tables import (
 
 # %% ../nbs/02b_samplers.ipynb #095ae32e
 class Noise:
-    "Standard normal noise (n, ...), drawn for each sample from its own generator; call it for the next."
+    "Standard normal noise (n, ...); call it for the next. A sample's depends on seed and number."
 
-    def __init__(self, shape: tuple[int, ...], seed: int, start: int = 0):
-        self.shape = shape
-        seeds = [derive_seed(seed, start + i) for i in range(shape[0])]
-        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+    block: ClassVar[int] = 50  # samples that share a random stream after the first draw
+
+    def __init__(self, shape: tuple[int, ...], seed: int, start: int = 0, device: torch.device | str = "cpu"):
+        self.shape, self.seed, self.start, self.device, self.streams = shape, seed, start, device, None
 
     def __call__(self) -> torch.Tensor:
-        z = torch.empty(self.shape)
-        for row, generator in zip(z, self.generators, strict=True):
-            row.normal_(generator=generator)
-        return z
+        n, first = self.shape[0], self.start // self.block
+        if self.streams is None:
+            blocks = range(first, (self.start + n - 1) // self.block + 1)
+            self.streams = [self._stream(number) for number in blocks]
+            return latents(n, self.shape[1:], self.seed, self.start).to(self.device)
+        shape = (self.block, *self.shape[1:])
+        drawn = [torch.randn(shape, generator=stream, device=self.device) for stream in self.streams]
+        return torch.cat(drawn)[self.start - first * self.block :][:n]
+
+    def _stream(self, number: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive_seed(self.seed, number, 1))
 
 # %% ../nbs/02b_samplers.ipynb #95b28c04
 def even_times(diffusion: Diffusion, steps: int) -> list[int]:
@@ -91,11 +99,12 @@ def check_times(
 
 # %% ../nbs/02b_samplers.ipynb #671fe7a7
 def begin(
-    diffusion: Diffusion, shape, steps, seed, start, times, noise, levels=karras_times
+    model, shape, steps, seed, start, times, noise, levels=karras_times
 ) -> tuple[list[float], Callable]:
     "The levels that a sampler visits, by default `levels`, and its source of noise, by default `Noise`."
+    diffusion = model.diffusion
     times = levels(diffusion, steps) if times is None else check_times(diffusion, steps, times)
-    return times, noise or Noise(shape, seed, start)
+    return times, noise or Noise(shape, seed, start, model.device)
 
 # %% ../nbs/02b_samplers.ipynb #60963daf
 def x0_on_the_way(model, x: torch.Tensor, t: float, s: float, last: tuple) -> tuple[torch.Tensor, tuple]:
@@ -111,7 +120,7 @@ def x0_on_the_way(model, x: torch.Tensor, t: float, s: float, last: tuple) -> tu
 def dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
-    times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
+    times, noise = begin(model, shape, steps, seed, start, times, noise)
     x = noise().to(model.device)
     for t, s in pairwise(times):
         line, last = x0_on_the_way(model, x, t, s, last)
@@ -138,7 +147,7 @@ def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=No
 
     Arguments as for `ancestral`; levels: Karras's. Bounded where a step divides sigma by more than 7."""
     diffusion = model.diffusion
-    times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
+    times, noise = begin(model, shape, steps, seed, start, times, noise)
     x = noise().to(model.device) / scale_at(diffusion, times[0])
     for t, s in pairwise(times):
         x0 = model(x * scale_at(diffusion, t), t)
@@ -154,7 +163,7 @@ def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=No
 def sde_dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     "SDE-DPM-Solver++(2M) (Lu et al. 2022), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
-    times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
+    times, noise = begin(model, shape, steps, seed, start, times, noise)
     x = noise().to(model.device)
     for t, s in pairwise(times):
         line, last = x0_on_the_way(model, x, t, s, last)

@@ -6,10 +6,10 @@
 __all__ = ['LIKELIHOODS', 'PICTURES', 'METHOD', 'BOUND', 'SOURCES', 'name_classes', 'kl_normal', 'reparameterise', 'laplace',
            'gaussian', 'bernoulli', 'logistic', 'VAE', 'importance_bound', 'VAEConfig', 'mlp', 'channels_of',
            'halved_twice', 'conv', 'normalise', 'Residual', 'residual', 'make_vae', 'start_vae', 'vae_optimizer',
-           'train_vae', 'encode_images', 'decode_codes', 'training_codes', 'draw_codes', 'bits_per_dim', 'measure_elbo',
-           'vae_pictures', 'plot_reconstructions', 'plot_sources', 'map_of_codes', 'plot_codes', 'plot_plane',
-           'plot_units', 'compare_sources', 'measure_likelihood', 'run_vae', 'vae_space', 'elbo_table', 'source_table',
-           'vae_losses_fragment', 'vae_pictures_fragment', 'vae_section']
+           'update_vae', 'train_vae', 'encode_images', 'decode_codes', 'training_codes', 'draw_codes', 'bits_per_dim',
+           'measure_elbo', 'vae_pictures', 'plot_reconstructions', 'plot_sources', 'map_of_codes', 'plot_codes',
+           'plot_plane', 'plot_units', 'compare_sources', 'measure_likelihood', 'run_vae', 'vae_space', 'elbo_table',
+           'source_table', 'vae_losses_fragment', 'vae_pictures_fragment', 'vae_section']
 
 # %% ../nbs/04_vae.ipynb #2ed4b39c
 import copy
@@ -284,9 +284,22 @@ def vae_optimizer(vae: VAE, lr: float, beta1: float = 0.9) -> torch.optim.Adam:
     "Adam for encoder and decoder, with 20 times the learning rate for the scale."
     weights = [*vae.encoder.parameters(), *vae.decoder.parameters()]
     groups = [{"params": weights}, {"params": [vae.log_scale], "lr": 20 * lr}]
-    return torch.optim.Adam(groups, lr, betas=(beta1, 0.999))
+    return torch.optim.Adam(groups, lr, betas=(beta1, 0.999), fused=True)
 
 # %% ../nbs/04_vae.ipynb #0c7f785f
+def update_vae(vae: VAE, opt, x: torch.Tensor, config: VAEConfig, accelerator) -> dict[str, torch.Tensor]:
+    "One update on images x (B, C, H, W) in [-1, 1]; returns its losses by their names in the history."
+    with accelerator.autocast():
+        mu, logvar = vae.encode(x)
+        m = vae.decode(reparameterise(mu, logvar))
+    reconstruction, kl = -vae.log_prob(x, m).mean(), kl_normal(mu, logvar).sum(1).mean()
+    loss = reconstruction + config.beta * kl
+    opt.zero_grad()
+    accelerator.backward(loss)
+    opt.step()
+    return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+
+# %% ../nbs/04_vae.ipynb #0aeb4d35
 def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None = None) -> VAE:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -300,16 +313,9 @@ def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None
         return vae
     average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr)
     for x, _ in run.batches(data, epochs, accelerator.device, vae=vae, average=average, opt=opt):
-        with accelerator.autocast():
-            mu, logvar = vae.encode(x)
-            m = vae.decode(reparameterise(mu, logvar))
-        reconstruction, kl = -vae.log_prob(x, m).mean(), kl_normal(mu, logvar).sum(1).mean()
-        loss = reconstruction + config.beta * kl
-        opt.zero_grad()
-        accelerator.backward(loss)
-        opt.step()
+        losses = update_vae(vae, opt, x, config, accelerator)
         average.update(vae)
-        run.log(loss=loss, reconstruction=reconstruction, kl=kl)
+        run.log(**losses)
     run.keep_weights(epochs, average.model)
     return average.model
 

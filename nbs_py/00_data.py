@@ -37,7 +37,8 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +79,7 @@ def to_model(
     if images.dtype != torch.uint8:
         raise TypeError(f"to_model wants uint8 images and got {images.dtype}: were they converted already?")
     x = images.div(255)
-    return torch.add(torch.tensor(-1.0, device=x.device), x, alpha=2, out=x)  # in one pass over the memory
+    return torch.add(x.new_full((), -1.0), x, alpha=2, out=x)  # in one pass over the memory
 
 
 def to_image(
@@ -399,7 +400,28 @@ def derive_seed(*key: int) -> int:
 
 
 # %% [markdown]
-# With that, the batches of an epoch. Bytes become floats here, a batch at a time.
+# With that, the batches of an epoch. Bytes become floats here, a batch at a time. Where images and network are on the same device, that is all. A set that does not fit into the memory of a GPU stays outside; then each batch is fetched while the network is busy with the one before it.
+
+# %%
+#| export
+def _batch(data: ImageSet, index: torch.Tensor, device: torch.device) -> tuple:
+    "Images in [-1, 1] at these places, and their labels or None, on `device`."
+    parts = [data.images.index_select(0, index)]  # faster than images[index]
+    if data.labels is not None:
+        parts.append(data.labels.index_select(0, index))
+    if device.type != index.device.type:  # from pinned memory a GPU copies by itself
+        parts = [part.pin_memory().to(device, non_blocking=True) for part in parts]
+    return to_model(parts[0]), parts[1] if data.labels is not None else None
+
+
+def _one_ahead(batches: Iterator) -> Iterator:
+    "The same, each made by a thread while the one before it is used."
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
+
 
 # %%
 #| export
@@ -412,13 +434,11 @@ def epoch_batches(
     start: int = 0,  # leave out this many batches
 ):  # yields images float32 (B, C, H, W) in [-1, 1] and labels int64 (B,) or None
     "The batches of one epoch, on `device`, in an order that depends on `(seed, epoch)` only."
-    images, labels, _ = data
+    device, there = torch.device(device), data.images.device
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
-    for index in torch.randperm(len(images), generator=generator).split(batch_size)[start:]:
-        index = index.to(images.device)
-        x = images.index_select(0, index)  # faster than images[index]
-        x = x.to(device, non_blocking=True)
-        yield to_model(x), None if labels is None else labels[index.to(labels.device)].to(device)
+    order = torch.randperm(len(data.images), generator=generator).to(there)
+    batches = (_batch(data, index, device) for index in order.split(batch_size)[start:])
+    yield from batches if there.type == device.type else _one_ahead(batches)
 
 
 # %%
@@ -430,6 +450,7 @@ assert torch.equal(torch.cat(first).sort(0).values, to_model(data.images).sort(0
 other = next(epoch_batches(data, 100, seed=0, epoch=4))[0]
 assert not torch.equal(first[0], other), "another epoch, another order"
 assert len({derive_seed(1, 2), derive_seed(2, 1), derive_seed(1), derive_seed(1, 0)}) == 4
+assert list(_one_ahead(iter(range(1, 9)))) == list(range(1, 9))
 
 
 # %% [markdown]

@@ -30,6 +30,7 @@ epochs = 3  # how long the small example at the end trains
 # %%
 #| export
 import ast
+import copy
 import functools
 import hashlib
 import json
@@ -73,7 +74,7 @@ from pydantic import (
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 import genlab
@@ -481,7 +482,7 @@ for wrong in (dict(width=10**12), dict(width=10**18), dict(n_samples=10**12)):
 #
 # The weights at the end of training are one noisy snapshot. An exponential moving average of the weights $\theta$, updated by $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$ with a decay $d$ just below one, is often a much better model. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: in update $n=1,2,\dots$ it is $\min(d, \frac{n}{9+n})$.
 #
-# Batch normalisation's running means belong to the weights and are averaged with them. The averaging itself is PyTorch's: `AveragedModel` keeps the copy and moves all tensors at once. We add what it lacks. Its own exponential average starts with the weights *after* the first update and has no warm-up, and it averages whole numbers, too, so that the counters of batch normalisation come out wrong.
+# Batch normalisation's running means belong to the weights and are averaged with them; its counters of batches, whole numbers, are copied. PyTorch averages all tensors in one go (`get_ema_multi_avg_fn`). Its `AveragedModel`, which would keep the copy, has no warm-up, averages the counters, too, and takes a number to the device in every update.
 
 # %%
 #| export
@@ -489,33 +490,17 @@ class EMA:
     "Exponential moving average of a network's weights and buffers, in `.model`; with `decay=0` a plain copy."
 
     def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
-        self.average = AveragedModel(model, multi_avg_fn=self._follow, use_buffers=True)
-        self.average.requires_grad_(False).eval()
-        self.average.n_averaged += 1  # the initial weights count as the first
-
-    @property
-    def model(self) -> nn.Module:
-        return self.average.module
+        self.model, self.decay, self.updates = copy.deepcopy(model).requires_grad_(False).eval(), decay, 0
 
     def update(self, model: nn.Module) -> None:
         "Take in the weights after one more update of `model`."
-        self.average.update_parameters(model)
-
-
-# %% [markdown]
-# One update of the average, for all tensors of one type at once:
-
-# %%
-#| export
-@patch
-def _follow(self: EMA, averages: list[torch.Tensor], weights: list[torch.Tensor], _) -> None:
-    n = self.average.n_averaged.item()  # of this update, from 1 on
-    if averages[0].is_floating_point():
-        get_ema_multi_avg_fn(min(self.decay, n / (9 + n)))(averages, weights, n)
-    else:
-        for average, counter in zip(averages, weights, strict=True):
-            average.copy_(counter)
+        self.updates += 1
+        averages, weights = ([*net.parameters(), *net.buffers()] for net in (self.model, model))
+        numbers = [i for i, weight in enumerate(weights) if weight.is_floating_point()]
+        average = get_ema_multi_avg_fn(min(self.decay, self.updates / (9 + self.updates)))
+        average([averages[i] for i in numbers], [weights[i].detach() for i in numbers], None)
+        for i in set(range(len(weights))).difference(numbers):
+            averages[i].copy_(weights[i])
 
 
 # %% [markdown]
@@ -525,13 +510,13 @@ def _follow(self: EMA, averages: list[torch.Tensor], weights: list[torch.Tensor]
 #| export
 @patch
 def state_dict(self: EMA) -> dict:
-    return {"model": self.model.state_dict(), "updates": self.average.n_averaged.item() - 1}
+    return {"model": self.model.state_dict(), "updates": self.updates}
 
 
 @patch
 def load_state_dict(self: EMA, state: dict) -> None:
     self.model.load_state_dict(state["model"])
-    self.average.n_averaged.fill_(state["updates"] + 1)
+    self.updates = state["updates"]
 
 
 # %%
@@ -1072,7 +1057,8 @@ def batches(
     "The batches that are still to be trained on; restores, seeds, saves and shows progress on the way."
     last = self._begin(data, epochs, device, parts)
     if data.images.nbytes < 2**31:
-        data = data._replace(images=data.images.to(device))
+        labels = None if data.labels is None else data.labels.to(device)
+        data = data._replace(images=data.images.to(device), labels=labels)
     mark = saved = time.perf_counter()
     with self._progress(epochs) as show:
         while self.step < last:

@@ -50,6 +50,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
+from typing import ClassVar
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -59,7 +60,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from genlab.data import derive_seed
 from genlab.diffusion import Diffusion
 from genlab.plug import SAMPLERS, Section
-from genlab.runs import Run, read_json
+from genlab.runs import Run, latents, read_json
 from genlab.sentences import Estimate, compare, listed
 from genlab.tables import (
     NONE,
@@ -85,29 +86,35 @@ import pytest
 
 from genlab.ddpm import DDPMConfig, ddim, run_ddpm
 from genlab.diffusion import GaussianMixture, cosine_betas, linear_betas
-from genlab.runs import latents
 
 
 # %% [markdown]
-# ## Noise of one's own for each sample
+# ## The same noise in any batch
 #
-# Random numbers come from one stream per sample, so that sample 7 is the same in a batch of ten and in a batch of a thousand. The first draw of a stream is the sample's *latent*, the noise it starts from. It is what `latents` of [00_runs](00_runs.ipynb) gives, the same for all samplers (and for the GAN). What stochastic samplers need later follows.
+# Sample 7 should be the same in a batch of ten and in a batch of a thousand. So the first draw, the *latent* that a sample starts from, has a random stream for each sample. It is what `latents` of [00_runs](00_runs.ipynb) gives, the same for all samplers (and for the GAN). What stochastic samplers need later is much more, up to a thousand draws for each sample. It comes in blocks of 50 samples, counted from sample 0, a stream for each block, on the device where it is needed.
 
 # %%
 #| export
 class Noise:
-    "Standard normal noise (n, ...), drawn for each sample from its own generator; call it for the next."
+    "Standard normal noise (n, ...); call it for the next. A sample's depends on seed and number."
 
-    def __init__(self, shape: tuple[int, ...], seed: int, start: int = 0):
-        self.shape = shape
-        seeds = [derive_seed(seed, start + i) for i in range(shape[0])]
-        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+    block: ClassVar[int] = 50  # samples that share a random stream after the first draw
+
+    def __init__(self, shape: tuple[int, ...], seed: int, start: int = 0, device: torch.device | str = "cpu"):
+        self.shape, self.seed, self.start, self.device, self.streams = shape, seed, start, device, None
 
     def __call__(self) -> torch.Tensor:
-        z = torch.empty(self.shape)
-        for row, generator in zip(z, self.generators, strict=True):
-            row.normal_(generator=generator)
-        return z
+        n, first = self.shape[0], self.start // self.block
+        if self.streams is None:
+            blocks = range(first, (self.start + n - 1) // self.block + 1)
+            self.streams = [self._stream(number) for number in blocks]
+            return latents(n, self.shape[1:], self.seed, self.start).to(self.device)
+        shape = (self.block, *self.shape[1:])
+        drawn = [torch.randn(shape, generator=stream, device=self.device) for stream in self.streams]
+        return torch.cat(drawn)[self.start - first * self.block :][:n]
+
+    def _stream(self, number: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive_seed(self.seed, number, 1))
 
 
 # %%
@@ -116,6 +123,9 @@ first, second = noise(), noise()
 assert torch.equal(first, latents(5, (1, 8, 8), seed=3)) and not torch.equal(first, second)
 rest = Noise((2, 1, 8, 8), seed=3, start=3)
 assert torch.equal(rest(), first[3:]) and torch.equal(rest(), second[3:])
+many, last = Noise((120, 4), seed=3), Noise((40, 4), seed=3, start=80)  # over the ends of blocks
+assert torch.equal(many()[80:], last()) and torch.equal((draw := many())[80:], last())
+assert len(draw.unique(dim=0)) == 120 and abs(draw.mean()) < 0.2 and abs(draw.std() - 1) < 0.1
 
 
 # %% [markdown]
@@ -201,11 +211,12 @@ for wrong in [*impossible, [math.nan, 5, 0], [5, math.nan, 0]]:
 # %%
 #| export
 def begin(
-    diffusion: Diffusion, shape, steps, seed, start, times, noise, levels=karras_times
+    model, shape, steps, seed, start, times, noise, levels=karras_times
 ) -> tuple[list[float], Callable]:
     "The levels that a sampler visits, by default `levels`, and its source of noise, by default `Noise`."
+    diffusion = model.diffusion
     times = levels(diffusion, steps) if times is None else check_times(diffusion, steps, times)
-    return times, noise or Noise(shape, seed, start)
+    return times, noise or Noise(shape, seed, start, model.device)
 
 
 # %% [markdown]
@@ -232,7 +243,7 @@ def x0_on_the_way(model, x: torch.Tensor, t: float, s: float, last: tuple) -> tu
 def dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     "DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
-    times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
+    times, noise = begin(model, shape, steps, seed, start, times, noise)
     x = noise().to(model.device)
     for t, s in pairwise(times):
         line, last = x0_on_the_way(model, x, t, s, last)
@@ -268,7 +279,7 @@ def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=No
 
     Arguments as for `ancestral`; levels: Karras's. Bounded where a step divides sigma by more than 7."""
     diffusion = model.diffusion
-    times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
+    times, noise = begin(model, shape, steps, seed, start, times, noise)
     x = noise().to(model.device) / scale_at(diffusion, times[0])
     for t, s in pairwise(times):
         x0 = model(x * scale_at(diffusion, t), t)
@@ -289,7 +300,7 @@ def heun(model, shape, steps, seed, callback=None, start=0, times=None, noise=No
 def sde_dpmpp(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     "SDE-DPM-Solver++(2M) (Lu et al. 2022), arguments as for `ancestral`; levels: Karras's."
     diffusion, last = model.diffusion, ()
-    times, noise = begin(diffusion, shape, steps, seed, start, times, noise)
+    times, noise = begin(model, shape, steps, seed, start, times, noise)
     x = noise().to(model.device)
     for t, s in pairwise(times):
         line, last = x0_on_the_way(model, x, t, s, last)

@@ -751,7 +751,7 @@ for kind in ("mlp", "conv", "residual"):
 # %% [markdown]
 # ## Training
 #
-# There is one optimizer and one loss: minus the ELBO, if $\beta=1$. Unlike a GAN's it should fall. The lines from `mu, logvar` to `loss` in `train_vae` are the whole method; batches, logging and files are the work of [00_runs](00_runs.ipynb).
+# There is one optimizer and one loss: minus the ELBO, if $\beta=1$. Unlike a GAN's it should fall. `update_vae` is the whole method; batches, logging and files are the work of [00_runs](00_runs.ipynb).
 #
 # A learned scale gets 20 times the learning rate. At 0.001 Adam moves its logarithm by about 0.001 an update at most, as a rule, and training would end before the scale has arrived.
 #
@@ -763,7 +763,22 @@ def vae_optimizer(vae: VAE, lr: float, beta1: float = 0.9) -> torch.optim.Adam:
     "Adam for encoder and decoder, with 20 times the learning rate for the scale."
     weights = [*vae.encoder.parameters(), *vae.decoder.parameters()]
     groups = [{"params": weights}, {"params": [vae.log_scale], "lr": 20 * lr}]
-    return torch.optim.Adam(groups, lr, betas=(beta1, 0.999))
+    return torch.optim.Adam(groups, lr, betas=(beta1, 0.999), fused=True)
+
+
+# %%
+#| export
+def update_vae(vae: VAE, opt, x: torch.Tensor, config: VAEConfig, accelerator) -> dict[str, torch.Tensor]:
+    "One update on images x (B, C, H, W) in [-1, 1]; returns its losses by their names in the history."
+    with accelerator.autocast():
+        mu, logvar = vae.encode(x)
+        m = vae.decode(reparameterise(mu, logvar))
+    reconstruction, kl = -vae.log_prob(x, m).mean(), kl_normal(mu, logvar).sum(1).mean()
+    loss = reconstruction + config.beta * kl
+    opt.zero_grad()
+    accelerator.backward(loss)
+    opt.step()
+    return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
 
 # %%
@@ -781,16 +796,9 @@ def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None
         return vae
     average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr)
     for x, _ in run.batches(data, epochs, accelerator.device, vae=vae, average=average, opt=opt):
-        with accelerator.autocast():
-            mu, logvar = vae.encode(x)
-            m = vae.decode(reparameterise(mu, logvar))
-        reconstruction, kl = -vae.log_prob(x, m).mean(), kl_normal(mu, logvar).sum(1).mean()
-        loss = reconstruction + config.beta * kl
-        opt.zero_grad()
-        accelerator.backward(loss)
-        opt.step()
+        losses = update_vae(vae, opt, x, config, accelerator)
         average.update(vae)
-        run.log(loss=loss, reconstruction=reconstruction, kl=kl)
+        run.log(**losses)
     run.keep_weights(epochs, average.model)
     return average.model
 

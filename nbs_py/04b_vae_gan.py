@@ -358,7 +358,7 @@ def train_vae_gan(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | 
         return vae
     average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr, 0.5)  # with DCGAN's first moment
     D = make_discriminator(config, data).to(accelerator.device)
-    opt_D = torch.optim.Adam(D.parameters(), 2e-4, betas=(0.5, 0.999))
+    opt_D = torch.optim.Adam(D.parameters(), 2e-4, betas=(0.5, 0.999), fused=True)
 
     parts = {"vae": vae, "average": average, "opt": opt, "D": D, "opt_D": opt_D}
     for x, _ in run.batches(data, epochs, accelerator.device, **parts):
