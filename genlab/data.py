@@ -59,6 +59,11 @@ class ImageSet(NamedTuple):
         labels = None if self.labels is None else self.labels[index]
         return self._replace(images=self.images[index], labels=labels)
 
+    def to(self, device: torch.device | str) -> "ImageSet":
+        "The same, in the memory of a device."
+        labels = None if self.labels is None else self.labels.to(device)
+        return self._replace(images=self.images.to(device), labels=labels)
+
 # %% ../nbs/00_data.ipynb #c039209a
 def load_digits(split: str) -> ImageSet:
     "1,297 or 500 digits, 16x16."

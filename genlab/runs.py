@@ -151,6 +151,7 @@ class RunConfig(Checked):
 
     log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
     sample_fields: ClassVar[tuple[str, ...]] = ("n_samples",)  # they say which samples to draw
+    since: ClassVar[dict] = {}  # fields that came later, and the value that means what runs did without them
 
     model: str  # which notebook's model this is: gan, ddpm, vae
     name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
@@ -173,7 +174,8 @@ class RunConfig(Checked):
 @patch(as_prop=True)
 def hash(self: RunConfig) -> str:
     "8 hex digits, the same on every machine. (A folder of images counts by its path.)"
-    return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+    as_before = {key for key, value in self.since.items() if getattr(self, key) == value}
+    return hashlib.sha256(self.model_dump_json(exclude=as_before).encode()).hexdigest()[:8]
 
 
 @patch
@@ -510,7 +512,8 @@ def read_config(
         raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
     try:
         values = json.loads(path.read_text())
-        config = kinds[values["model"]](**values)
+        kind = kinds[values["model"]]
+        config = kind(**kind.since | values)
     except (KeyError, TypeError, JSONDecodeError, UnicodeDecodeError):
         raise ValueError(f"{path} is damaged, or not that of a run ({', '.join(kinds)}).") from None
     except ValueError as problem:
@@ -670,8 +673,7 @@ def batches(
     "The batches that are still to be trained on; restores, seeds, saves and shows progress on the way."
     last = self._begin(data, epochs, device, parts)
     if data.images.nbytes < 2**31:
-        labels = None if data.labels is None else data.labels.to(device)
-        data = data._replace(images=data.images.to(device), labels=labels)
+        data = data.to(device)
     mark = saved = time.perf_counter()
     with self._progress(epochs) as show:
         while self.step < last:

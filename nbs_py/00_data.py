@@ -131,6 +131,11 @@ class ImageSet(NamedTuple):
         labels = None if self.labels is None else self.labels[index]
         return self._replace(images=self.images[index], labels=labels)
 
+    def to(self, device: torch.device | str) -> "ImageSet":
+        "The same, in the memory of a device."
+        labels = None if self.labels is None else self.labels.to(device)
+        return self._replace(images=self.images.to(device), labels=labels)
+
 
 # %% [markdown]
 # ### `digits`: no download

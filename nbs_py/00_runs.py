@@ -215,6 +215,7 @@ class RunConfig(Checked):
 
     log_line: ClassVar[str] = ""  # how a row of the history is printed, as a format string
     sample_fields: ClassVar[tuple[str, ...]] = ("n_samples",)  # they say which samples to draw
+    since: ClassVar[dict] = {}  # fields that came later, and the value that means what runs did without them
 
     model: str  # which notebook's model this is: gan, ddpm, vae
     name: str = Field("default", pattern=r"^[\w.-]+$")  # a word for people; the folder starts with it
@@ -235,14 +236,15 @@ class RunConfig(Checked):
 
 
 # %% [markdown]
-# What follows from a configuration: the hash that identifies the run, and the images that it learns from. (The decorator `@patch` makes a function a method of the class of its `self`, so that a class can grow over several cells.)
+# What follows from a configuration: the hash that identifies the run, and the images that it learns from. A field that is added to a class one day changes no hash where it has the value that stands for how things were done before (`since`), so older runs are found again, even if the default is another one. (The decorator `@patch` makes a function a method of the class of its `self`, so that a class can grow over several cells.)
 
 # %%
 #| export
 @patch(as_prop=True)
 def hash(self: RunConfig) -> str:
     "8 hex digits, the same on every machine. (A folder of images counts by its path.)"
-    return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+    as_before = {key for key, value in self.since.items() if getattr(self, key) == value}
+    return hashlib.sha256(self.model_dump_json(exclude=as_before).encode()).hexdigest()[:8]
 
 
 @patch
@@ -272,6 +274,14 @@ assert config.hash == RunConfig(model="toy", epochs=50, n_samples=7).hash, (
     "how long does not change which run"
 )
 assert config.hash != RunConfig(model="toy", seed=1).hash
+
+
+class Grown(RunConfig):
+    since: ClassVar[dict] = {"momentum": 0.0}
+    momentum: float = 0.9
+
+
+assert Grown(model="toy", momentum=0.0).hash == config.hash != Grown(model="toy").hash
 for wrong, sentence in [
     (dict(epochs=0), "epochs: 0 should be greater than 0"),
     (dict(epochs=-3), "epochs: -3 should be greater than 0"),
@@ -861,7 +871,8 @@ def read_config(
         raise ValueError(f"{folder} is not the folder of a run: there is no config.json in it.")
     try:
         values = json.loads(path.read_text())
-        config = kinds[values["model"]](**values)
+        kind = kinds[values["model"]]
+        config = kind(**kind.since | values)
     except (KeyError, TypeError, JSONDecodeError, UnicodeDecodeError):
         raise ValueError(f"{path} is damaged, or not that of a run ({', '.join(kinds)}).") from None
     except ValueError as problem:
@@ -1057,8 +1068,7 @@ def batches(
     "The batches that are still to be trained on; restores, seeds, saves and shows progress on the way."
     last = self._begin(data, epochs, device, parts)
     if data.images.nbytes < 2**31:
-        labels = None if data.labels is None else data.labels.to(device)
-        data = data._replace(images=data.images.to(device), labels=labels)
+        data = data.to(device)
     mark = saved = time.perf_counter()
     with self._progress(epochs) as show:
         while self.step < last:

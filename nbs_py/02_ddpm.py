@@ -35,16 +35,20 @@ size = None  # pixels a side; None: the data set's own
 subset = None  # train on so many images, or on this share of them; None: all
 network = "unet"  # unet or report003, see below
 channels = None  # 3: show gray images to the network as three equal channels; None: as they are
-widths = None  # channels at each resolution, e.g. [32, 64, 128]; None: these, half of them below 24 pixels
+patch = None  # pixels a side that are one place to the network; None: 1 for 16x16 images, 2 for 28x28
+width = None  # channels at the first resolution: the dial for the network's size; None: by the images' size
+widths = None  # channels at each resolution, e.g. [32, 64, 128]; None: from `width`, doubled at each
 blocks = 1  # residual blocks at each resolution, down and up
 heads = 4  # of the attention at the lowest resolution; 0: no attention
 T = 1000  # noise levels
 schedule = "cosine"  # linear (Ho et al.) or cosine (Nichol and Dhariwal)
 target = "v"  # what the network predicts: eps, x0 or v
 min_snr = None  # clip the weight of easy noise levels at this signal-to-noise ratio, e.g. 5; None: plain MSE
+levels = "uniform"  # how training draws noise levels: uniform, or logit-normal, more in the middle
 conditional = False  # tell the network the class
 batch_size = 64  # images in an update
 lr = 1e-3  # Adam's learning rate
+beta2 = 0.999  # Adam's decay of the squared gradient's mean
 ema = 0.999  # sample from a moving average of the weights with this decay; 0: from the last weights
 seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
@@ -221,7 +225,7 @@ ax.set_title("one update of the training", fontsize=9);
 #| export
 def loss_weight(
     diffusion: Diffusion,
-    t: torch.Tensor,  # int64 (B,)
+    t: torch.Tensor,  # (B,)
     target: str,  # eps, x0 or v
     min_snr: float | None,  # gamma; None: every weight is 1
 ) -> torch.Tensor:  # float32 (B,)
@@ -252,6 +256,33 @@ assert (loss_weight(diffusion, t, "v", None) == 1).all()
 
 
 # %% [markdown]
+# ### Which noise levels to train on
+#
+# A level drawn evenly from 1 to $T$ is easy with many of them: where there is next to no noise, or nothing else, the network soon knows all that can be known. **Logit-normal** levels ([Esser et al. 2024](https://arxiv.org/abs/2403.03206)) are more often in the middle. They come from flow matching, where the share $\tau$ of noise on the way from image to noise is drawn so that $\log\frac\tau{1-\tau}$ is standard normal. The signal-to-noise ratio is then $(1-\tau)^2/\tau^2$, so its logarithm is normal with a standard deviation of 2, for any schedule. A fractional level is fine, because the network takes $t$ as a number.
+
+# %%
+#| export
+def draw_levels(diffusion: Diffusion, n: int, kind: str, device: torch.device | str = "cpu") -> torch.Tensor:
+    "Noise levels (n,) in [1, T] to train on: uniform (Ho et al. 2020) or logit-normal (Esser et al. 2024)."
+    if kind == "uniform":
+        return torch.randint(1, diffusion.T + 1, (n,), device=device)
+    return diffusion.t_at(2 * torch.randn(n, device=device)).float()
+
+
+# %%
+seed_everything(seed)
+fig, ax = plt.subplots(figsize=(5, 2.2), layout="constrained")
+for kind in ("uniform", "logit-normal"):
+    drawn = draw_levels(diffusion, 20_000, kind).numpy()
+    ax.hist(drawn, bins=50, range=(0, T), density=True, alpha=0.5, label=kind)
+    assert drawn.min() >= 1 and drawn.max() <= T
+ax.set(xlabel="noise level $t$", yticks=[])
+ax.legend(frameon=False)
+log_snr = np.log(1 / (1 / diffusion.abar_at(torch.from_numpy(drawn)) - 1))
+assert abs(log_snr.mean()) < 0.05 and abs(log_snr.std() - 2) < 0.05  # standard errors 0.014 and 0.010
+
+
+# %% [markdown]
 # ## What defines a run
 #
 # Most settings describe the network ([03_unet](03_unet.ipynb)), the noise ([02_ddpm_theory](02_ddpm_theory.ipynb)) and the training. The last four say how samples are drawn. These can be changed afterwards without training again, so they are not part of what identifies a run (`exclude`). [00c_plug](00c_plug.ipynb) says how to add a network, a schedule or a sampler.
@@ -263,6 +294,7 @@ class DDPMConfig(RunConfig):
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
     sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    since: ClassVar[dict] = {"patch": 1, "width": None, "levels": "uniform", "beta2": 0.999}
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
@@ -270,6 +302,8 @@ class DDPMConfig(RunConfig):
     ema: float = Field(0.999, ge=0, lt=1)
     network: key_of(NETWORKS["ddpm"], once={"report003": "seed"}) = "unet"
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
+    patch: PositiveInt | None = None  # pixels a side of a place in the network; None: see make_unet
+    width: PositiveInt | None = None  # channels at the first resolution; None: see make_unet
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_unet
     blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
     heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
@@ -277,8 +311,10 @@ class DDPMConfig(RunConfig):
     schedule: key_of(SCHEDULES) = "cosine"
     target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
     min_snr: PositiveFloat | None = None  # see loss_weight
+    levels: Literal["uniform", "logit-normal"] = "uniform"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
     lr: PositiveFloat = 1e-3  # Adam's learning rate
+    beta2: float = Field(0.999, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
     channels_last: bool = False  # memory order of the network's tensors
     compile: bool = False  # torch.compile for training
 
@@ -294,8 +330,17 @@ class DDPMConfig(RunConfig):
             raise ValueError(f"widths: {widths} are not all multiples of 8, which group normalisation needs.")
         return widths
 
+    @field_validator("width")
+    @classmethod
+    def _multiple_of_eight(cls, width: int | None) -> int | None:
+        if width is not None and width % 8:
+            raise ValueError(f"width: {width} is no multiple of 8, which group normalisation needs.")
+        return width
+
     @model_validator(mode="after")
     def _consistent(self):
+        if self.width and self.widths:
+            raise ValueError("width: `widths` has the channels of all resolutions; leave one of the two out.")
         if self.steps > self.T:
             raise ValueError(f"steps: {self.steps} are more than the T = {self.T} noise levels there are.")
         if self.guidance != 1 and not self.conditional:
@@ -334,6 +379,9 @@ for wrong, sentence in [
     (dict(compare=["ddim:5000"]), "steps: 5000 are more than the T = 1000"),
     (dict(compare=["dimm:50"]), r"sampler: 'dimm' is unknown; did you mean ddim\?"),
     (dict(widths=[20]), "widths: .20. are not all multiples of 8"),
+    (dict(width=20), "width: 20 is no multiple of 8"),
+    (dict(width=16, widths=[16, 32]), "width: `widths` has the channels of all resolutions"),
+    (dict(levels="logit"), "levels: 'logit' should be 'uniform' or 'logit-normal'"),
 ]:
     with pytest.raises(ValueError, match=sentence):
         DDPMConfig(**wrong)
@@ -349,16 +397,18 @@ def make_diffusion(config: DDPMConfig) -> Diffusion:
 # %% [markdown]
 # ## Network, loss and training loop
 #
-# **The network.** By default it has 32, 64 and 128 channels at the three resolutions, half of that for images below 24 pixels. `report003` is the network of an older student report, for comparison. (That report showed gray digits to its network as three equal channels; so does `channels=3`.)
+# **The network.** Images of 28 pixels and more go in as patches, so that the network works on some 14 to 20 places a side, with 48 and 96 channels at its two resolutions. The small digits go in as they are, with 16, 32 and 64 channels at three. `width` makes all of that smaller or larger. `report003` is the network of an older student report, for comparison. (That report showed gray digits to its network as three equal channels; so does `channels=3`.)
 
 # %%
 #| export
 def make_unet(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The U-Net of 03_unet for images like those of `data`."
     size, classes = data.images.shape[-1], len(data.classes) if config.conditional else 0
-    widths = config.widths or ([32, 64, 128] if size >= 24 else [16, 32, 64])
+    patch = config.patch or max(1, size // 14)
+    first = config.width or (48 if patch > 1 else 32 if size >= 24 else 16)
+    widths = config.widths or [first * 2**i for i in range(2 if patch > 1 else 3)]
     channels = config.channels or data.images.shape[1]
-    return UNet(channels, widths, config.blocks, config.heads, classes, size=size)
+    return UNet(channels, widths, config.blocks, config.heads, classes, size=size, patch=patch)
 
 
 def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
@@ -394,15 +444,14 @@ def fresh_network(config: DDPMConfig, data: ImageSet, network: nn.Module | None 
 #| export
 def denoising_loss(
     model: nn.Module,  # (xt, t, y) -> prediction, like xt
-    config: DDPMConfig,  # its T, target and min_snr
+    config: DDPMConfig,  # its levels, target and min_snr
     diffusion: Diffusion,
     x0: torch.Tensor,  # float (B, C, H, W) in [-1, 1]
     y: torch.Tensor,  # int64 (B,), on the device of x0
     classes: int = 0,  # how many; 0: the network is not told
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
-    t = torch.randint(1, config.T + 1, (len(x0),), device=x0.device)
-    eps = torch.randn_like(x0)
+    t, eps = draw_levels(diffusion, len(x0), config.levels, x0.device), torch.randn_like(x0)
     xt = diffusion.q_sample(x0, t, eps)
     if classes:
         none = torch.rand(len(y), device=y.device) < 0.1
@@ -417,6 +466,10 @@ def denoising_loss(
 
 # %%
 #| export
+def _adam(net: nn.Module, config: DDPMConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(net.parameters(), config.lr, (0.9, config.beta2), fused=True)
+
+
 def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -425,7 +478,7 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
     net = fresh_network(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
-    average, opt = EMA(net, config.ema), torch.optim.Adam(net.parameters(), config.lr, fused=True)
+    average, opt = EMA(net, config.ema), _adam(net, config)
     model = torch.compile(net) if config.compile else net
 
     for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, opt=opt):
