@@ -33,7 +33,17 @@ from .guidance import SCALES, guided, plot_guidance
 from .interpolation import LatentSpace, describe_run, load_or_explain
 from .likelihood import bits_per_dim, likelihood_section, reverse_variances
 from .plug import KINDS, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
-from .runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, seed_everything
+from genlab.runs import (
+    EMA,
+    Run,
+    RunConfig,
+    atomic,
+    count_costs,
+    fits_memory,
+    make_accelerator,
+    make_adam,
+    seed_everything,
+)
 from genlab.samplers import (
     Noise,
     begin,
@@ -93,7 +103,7 @@ class DDPMConfig(RunConfig):
     ema: float = Field(0.999, ge=0, lt=1)
     network: key_of(NETWORKS["ddpm"], once={"report003": "seed"}) = "unet"
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
-    patch: PositiveInt | None = None  # pixels a side of a place in the network; None: see make_unet
+    patch: PositiveInt = 1  # pixels a side of a place in the network
     width: PositiveInt | None = None  # channels at the first resolution; None: see make_unet
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_unet
     blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
@@ -139,6 +149,8 @@ class DDPMConfig(RunConfig):
             raise ValueError(f"guidance: {self.guidance} needs {needed}.")
         if self.conditional and self.network == "report003":
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
+        if self.patch > 1 and self.network == "report003":
+            raise ValueError("patch: report 003's network takes single pixels; use network='unet'.")
         for text in self.compare:
             self.with_sampler(text)
         return self
@@ -158,16 +170,15 @@ def make_diffusion(config: DDPMConfig) -> Diffusion:
 def make_unet(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The U-Net of 03_unet for images like those of `data`."
     size, classes = data.images.shape[-1], len(data.classes) if config.conditional else 0
-    patch = config.patch or max(1, size // 14)
-    first = config.width or (48 if patch > 1 else 32 if size >= 24 else 16)
-    widths = config.widths or [first * 2**i for i in range(2 if patch > 1 else 3)]
+    first = config.width or (48 if config.patch > 1 else 32 if size >= 24 else 16)
+    widths = config.widths or [first * 2**i for i in range(2 if config.patch > 1 else 3)]
     channels = config.channels or data.images.shape[1]
-    return UNet(channels, widths, config.blocks, config.heads, classes, size=size, patch=patch)
+    return UNet(channels, widths, config.blocks, config.heads, classes, size=size, patch=config.patch)
 
 
 def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The network `report003`, of one width at all resolutions."
-    width = (config.widths or [64])[0]
+    width = config.width or (config.widths or [64])[0]
     return Report003UNet(config.channels or data.images.shape[1], width, size=data.images.shape[-1])
 
 
@@ -198,6 +209,7 @@ def denoising_loss(
     classes: int = 0,  # how many; 0: the network is not told
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
+    x0 = x0.expand(-1, config.channels or -1, -1, -1)
     t, eps = draw_levels(diffusion, len(x0), config.levels, x0.device), torch.randn_like(x0)
     xt = diffusion.q_sample(x0, t, eps)
     if classes:
@@ -208,10 +220,6 @@ def denoising_loss(
     return (loss_weight(diffusion, t, config.target, config.min_snr) * error).mean()
 
 # %% ../nbs/02_ddpm.ipynb #5005ba3c
-def _adam(net: nn.Module, config: DDPMConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), config.lr, (0.9, config.beta2), fused=True)
-
-
 def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -220,11 +228,12 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
     net = fresh_network(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
-    average, opt = EMA(net, config.ema), _adam(net, config)
+    average, opt = EMA(net, config.ema), make_adam([*net.parameters()], config.lr, (0.9, config.beta2))
     model = torch.compile(net) if config.compile else net
+    count = lambda net, x0, y: denoising_loss(net, config, diffusion.to("meta"), x0, y, classes).backward()
+    run.costs = count_costs(count, config, data, net)
 
     for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, opt=opt):
-        x0 = x0.expand(-1, config.channels or -1, -1, -1)
         with accelerator.autocast():
             loss = denoising_loss(model, config, diffusion, x0, y, classes)
         opt.zero_grad()

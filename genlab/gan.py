@@ -7,7 +7,8 @@ __all__ = ['LOSSES', 'METHOD', 'ABOUT_LOSSES', 'PANELS', 'COLUMNS', 'bce_d_loss'
            'hinge_d_loss', 'wasserstein_d_loss', 'wasserstein_g_loss', 'gradient_penalty', 'resolutions', 'Generator',
            'normalise', 'Discriminator', 'init_weights', 'output_only', 'layer_table', 'GANConfig', 'dcgan',
            'make_networks', 'verdict', 'take_step', 'update_discriminator', 'update_gan', 'discriminator_ahead',
-           'make_optimizers', 'train_gan', 'judge_held_out', 'sample_gan', 'run_gan', 'gan_space', 'gan_section']
+           'make_optimizers', 'gan_costs', 'train_gan', 'judge_held_out', 'sample_gan', 'run_gan', 'gan_space',
+           'gan_section']
 
 # %% ../nbs/01_gan.ipynb #539b0c66
 import copy
@@ -29,7 +30,17 @@ from .data import ImageSet, load_dataset, to_image, to_model
 from .fid import check_metrics, evaluate
 from .interpolation import LatentSpace, describe_run, load_or_explain
 from .plug import KINDS, LOSSES, NETWORKS, Kind, Section, key_of, look_up
-from .runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
+from genlab.runs import (
+    EMA,
+    Run,
+    RunConfig,
+    count_costs,
+    fits_memory,
+    latents,
+    make_accelerator,
+    make_adam,
+    seed_everything,
+)
 from .tables import loss_curves, loss_table, sample_sheets
 
 # %% ../nbs/01_gan.ipynb #1894988e
@@ -320,9 +331,20 @@ def discriminator_ahead(D: nn.Module, opt_D: torch.optim.Adam, real, fake, label
 def make_optimizers(G: nn.Module, D: nn.Module, config: GANConfig) -> list[torch.optim.Adam]:
     "Adam for the generator and for the discriminator."
     rates, betas = {G: config.lr, D: config.lr_d or config.lr}, (config.beta1, 0.999)
-    return [torch.optim.Adam(net.parameters(), lr, betas, fused=True) for net, lr in rates.items()]
+    return [make_adam([*net.parameters()], lr, betas) for net, lr in rates.items()]
 
 # %% ../nbs/01_gan.ipynb #b938552e
+def gan_costs(G: nn.Module, D: nn.Module, config: GANConfig, data: ImageSet) -> dict:
+    "What training costs, see `count_costs`: so many updates of D, and one of G."
+
+    def updates(G: nn.Module, D: nn.Module, real: torch.Tensor, y: torch.Tensor) -> None:
+        optimizers, y = make_optimizers(G, D, config), y if config.conditional else None
+        for i in range(config.d_steps):
+            update_gan(G, D, *optimizers, real, y, config, update_G=i == 0)
+
+    return count_costs(updates, config, data, G, D, updates=config.d_steps)
+
+# %% ../nbs/01_gan.ipynb #4560491b
 def train_gan(run: Run, epochs: int, networks: tuple[nn.Module, nn.Module] | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the generator to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -330,7 +352,7 @@ def train_gan(run: Run, epochs: int, networks: tuple[nn.Module, nn.Module] | Non
     G, D = (net.to(accelerator.device) for net in copy.deepcopy(networks) or make_networks(config, data))
     if run.load_weights(epochs, G):
         return G
-    average = EMA(G, config.ema)
+    average, run.costs = EMA(G, config.ema), gan_costs(G, D, config, data)
     G, D, opt_G, opt_D = accelerator.prepare(G, D, *make_optimizers(G, D, config))
     held_out = load_dataset(config.dataset, "test", config.size)
 

@@ -45,6 +45,7 @@ from genlab.tables import (
     NONE,
     bias_figure,
     class_table,
+    cost_table,
     devices,
     distance_figure,
     distance_table,
@@ -247,6 +248,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "classes": class_table(runs),
         "nearest": nearest_fragment(runs, folder),
         "times": time_table(runs, "times"),
+        "costs": cost_table(runs, "costs"),
         "provenance": provenance_table(runs, "provenance"),
         "missing": missing_fragment(runs),
     }

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Dataset', 'Subset', 'ANOTHER_NAME', 'check_parameters', 'Checked', 'RunConfig', 'seed_everything', 'latents',
-           'make_accelerator', 'device_name', 'memory_to_train', 'fits_memory', 'EMA', 'atomic', 'save_state',
-           'load_state', 'read_json', 'project_root', 'runs_root', 'Run', 'read_config', 'git_commit', 'plot_history']
+           'make_accelerator', 'device_name', 'memory_to_train', 'fits_memory', 'count_costs', 'peak_memory',
+           'make_adam', 'EMA', 'atomic', 'save_state', 'load_state', 'read_json', 'project_root', 'runs_root', 'Run',
+           'read_config', 'git_commit', 'plot_history']
 
 # %% ../nbs/00_runs.ipynb #9359cf2f
 import ast
@@ -18,6 +19,7 @@ import os
 import platform
 import random
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -54,6 +56,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import genlab
@@ -289,6 +292,36 @@ def fits_memory(make: Callable) -> Callable:
 
     return checked
 
+# %% ../nbs/00_runs.ipynb #964bd8d5
+def count_costs(
+    update: Callable, config: RunConfig, data: ImageSet, *nets: nn.Module, updates: int = 1
+) -> dict:  # parameters, flops_per_image
+    """Parameters of the networks, and operations for each training image.
+
+    `update(*nets, images, labels)` makes so many `updates` of copies of the networks on the device `meta`."""
+    n, copies = config.batch_size, [copy.deepcopy(net).to("meta") for net in nets]
+    x, y = (torch.empty(n, *shape, device="meta") for shape in (data.images.shape[1:], ()))
+    try:
+        with FlopCounterMode(display=False) as counter:
+            update(*copies, x, y.long())
+        flops = counter.get_total_flops() / n / updates
+    except (RuntimeError, NotImplementedError):  # a network of somebody's own that looks at numbers
+        flops = None
+    return {"parameters": sum(p.numel() for net in nets for p in net.parameters()), "flops_per_image": flops}
+
+
+def peak_memory(device: torch.device | str) -> int:
+    "Bytes at most so far: on a GPU of tensors, else of the whole process."
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def make_adam(weights: list, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
+    "Adam for parameters, or for groups of them; on a GPU in one kernel for all."
+    first = weights[0]["params"][0] if isinstance(weights[0], dict) else weights[0]
+    return torch.optim.Adam(weights, lr, betas, fused=first.device.type == "cuda" or None)
+
 # %% ../nbs/00_runs.ipynb #c96f2a7a
 class EMA:
     "Exponential moving average of a network's weights and buffers, in `.model`; with `decay=0` a plain copy."
@@ -422,6 +455,7 @@ class Run:
         self.history: list[dict] = []  # one row per logged update
         self.step = 0  # updates made
         self.seconds = 0.0  # of training, over all sessions
+        self.costs: dict = {}  # see count_costs
 
 # %% ../nbs/00_runs.ipynb #58615708
 @patch
@@ -616,16 +650,20 @@ def progress_line(self: Run, epochs: int) -> str:
 # %% ../nbs/00_runs.ipynb #8e9434cd
 @patch
 def _ten_lines(self: Run, epochs: int) -> Callable[[], None]:
-    "A function to be called after each update, which prints at most ten lines a run, two seconds apart."
+    "A function to be called after each update. It prints at most ten lines a run, with the time to go."
     epochs = max(epochs, self.config.epochs)
     total, printed = epochs * self._per_epoch, time.perf_counter()
 
+    begun, first = printed, self.step
+
     def show() -> None:
         nonlocal printed
-        new_tenth = 10 * self.step // total > 10 * (self.step - 1) // total
-        if new_tenth and (self.step == total or time.perf_counter() - printed > 2):
-            print(self.progress_line(epochs), flush=True)
-            printed = time.perf_counter()
+        now, new_tenth = time.perf_counter(), 10 * self.step // total > 10 * (self.step - 1) // total
+        if new_tenth and (self.step == total or now - printed > 2):
+            left = (now - begun) * (total - self.step) / (self.step - first)
+            until = f", {tqdm.format_interval(left)} left" if self.step < total else ""
+            print(self.progress_line(epochs) + until, flush=True)
+            printed = now
 
     return show
 
@@ -701,7 +739,8 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
         "images_per_second": epochs * self._n_images / self.seconds,
         "device": device_name(self._device),
         "commit": git_commit(),
-    }
+        "peak_bytes": peak_memory(self._device),
+    } | self.costs
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic(self.epoch_folder(epochs) / "weights.safetensors") as path:
         save_file(tensors, path, {"training": json.dumps(self.training)})

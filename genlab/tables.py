@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NONE', 'escape', 'plain', 'plot_label', 'slug', 'verbatim', 'value_at', 'number', 'plural', 'uncertain', 'plus_minus',
            'markdown_table', 'last_of_each', 'loss_table', 'measures_of', 'distance_table', 'measure_table',
-           'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'provenance_table', 'save_figure', 'figure',
-           'legend_above', 'loss_curves', 'read_history', 'sample_sheets', 'distance_figure', 'precision_recall_figure',
-           'bias_figure']
+           'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'cost_table', 'provenance_table',
+           'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history', 'sample_sheets', 'distance_figure',
+           'precision_recall_figure', 'bias_figure']
 
 # %% ../nbs/07c_tables.ipynb #9f088798
 import contextlib
@@ -270,6 +270,26 @@ def _times(r, marks: dict[str, str]) -> list:
         number(1000 * drawn / r.metrics["n_samples"]) if drawn else "—",
         r.metrics.get("evaluations", 1),
     ]
+
+# %% ../nbs/07c_tables.ipynb #6e17c5de
+def cost_table(runs: pd.DataFrame, label: str) -> str:
+    "Parameters, operations and memory of training, for the runs that know them; empty if none does."
+    rows = []
+    for r in last_of_each(runs).itertuples():
+        keys = ("parameters", "flops_per_image", "updates", "peak_bytes")
+        parameters, flops, updates, peak = (value_at(r.metrics, key) for key in keys)
+        if parameters is None:
+            continue
+        total = flops and flops * updates * value_at(r.metrics, "config", "batch_size")
+        shown = [parameters / 1e6, flops and flops / 1e6, total and total / 1e12, peak and peak / 2**30]
+        rows.append([r.label, r.epochs, *map(number, shown)])
+    caption = (
+        "What training costs: parameters of all networks, floating-point operations for a training image "
+        "(forward, backward; a multiplication and an addition are two) and for all, and the most memory "
+        "that the process, or on a GPU the tensors, took at any time until then."
+    )
+    header = ["run", "epochs", "parameters (10^6^)", "MFLOP/image", "TFLOP", "memory (GiB)"]
+    return markdown_table(rows, header, caption, label) if rows else ""
 
 # %% ../nbs/07c_tables.ipynb #12cf61a3
 def provenance_table(runs: pd.DataFrame, label: str) -> str:

@@ -39,6 +39,7 @@ import os
 import platform
 import random
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -75,6 +76,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import genlab
@@ -488,6 +490,55 @@ for wrong in (dict(width=10**12), dict(width=10**18), dict(n_samples=10**12)):
 
 
 # %% [markdown]
+# ## What does an image cost?
+#
+# Seconds belong to a machine; parameters and floating-point operations do not. PyTorch counts the operations of whatever runs under its `FlopCounterMode` (those of convolutions, matrix products and attention, a multiplication and an addition as two). One update on the device `meta` is enough, and it computes nothing.
+
+# %%
+#| export
+def count_costs(
+    update: Callable, config: RunConfig, data: ImageSet, *nets: nn.Module, updates: int = 1
+) -> dict:  # parameters, flops_per_image
+    """Parameters of the networks, and operations for each training image.
+
+    `update(*nets, images, labels)` makes so many `updates` of copies of the networks on the device `meta`."""
+    n, copies = config.batch_size, [copy.deepcopy(net).to("meta") for net in nets]
+    x, y = (torch.empty(n, *shape, device="meta") for shape in (data.images.shape[1:], ()))
+    try:
+        with FlopCounterMode(display=False) as counter:
+            update(*copies, x, y.long())
+        flops = counter.get_total_flops() / n / updates
+    except (RuntimeError, NotImplementedError):  # a network of somebody's own that looks at numbers
+        flops = None
+    return {"parameters": sum(p.numel() for net in nets for p in net.parameters()), "flops_per_image": flops}
+
+
+def peak_memory(device: torch.device | str) -> int:
+    "Bytes at most so far: on a GPU of tensors, else of the whole process."
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def make_adam(weights: list, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
+    "Adam for parameters, or for groups of them; on a GPU in one kernel for all."
+    first = weights[0]["params"][0] if isinstance(weights[0], dict) else weights[0]
+    return torch.optim.Adam(weights, lr, betas, fused=first.device.type == "cuda" or None)
+
+
+# %% [markdown]
+# A linear layer from 144 numbers to 10 multiplies $144\cdot10$ times for an image, and as often backward for the gradient of its weights (there is none for the image).
+
+# %%
+config = RunConfig(model="toy", size=12)
+layer, images = nn.Sequential(nn.Flatten(), nn.Linear(144, 10)), config.training_set()
+costs = count_costs(lambda net, x, y: net(x).sum().backward(), config, images, layer)
+assert costs == {"parameters": 1450, "flops_per_image": 2 * 2 * 1440}
+assert count_costs(lambda net, x, y: x.sum().item(), config, images, layer)["flops_per_image"] is None
+assert peak_memory("cpu") > 2**27  # importing PyTorch takes more
+
+
+# %% [markdown]
 # ## A moving average of the weights
 #
 # The weights at the end of training are one noisy snapshot. An exponential moving average of the weights $\theta$, updated by $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$ with a decay $d$ just below one, is often a much better model. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: in update $n=1,2,\dots$ it is $\min(d, \frac{n}{9+n})$.
@@ -760,6 +811,7 @@ class Run:
         self.history: list[dict] = []  # one row per logged update
         self.step = 0  # updates made
         self.seconds = 0.0  # of training, over all sessions
+        self.costs: dict = {}  # see count_costs
 
 
 # %%
@@ -999,16 +1051,20 @@ def progress_line(self: Run, epochs: int) -> str:
 #| export
 @patch
 def _ten_lines(self: Run, epochs: int) -> Callable[[], None]:
-    "A function to be called after each update, which prints at most ten lines a run, two seconds apart."
+    "A function to be called after each update. It prints at most ten lines a run, with the time to go."
     epochs = max(epochs, self.config.epochs)
     total, printed = epochs * self._per_epoch, time.perf_counter()
 
+    begun, first = printed, self.step
+
     def show() -> None:
         nonlocal printed
-        new_tenth = 10 * self.step // total > 10 * (self.step - 1) // total
-        if new_tenth and (self.step == total or time.perf_counter() - printed > 2):
-            print(self.progress_line(epochs), flush=True)
-            printed = time.perf_counter()
+        now, new_tenth = time.perf_counter(), 10 * self.step // total > 10 * (self.step - 1) // total
+        if new_tenth and (self.step == total or now - printed > 2):
+            left = (now - begun) * (total - self.step) / (self.step - first)
+            until = f", {tqdm.format_interval(left)} left" if self.step < total else ""
+            print(self.progress_line(epochs) + until, flush=True)
+            printed = now
 
     return show
 
@@ -1101,7 +1157,8 @@ def keep_weights(self: Run, epochs: int, model: nn.Module) -> None:
         "images_per_second": epochs * self._n_images / self.seconds,
         "device": device_name(self._device),
         "commit": git_commit(),
-    }
+        "peak_bytes": peak_memory(self._device),
+    } | self.costs
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic(self.epoch_folder(epochs) / "weights.safetensors") as path:
         save_file(tensors, path, {"training": json.dumps(self.training)})

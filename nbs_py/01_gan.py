@@ -83,7 +83,17 @@ from genlab.data import ImageSet, load_dataset, to_image, to_model
 from genlab.fid import check_metrics, evaluate
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.plug import KINDS, LOSSES, NETWORKS, Kind, Section, key_of, look_up
-from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
+from genlab.runs import (
+    EMA,
+    Run,
+    RunConfig,
+    count_costs,
+    fits_memory,
+    latents,
+    make_accelerator,
+    make_adam,
+    seed_everything,
+)
 from genlab.tables import loss_curves, loss_table, sample_sheets
 
 # %%
@@ -854,11 +864,24 @@ def discriminator_ahead(D: nn.Module, opt_D: torch.optim.Adam, real, fake, label
 def make_optimizers(G: nn.Module, D: nn.Module, config: GANConfig) -> list[torch.optim.Adam]:
     "Adam for the generator and for the discriminator."
     rates, betas = {G: config.lr, D: config.lr_d or config.lr}, (config.beta1, 0.999)
-    return [torch.optim.Adam(net.parameters(), lr, betas, fused=True) for net, lr in rates.items()]
+    return [make_adam([*net.parameters()], lr, betas) for net, lr in rates.items()]
 
 
 # %% [markdown]
 # `run.batches` takes the place of a data loader. It also restores and saves the state of the training, and sets the seeds ([00_runs](00_runs.ipynb)). Calling `train_gan` with 5 epochs and then with 20 trains 20 in all.
+
+# %%
+#| export
+def gan_costs(G: nn.Module, D: nn.Module, config: GANConfig, data: ImageSet) -> dict:
+    "What training costs, see `count_costs`: so many updates of D, and one of G."
+
+    def updates(G: nn.Module, D: nn.Module, real: torch.Tensor, y: torch.Tensor) -> None:
+        optimizers, y = make_optimizers(G, D, config), y if config.conditional else None
+        for i in range(config.d_steps):
+            update_gan(G, D, *optimizers, real, y, config, update_G=i == 0)
+
+    return count_costs(updates, config, data, G, D, updates=config.d_steps)
+
 
 # %%
 #| export
@@ -869,7 +892,7 @@ def train_gan(run: Run, epochs: int, networks: tuple[nn.Module, nn.Module] | Non
     G, D = (net.to(accelerator.device) for net in copy.deepcopy(networks) or make_networks(config, data))
     if run.load_weights(epochs, G):
         return G
-    average = EMA(G, config.ema)
+    average, run.costs = EMA(G, config.ema), gan_costs(G, D, config, data)
     G, D, opt_G, opt_D = accelerator.prepare(G, D, *make_optimizers(G, D, config))
     held_out = load_dataset(config.dataset, "test", config.size)
 

@@ -35,7 +35,7 @@ size = None  # pixels a side; None: the data set's own
 subset = None  # train on so many images, or on this share of them; None: all
 network = "unet"  # unet or report003, see below
 channels = None  # 3: show gray images to the network as three equal channels; None: as they are
-patch = None  # pixels a side that are one place to the network; None: 1 for 16x16 images, 2 for 28x28
+patch = 1  # pixels a side that are one place to the network; 2 saves time on larger images
 width = None  # channels at the first resolution: the dial for the network's size; None: by the images' size
 widths = None  # channels at each resolution, e.g. [32, 64, 128]; None: from `width`, doubled at each
 blocks = 1  # residual blocks at each resolution, down and up
@@ -92,7 +92,17 @@ from genlab.guidance import SCALES, guided, plot_guidance
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.likelihood import bits_per_dim, likelihood_section, reverse_variances
 from genlab.plug import KINDS, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
-from genlab.runs import EMA, Run, RunConfig, atomic, fits_memory, make_accelerator, seed_everything
+from genlab.runs import (
+    EMA,
+    Run,
+    RunConfig,
+    atomic,
+    count_costs,
+    fits_memory,
+    make_accelerator,
+    make_adam,
+    seed_everything,
+)
 from genlab.samplers import (
     Noise,
     begin,
@@ -277,7 +287,7 @@ for kind in ("uniform", "logit-normal"):
     ax.hist(drawn, bins=50, range=(0, T), density=True, alpha=0.5, label=kind)
     assert drawn.min() >= 1 and drawn.max() <= T
 ax.set(xlabel="noise level $t$", yticks=[])
-ax.legend(frameon=False)
+ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 log_snr = np.log(1 / (1 / diffusion.abar_at(torch.from_numpy(drawn)) - 1))
 assert abs(log_snr.mean()) < 0.05 and abs(log_snr.std() - 2) < 0.05  # standard errors 0.014 and 0.010
 
@@ -302,7 +312,7 @@ class DDPMConfig(RunConfig):
     ema: float = Field(0.999, ge=0, lt=1)
     network: key_of(NETWORKS["ddpm"], once={"report003": "seed"}) = "unet"
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
-    patch: PositiveInt | None = None  # pixels a side of a place in the network; None: see make_unet
+    patch: PositiveInt = 1  # pixels a side of a place in the network
     width: PositiveInt | None = None  # channels at the first resolution; None: see make_unet
     widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_unet
     blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
@@ -348,6 +358,8 @@ class DDPMConfig(RunConfig):
             raise ValueError(f"guidance: {self.guidance} needs {needed}.")
         if self.conditional and self.network == "report003":
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
+        if self.patch > 1 and self.network == "report003":
+            raise ValueError("patch: report 003's network takes single pixels; use network='unet'.")
         for text in self.compare:
             self.with_sampler(text)
         return self
@@ -380,6 +392,7 @@ for wrong, sentence in [
     (dict(compare=["dimm:50"]), r"sampler: 'dimm' is unknown; did you mean ddim\?"),
     (dict(widths=[20]), "widths: .20. are not all multiples of 8"),
     (dict(width=20), "width: 20 is no multiple of 8"),
+    (dict(network="report003", patch=2), "patch: report 003's network takes single pixels"),
     (dict(width=16, widths=[16, 32]), "width: `widths` has the channels of all resolutions"),
     (dict(levels="logit"), "levels: 'logit' should be 'uniform' or 'logit-normal'"),
 ]:
@@ -397,23 +410,22 @@ def make_diffusion(config: DDPMConfig) -> Diffusion:
 # %% [markdown]
 # ## Network, loss and training loop
 #
-# **The network.** Images of 28 pixels and more go in as patches, so that the network works on some 14 to 20 places a side, with 48 and 96 channels at its two resolutions. The small digits go in as they are, with 16, 32 and 64 channels at three. `width` makes all of that smaller or larger. `report003` is the network of an older student report, for comparison. (That report showed gray digits to its network as three equal channels; so does `channels=3`.)
+# **The network.** By default it has 32, 64 and 128 channels at the three resolutions, half of that for images below 24 pixels. `width`, the number of channels at the first, makes all of it smaller or larger. With `patch=2` squares of 2x2 pixels go in as one place, and there are two resolutions of 48 and 96 channels. `report003` is the network of an older student report, for comparison. (That report showed gray digits to its network as three equal channels; so does `channels=3`.)
 
 # %%
 #| export
 def make_unet(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The U-Net of 03_unet for images like those of `data`."
     size, classes = data.images.shape[-1], len(data.classes) if config.conditional else 0
-    patch = config.patch or max(1, size // 14)
-    first = config.width or (48 if patch > 1 else 32 if size >= 24 else 16)
-    widths = config.widths or [first * 2**i for i in range(2 if patch > 1 else 3)]
+    first = config.width or (48 if config.patch > 1 else 32 if size >= 24 else 16)
+    widths = config.widths or [first * 2**i for i in range(2 if config.patch > 1 else 3)]
     channels = config.channels or data.images.shape[1]
-    return UNet(channels, widths, config.blocks, config.heads, classes, size=size, patch=patch)
+    return UNet(channels, widths, config.blocks, config.heads, classes, size=size, patch=config.patch)
 
 
 def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The network `report003`, of one width at all resolutions."
-    width = (config.widths or [64])[0]
+    width = config.width or (config.widths or [64])[0]
     return Report003UNet(config.channels or data.images.shape[1], width, size=data.images.shape[-1])
 
 
@@ -451,6 +463,7 @@ def denoising_loss(
     classes: int = 0,  # how many; 0: the network is not told
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
+    x0 = x0.expand(-1, config.channels or -1, -1, -1)
     t, eps = draw_levels(diffusion, len(x0), config.levels, x0.device), torch.randn_like(x0)
     xt = diffusion.q_sample(x0, t, eps)
     if classes:
@@ -466,10 +479,6 @@ def denoising_loss(
 
 # %%
 #| export
-def _adam(net: nn.Module, config: DDPMConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), config.lr, (0.9, config.beta2), fused=True)
-
-
 def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -478,11 +487,12 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
     net = fresh_network(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
-    average, opt = EMA(net, config.ema), _adam(net, config)
+    average, opt = EMA(net, config.ema), make_adam([*net.parameters()], config.lr, (0.9, config.beta2))
     model = torch.compile(net) if config.compile else net
+    count = lambda net, x0, y: denoising_loss(net, config, diffusion.to("meta"), x0, y, classes).backward()
+    run.costs = count_costs(count, config, data, net)
 
     for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, opt=opt):
-        x0 = x0.expand(-1, config.channels or -1, -1, -1)
         with accelerator.autocast():
             loss = denoising_loss(model, config, diffusion, x0, y, classes)
         opt.zero_grad()

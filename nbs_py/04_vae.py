@@ -77,7 +77,17 @@ from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
 from genlab.fid import check_metrics, evaluate
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.plug import KINDS, NETWORKS, Kind, Section, key_of, look_up
-from genlab.runs import EMA, Run, RunConfig, fits_memory, latents, make_accelerator, seed_everything
+from genlab.runs import (
+    EMA,
+    Run,
+    RunConfig,
+    count_costs,
+    fits_memory,
+    latents,
+    make_accelerator,
+    make_adam,
+    seed_everything,
+)
 from genlab.tables import (
     NONE,
     escape,
@@ -763,7 +773,7 @@ def vae_optimizer(vae: VAE, lr: float, beta1: float = 0.9) -> torch.optim.Adam:
     "Adam for encoder and decoder, with 20 times the learning rate for the scale."
     weights = [*vae.encoder.parameters(), *vae.decoder.parameters()]
     groups = [{"params": weights}, {"params": [vae.log_scale], "lr": 20 * lr}]
-    return torch.optim.Adam(groups, lr, betas=(beta1, 0.999), fused=True)
+    return make_adam(groups, lr, (beta1, 0.999))
 
 
 # %%
@@ -795,6 +805,8 @@ def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None
     if run.load_weights(epochs, vae):
         return vae
     average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr)
+    count = lambda vae, x, _: update_vae(vae, vae_optimizer(vae, config.lr), x, config, accelerator)
+    run.costs = count_costs(count, config, data, vae)
     for x, _ in run.batches(data, epochs, accelerator.device, vae=vae, average=average, opt=opt):
         losses = update_vae(vae, opt, x, config, accelerator)
         average.update(vae)

@@ -43,7 +43,7 @@ from torch import nn
 
 from genlab.data import ImageSet
 from genlab.gan import Discriminator, bce_d_loss, init_weights, nonsaturating_g_loss
-from genlab.runs import EMA, Run, make_accelerator
+from genlab.runs import EMA, Run, count_costs, make_accelerator, make_adam
 from genlab.vae import VAE, VAEConfig, channels_of, kl_normal, reparameterise, start_vae, vae_optimizer
 
 # %%
@@ -349,6 +349,13 @@ def update_vae_gan(vae: VAE, D: Discriminator, opt, opt_D, x: torch.Tensor, conf
 
 # %%
 #| export
+def make_optimizers(vae: VAE, D: Discriminator, config: VAEConfig) -> list[torch.optim.Adam]:
+    "Adam for the VAE and for the discriminator, both with DCGAN's first moment."
+    return [vae_optimizer(vae, config.lr, 0.5), make_adam([*D.parameters()], 2e-4, (0.5, 0.999))]
+
+
+# %%
+#| export
 def train_vae_gan(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None = None) -> VAE:
     "Train a VAE-GAN until `epochs` epochs are done, from where it stands; returns the VAE to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -356,10 +363,13 @@ def train_vae_gan(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | 
     vae = start_vae(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, vae):
         return vae
-    average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr, 0.5)  # with DCGAN's first moment
-    D = make_discriminator(config, data).to(accelerator.device)
-    opt_D = torch.optim.Adam(D.parameters(), 2e-4, betas=(0.5, 0.999), fused=True)
+    D, average = make_discriminator(config, data).to(accelerator.device), EMA(vae, config.ema)
+    opt, opt_D = make_optimizers(vae, D, config)
 
+    def count(vae: VAE, D: Discriminator, x: torch.Tensor, _) -> None:
+        update_vae_gan(vae, D, *make_optimizers(vae, D, config), x, config, accelerator)
+
+    run.costs = count_costs(count, config, data, vae, D)
     parts = {"vae": vae, "average": average, "opt": opt, "D": D, "opt_D": opt_D}
     for x, _ in run.batches(data, epochs, accelerator.device, **parts):
         losses = update_vae_gan(vae, D, opt, opt_D, x, config, accelerator)

@@ -401,6 +401,31 @@ def _times(r, marks: dict[str, str]) -> list:
 
 
 # %% [markdown]
+# What training costs, whatever the machine:
+
+# %%
+#| export
+def cost_table(runs: pd.DataFrame, label: str) -> str:
+    "Parameters, operations and memory of training, for the runs that know them; empty if none does."
+    rows = []
+    for r in last_of_each(runs).itertuples():
+        keys = ("parameters", "flops_per_image", "updates", "peak_bytes")
+        parameters, flops, updates, peak = (value_at(r.metrics, key) for key in keys)
+        if parameters is None:
+            continue
+        total = flops and flops * updates * value_at(r.metrics, "config", "batch_size")
+        shown = [parameters / 1e6, flops and flops / 1e6, total and total / 1e12, peak and peak / 2**30]
+        rows.append([r.label, r.epochs, *map(number, shown)])
+    caption = (
+        "What training costs: parameters of all networks, floating-point operations for a training image "
+        "(forward, backward; a multiplication and an addition are two) and for all, and the most memory "
+        "that the process, or on a GPU the tensors, took at any time until then."
+    )
+    header = ["run", "epochs", "parameters (10^6^)", "MFLOP/image", "TFLOP", "memory (GiB)"]
+    return markdown_table(rows, header, caption, label) if rows else ""
+
+
+# %% [markdown]
 # Last, the way back from a number to the run that it comes from.
 
 # %%
@@ -745,20 +770,15 @@ del os.environ["GENLAB_RUNS"]
 #
 # ## Exercises
 #
-# 1. Add a column with the number of parameters of each generator to the table of times. Where should the number be written first?
+# 1. Add a column with the version of PyTorch to the table of times. Where is it known?
 
 # %% [markdown]
 # ## Solutions
 #
-# <details><summary>1. The number of parameters</summary>
+# <details><summary>1. The version of PyTorch</summary>
 #
-# First in the run's `metrics.json`, by the code that has the network in its hands; numbers flow from there. In `run_gan` of [01_gan](01_gan.ipynb), one more argument of `run.finish`:
+# In the run's `metrics.json`, where `run.finish` writes it; numbers and names flow from there. In `time_table`, put `"PyTorch"` at the end of the headings, and in `_times` `value_at(r.metrics, "versions", "torch") or "—"` at the end of the cells (and 7 dashes for a run that is missing).
 #
-#     run.finish(epochs, samples, scores=scores, sample_seconds=drawn - start, score_seconds=time.perf_counter() - drawn,
-#                parameters=sum(p.numel() for p in G.parameters()))
-#
-# In `time_table`, put `"parameters"` at the end of the headings, and in `_times` `number(value_at(r.metrics, "parameters"), 0)` at the end of the cells (and 7 dashes for a run that is missing).
-#
-# Then `make sync`, which exports the notebooks. Old runs and other models have no such number, and since `value_at` returns None for what is not there, they get a dash and not an error. An old run counts as done and is not trained again, so its dash stays until its folder is removed or the run gets another name. What one should not do is build the network again from `config.json` while the table is written: then the table would say what today's code makes of the configuration, not what was trained.
+# Then `make sync`, which exports the notebooks. A run of before versions were written has none, and since `value_at` returns None for what is not there, it gets a dash and not an error. What one should not do is ask `torch.__version__` while the table is written: then the table would say what sets the report, not what trained the model.
 #
 # </details>

@@ -602,5 +602,9 @@ def test_a_log_has_ten_lines_at_most(runs_folder, monkeypatch, capsys):
     for epochs in (2, 5):
         for _ in run.batches(data, epochs, "cpu"):
             run.log(loss=0)
-    lines = capsys.readouterr().out.split()
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert [int(line[1]) for line in lines] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5] and lines[-1] == "[5/5][12/13]"
+    shown = [line.partition(" , ")[2].removesuffix(" left").split(":") for line in lines[:-1]]
+    left = [sum(60**i * int(part) for i, part in enumerate(reversed(parts))) for parts in shown]
+    assert left[4:] == sorted(left[4:], reverse=True) and left[-1] > 0, "it falls"
+    assert left[-1] * 26 / 6 == pytest.approx(left[5], rel=0.02), "6 updates, and 26"
