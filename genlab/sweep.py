@@ -66,7 +66,8 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
     jobs: dict[Path, Job] = {}
     for number, row in enumerate(rows, 1):
         try:
-            planned = {job.folder: job for job in _plan_row(_check_dict("row", row), scale)}
+            singles = _by_seed(_check_dict("row", row))
+            planned = {job.folder: job for single in singles for job in _plan_row(single, scale)}
             if twice := planned.keys() & jobs.keys():
                 advice = "give one of the runs another name or seed"
                 raise ValueError(f"{min(twice)} is planned in an earlier row, too; {advice}")
@@ -74,6 +75,18 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
             raise ValueError(f"profile {profile.stem}, row {number}: {problem}") from None
         jobs |= planned
     return list(jobs.values())
+
+# %% ../nbs/07a_sweep.ipynb #cdf8583f
+def _by_seed(row: dict) -> list[dict]:
+    "A row with a list `seeds` as a row for each of them."
+    if "seeds" not in row:
+        return [row]
+    seeds = row.pop("seeds")
+    if not isinstance(seeds, list) or not seeds or len({*map(str, seeds)}) < len(seeds):
+        raise ValueError(f"seeds: {seeds!r} is not a list of different seeds such as [0, 1, 2]")
+    if "seed" in row:
+        raise ValueError("seeds: there is a `seed`, too; leave one of the two out")
+    return [row | {"seed": seed} for seed in seeds]
 
 # %% ../nbs/07a_sweep.ipynb #3ae8c02a
 def plan_labs(profile: Path, scale: float | str = 1.0) -> dict[str, dict]:

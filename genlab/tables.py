@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['NONE', 'escape', 'plain', 'plot_label', 'slug', 'verbatim', 'value_at', 'number', 'plural', 'uncertain', 'plus_minus',
            'markdown_table', 'last_of_each', 'loss_table', 'measures_of', 'distance_table', 'measure_table',
-           'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'cost_table', 'provenance_table',
-           'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history', 'sample_sheets', 'distance_figure',
-           'precision_recall_figure', 'bias_figure']
+           'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'over_seeds', 'seed_table', 'cost_table',
+           'provenance_table', 'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history', 'sample_sheets',
+           'distance_figure', 'precision_recall_figure', 'bias_figure']
 
 # %% ../nbs/07c_tables.ipynb #9f088798
 import contextlib
 import hashlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from .data import load_dataset, show_grid
 from .plug import MEASURES
@@ -271,6 +272,28 @@ def _times(r, marks: dict[str, str]) -> list:
         r.metrics.get("evaluations", 1),
     ]
 
+# %% ../nbs/07c_tables.ipynb #a8476602
+def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
+    "Mean, and half the width of its 95 % confidence interval (Student's t); None with one seed."
+    if len(values) < 2:
+        return float(np.mean(values)), None
+    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+
+
+def seed_table(runs: pd.DataFrame, label: str) -> str:
+    "fd_lenet of the settings that were trained with several seeds; empty if there is none."
+    rows = []
+    known = runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    for (setting, epochs), group in known.groupby(["setting", "epochs"], sort=False):
+        values = [metrics["scores"]["fd_lenet"]["value"] for metrics in group.metrics]
+        if len(values) > 1:
+            seeds = ", ".join(map(str, group.seed))
+            shown = ", ".join(map(number, values))
+            rows.append([setting, epochs, seeds, shown, plus_minus(*over_seeds(values))])
+    header = ["run", "epochs", "seeds", "`fd_lenet`", "mean ± half the 95 % interval"]
+    caption = "Settings that were trained with several seeds (intervals by Student's $t$)."
+    return markdown_table(rows, header, caption, label, "lrlrr") if rows else ""
+
 # %% ../nbs/07c_tables.ipynb #6e17c5de
 def cost_table(runs: pd.DataFrame, label: str) -> str:
     "Parameters, operations and memory of training, for the runs that know them; empty if none does."
@@ -438,11 +461,13 @@ def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -
     if done.empty:
         return ""
     fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
-    for label, group in done.groupby("label", sort=False):
-        scores = [m["scores"]["fd_lenet"] for m in group.metrics]
-        (line,) = ax.plot(group.epochs, [s["value"] for s in scores], marker="o", label=plot_label(label))
-        floors, color = [s.get("floor") for s in scores], line.get_color()
-        ax.plot(group.epochs, floors, color=color, linestyle="--", linewidth=0.8)
+    for setting, group in done.groupby("setting", sort=False):
+        table = group.groupby("epochs").metrics.apply(_over_its_seeds).unstack()
+        seeds = group.seed.nunique()
+        label = plot_label(f"{setting}, mean of {seeds} seeds" if seeds > 1 else group.label.iloc[0])
+        bars = ax.errorbar(table.index, table["mean"], table.half, marker="o", capsize=2, label=label)
+        color = bars.lines[0].get_color()
+        ax.plot(table.index, table.floor, color=color, linestyle="--", linewidth=0.8)
     ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
     ticks = _ticks_with_room(sorted(set(done.epochs)))
     ax.set_xticks(ticks, map(str, ticks))
@@ -450,6 +475,14 @@ def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -
     legend_above(ax)
     save_figure(fig, folder / name)
     return figure(folder, name, caption, name, "65%")
+
+
+def _over_its_seeds(metrics: pd.Series) -> pd.Series:
+    "Mean fd_lenet of the seeds of a setting, half its interval (0: one seed), and their mean floor."
+    scores = [each["scores"]["fd_lenet"] for each in metrics]
+    mean, half = over_seeds([score["value"] for score in scores])
+    floors = [score["floor"] for score in scores if score.get("floor") is not None]
+    return pd.Series({"mean": mean, "half": half or 0.0, "floor": np.mean(floors) if floors else math.nan})
 
 
 def _ticks_with_room(counts: list[int]) -> list[int]:

@@ -85,6 +85,7 @@ from genlab.tables import (
     precision_recall_figure,
     provenance_table,
     save_figure,
+    seed_table,
     slug,
     time_table,
     uncertain,
@@ -336,6 +337,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
         "nearest": nearest_fragment(runs, folder),
         "times": time_table(runs, "times"),
         "costs": cost_table(runs, "costs"),
+        "seeds": seed_table(runs, "seeds"),
         "provenance": provenance_table(runs, "provenance"),
         "missing": missing_fragment(runs),
     }

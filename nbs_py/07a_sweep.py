@@ -115,7 +115,8 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
     jobs: dict[Path, Job] = {}
     for number, row in enumerate(rows, 1):
         try:
-            planned = {job.folder: job for job in _plan_row(_check_dict("row", row), scale)}
+            singles = _by_seed(_check_dict("row", row))
+            planned = {job.folder: job for single in singles for job in _plan_row(single, scale)}
             if twice := planned.keys() & jobs.keys():
                 advice = "give one of the runs another name or seed"
                 raise ValueError(f"{min(twice)} is planned in an earlier row, too; {advice}")
@@ -123,6 +124,23 @@ def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
             raise ValueError(f"profile {profile.stem}, row {number}: {problem}") from None
         jobs |= planned
     return list(jobs.values())
+
+
+# %% [markdown]
+# One run is one roll of the dice. A row with `seeds: [0, 1, 2]` stands for three, which differ in the seed only; tables, figures and sentences then show their mean and how sure it is.
+
+# %%
+#| export
+def _by_seed(row: dict) -> list[dict]:
+    "A row with a list `seeds` as a row for each of them."
+    if "seeds" not in row:
+        return [row]
+    seeds = row.pop("seeds")
+    if not isinstance(seeds, list) or not seeds or len({*map(str, seeds)}) < len(seeds):
+        raise ValueError(f"seeds: {seeds!r} is not a list of different seeds such as [0, 1, 2]")
+    if "seed" in row:
+        raise ValueError("seeds: there is a `seed`, too; leave one of the two out")
+    return [row | {"seed": seed} for seed in seeds]
 
 
 # %% [markdown]
@@ -398,6 +416,17 @@ for row, sentence in [
 ]:
     with pytest.raises(ValueError, match=sentence):
         try_profile(row)
+by_seed = try_profile("{notebook: 01_gan, epochs: [1, 2], seeds: [0, 3]}")
+assert [(job.run.config.seed, job.epochs) for job in by_seed] == [(0, 1), (0, 2), (3, 1), (3, 2)]
+for seeds, sentence in [
+    ("3", "seeds: 3 is not a list of different seeds"),
+    ("[]", "seeds: .. is not a list"),
+    ("[1, 1]", "seeds: .1, 1. is not a list of different seeds"),
+    ("[-1]", "seed: -1 should be greater than or equal to 0"),
+    ("[1], seed: 0", "seeds: there is a `seed`, too"),
+]:
+    with pytest.raises(ValueError, match=f"row 1: {sentence}"):
+        try_profile(f"{{notebook: 01_gan, epochs: [1], seeds: {seeds}}}")
 one = "{notebook: 01_gan, epochs: [1]}"
 with pytest.raises(ValueError, match="row 2: .* planned in an earlier row"):
     try_profile(one, one)

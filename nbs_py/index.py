@@ -100,7 +100,7 @@
 #
 # ## Sweeps and the report
 #
-# A profile (`report/profiles/*.yaml`) lists runs and epoch counts. `quick` is for a CPU, `course` for MNIST on a GPU, `reports` repeats the student reports, a section each, `published` needs no training. `make report PROFILE=reports SCALE=0.01` executes a hundredth of a profile, to see that every row runs; where a data set cannot be had, stand-ins take its place and the report says so. Behind `make report` are
+# A profile (`report/profiles/*.yaml`) lists runs and epoch counts. `quick` is for a CPU, `course` for MNIST on a GPU, `reports` repeats the student reports, a section each, `published` needs no training. A row with `seeds: [0, 1, 2]` is trained three times, and the report shows the mean of the three and its confidence interval. `make report PROFILE=reports SCALE=0.01` executes a hundredth of a profile, to see that every row runs; where a data set cannot be had, stand-ins take its place and the report says so. Behind `make report` are
 #
 #     snakemake sweep -s report/Snakefile --cores 2 --config profile=quick    # executes the notebooks
 #     snakemake pdf -s report/Snakefile --cores 2 --config profile=quick      # tables, figures, PDF
@@ -175,6 +175,7 @@
 #     report/profiles/              lists of runs: quick, course, reports, published
 #     report/results/               finished runs on MNIST, for `make report PROFILE=published`
 #     report/Snakefile              the sweep: which notebook makes which file
+#     report/claim_gpu.sh           a GPU of its own for each job of it
 #     report/filter.lua             numbers, references and panels, where Quarto is not at hand
 #     report/preamble.tex           how LaTeX sets the report
 #     report/preamble.typ           how Typst does
@@ -186,6 +187,7 @@
 #     tests/test_parameters.py      a notebook's parameters are those of its configuration
 #     tests/test_input.py           bad input gets one sentence
 #     tests/test_runs.py            kill and resume, to the bit
+#     tests/test_no_waiting.py      an update fetches nothing from a GPU, and takes nothing to it
 #     tests/test_peers.py           the same numbers as other packages
 #     tests/test_bars.py            error bars hold what they promise
 #     tests/test_pipeline.py        sweep and report, with failures

@@ -375,3 +375,29 @@ def test_papermill_runs_the_parameters_and_continues(tmp_path, runs_folder):
     assert sorted(p.name for p in run.glob("epoch-*")) == ["epoch-0001", "epoch-0003"]
     first, second = (json.loads((run / f"epoch-000{e}" / "metrics.json").read_text()) for e in (1, 3))
     assert first["updates"] == 11 and second["updates"] == 33 and "[3/3][10/11]" in logs[1]
+
+
+def test_each_job_has_a_gpu_of_its_own(tmp_path):
+    "With a stand-in for nvidia-smi: of three jobs two begin, the third waits until one is killed."
+    smi = tmp_path / "bin" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text("#!/bin/sh\ncase $1 in -i) test -n \"$2\" || exit 1;; esac\nprintf 'GPU-a\\nGPU-b\\n'\n")
+    smi.chmod(0o755)
+    here = {"PATH": f"{smi.parent}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    script = "set -euo pipefail; source report/claim_gpu.sh; echo ${CUDA_VISIBLE_DEVICES-none}; exec sleep $1"
+
+    def job(seconds, **more):
+        words, environment = ["bash", "-c", script, "job", str(seconds)], os.environ | here | more
+        return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+    first, second = job(60), job(60)
+    taken = {process: process.stdout.readline().strip() for process in (first, second)}
+    assert {*taken.values()} == {"GPU-a", "GPU-b"}
+    third = job(0)
+    with pytest.raises(subprocess.TimeoutExpired):
+        third.wait(2)
+    first.kill()
+    assert third.stdout.readline().strip() == taken[first] and third.wait(10) == 0
+    second.kill()
+    for nothing in ({"CUDA_VISIBLE_DEVICES": ""}, {"PATH": os.environ["PATH"]}):
+        assert job(0, **nothing).stdout.readline().strip() == nothing.get("CUDA_VISIBLE_DEVICES", "none")
