@@ -233,7 +233,7 @@ def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
     caption = (
         "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. "
-        "Both axes are logarithmic."
+        "Both axes are logarithmic. Bars: 95 % interval of the mean, where there are several seeds."
     )
     return sections_fragments(runs, folder) | {
         "glance": glance_fragment(runs, folder),

@@ -135,7 +135,7 @@ def test_every_kind_is_here():
 
 @pytest.fixture(scope="module", params=MODELS)
 def straight(request, processes, tmp_path_factory):
-    "A run of 12 epochs without interruption, of each model."
+    "A run of 8 epochs without interruption, of each model."
     return go_straight(request.param, processes, tmp_path_factory)
 
 
@@ -147,7 +147,7 @@ def one_model(processes, tmp_path_factory):
 
 def go_straight(model, processes, tmp_path_factory):
     config, go = MODELS[model]
-    config = config.model_copy(update={"epochs": 12})
+    config = config.model_copy(update={"epochs": 8})
     runs = tmp_path_factory.mktemp("straight")
     assert in_child(processes, runs, None, type) == 0  # the first child waits for the imports
     assert in_child(processes, runs, config, go) == 0
@@ -168,14 +168,14 @@ def test_killed_ten_times(straight, processes, tmp_path):
 
 def test_continued(straight, processes, tmp_path):
     config, go, expected, _ = straight
-    for epochs in (1, 5, 12):
+    for epochs in (1, 4, 8):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     assert_same(result(tmp_path, config), expected)
     (folder,) = tmp_path.glob("*/*/*")
     assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == [
         "epoch-0001",
-        "epoch-0005",
-        "epoch-0012",
+        "epoch-0004",
+        "epoch-0008",
     ]
 
 
@@ -259,7 +259,7 @@ def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
 
 def test_truncated_checkpoint(one_model, processes, tmp_path, monkeypatch):
     config, go, expected, _ = one_model
-    for epochs in (4, 8):
+    for epochs in (3, 6):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     (file,) = tmp_path.glob("*/*/*/checkpoint.safetensors")
     os.truncate(file, file.stat().st_size // 2)
@@ -268,7 +268,7 @@ def test_truncated_checkpoint(one_model, processes, tmp_path, monkeypatch):
     run._n_images = len(data.images)
     with pytest.warns(UserWarning, match="is damaged .* and was removed"):
         run._restore(10**9, {})
-    assert run.step == 4 * -(-len(data.images) // config.batch_size), "the one before, after four epochs"
+    assert run.step == 3 * -(-len(data.images) // config.batch_size), "the one before, after three epochs"
     assert in_child(processes, tmp_path, config, go) == 0
     assert_same(result(tmp_path, config), expected)
 
