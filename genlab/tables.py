@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NONE', 'escape', 'plain', 'plot_label', 'slug', 'verbatim', 'value_at', 'number', 'plural', 'uncertain', 'plus_minus',
-           'markdown_table', 'last_of_each', 'loss_table', 'measures_of', 'distance_table', 'measure_table',
-           'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'over_seeds', 'seed_table', 'cost_table',
-           'provenance_table', 'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history', 'sample_sheets',
-           'distance_figure', 'precision_recall_figure', 'bias_figure']
+           'markdown_table', 'last_of_each', 'with_distance', 'loss_table', 'measures_of', 'distance_table',
+           'measure_table', 'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'over_seeds', 'seed_table',
+           'cost_table', 'provenance_table', 'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history',
+           'sample_sheets', 'distance_figure', 'precision_recall_figure', 'bias_figure']
 
 # %% ../nbs/07c_tables.ipynb #9f088798
 import contextlib
@@ -118,6 +118,11 @@ def markdown_table(
 def last_of_each(runs: pd.DataFrame) -> pd.DataFrame:
     "Of each run that has any results, the row of its last epoch count."
     return runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
+
+
+def with_distance(runs: pd.DataFrame) -> pd.DataFrame:
+    "The rows that have fd_lenet."
+    return runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
 
 # %% ../nbs/07c_tables.ipynb #df9a74d7
 def loss_table(runs: pd.DataFrame, columns: dict[str, str], label: str) -> str:
@@ -283,8 +288,7 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
 def seed_table(runs: pd.DataFrame, label: str) -> str:
     "fd_lenet of the settings that were trained with several seeds; empty if there is none."
     rows = []
-    known = runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
-    for (setting, epochs), group in known.groupby(["setting", "epochs"], sort=False):
+    for (setting, epochs), group in with_distance(runs).groupby(["setting", "epochs"], sort=False):
         values = [metrics["scores"]["fd_lenet"]["value"] for metrics in group.metrics]
         if len(values) > 1:
             seeds = ", ".join(map(str, group.seed))
@@ -457,7 +461,7 @@ def _show_few(images, ax: plt.Axes, title) -> None:
 # %% ../nbs/07c_tables.ipynb #29ab3786
 def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
     "fd_lenet against epochs, a line a run, with the floor dashed; empty where no run has it."
-    done = runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    done = with_distance(runs)
     if done.empty:
         return ""
     fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")

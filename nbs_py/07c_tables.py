@@ -213,6 +213,11 @@ def last_of_each(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
 
 
+def with_distance(runs: pd.DataFrame) -> pd.DataFrame:
+    "The rows that have fd_lenet."
+    return runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+
+
 # %% [markdown]
 # A function for each table. The losses come first.
 
@@ -416,8 +421,7 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
 def seed_table(runs: pd.DataFrame, label: str) -> str:
     "fd_lenet of the settings that were trained with several seeds; empty if there is none."
     rows = []
-    known = runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
-    for (setting, epochs), group in known.groupby(["setting", "epochs"], sort=False):
+    for (setting, epochs), group in with_distance(runs).groupby(["setting", "epochs"], sort=False):
         values = [metrics["scores"]["fd_lenet"]["value"] for metrics in group.metrics]
         if len(values) > 1:
             seeds = ", ".join(map(str, group.seed))
@@ -662,7 +666,7 @@ assert "{#fig-samples-gan-1 " in sample_sheets(many, folder, "samples-gan")
 #| export
 def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
     "fd_lenet against epochs, a line a run, with the floor dashed; empty where no run has it."
-    done = runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    done = with_distance(runs)
     if done.empty:
         return ""
     fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
