@@ -6,8 +6,9 @@
 __all__ = ['SAMPLERS', 'LEVELS', 'CAPTIONS', 'METHOD', 'loss_weight', 'draw_levels', 'DDPMConfig', 'make_diffusion', 'make_unet',
            'make_report003', 'make_network', 'fresh_network', 'denoising_loss', 'train_ddpm', 'Denoiser',
            'make_denoiser', 'ancestral', 'ddim', 'sample_ddpm', 'look_inside', 'plot_denoising', 'plot_noise',
-           'plot_level_losses', 'run_ddpm', 'measure_likelihood', 'renew_likelihood', 'compare_samplers', 'denoiser',
-           'ddpm_space', 'ddpm_losses_fragment', 'picture_figures', 'ddpm_pictures_fragment', 'ddpm_section']
+           'plot_level_losses', 'run_ddpm', 'draw_ddpm', 'measure_likelihood', 'renew_likelihood', 'compare_samplers',
+           'denoiser', 'ddpm_space', 'ddpm_losses_fragment', 'picture_figures', 'ddpm_pictures_fragment',
+           'ddpm_section']
 
 # %% ../nbs/02_ddpm.ipynb #82ce576c
 import copy
@@ -41,7 +42,7 @@ from genlab.runs import (
     count_costs,
     fits_memory,
     make_accelerator,
-    make_adam,
+    make_optimizers,
     seed_everything,
 )
 from genlab.samplers import (
@@ -95,7 +96,9 @@ class DDPMConfig(RunConfig):
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
     sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
-    since: ClassVar[dict] = {"patch": 1, "width": None, "levels": "uniform", "beta2": 0.999}
+    since: ClassVar[dict] = {
+        "patch": 1, "width": None, "levels": "uniform", "optimizer": "adam", "beta2": 0.999,
+    }  # fmt: skip
 
     model: Literal["ddpm"] = "ddpm"
     name: str = Field("unet", pattern=r"^[\w.-]+$")
@@ -114,7 +117,8 @@ class DDPMConfig(RunConfig):
     min_snr: PositiveFloat | None = None  # see loss_weight
     levels: Literal["uniform", "logit-normal"] = "uniform"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
-    lr: PositiveFloat = 1e-3  # Adam's learning rate
+    optimizer: Literal["adam", "muon"] = "adam"  # see make_optimizers
+    lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
     beta2: float = Field(0.999, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
     channels_last: bool = False  # memory order of the network's tensors
     compile: bool = False  # torch.compile for training
@@ -228,17 +232,19 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
     net = fresh_network(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
-    average, opt = EMA(net, config.ema), make_adam([*net.parameters()], config.lr, (0.9, config.beta2))
+    average = EMA(net, config.ema)
+    optimizers = make_optimizers(net, config.optimizer, config.lr, config.beta2)
     model = torch.compile(net) if config.compile else net
     count = lambda net, x0, y: denoising_loss(net, config, diffusion.to("meta"), x0, y, classes).backward()
     run.costs = count_costs(count, config, data, net)
 
-    for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, opt=opt):
+    for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, **optimizers):
         with accelerator.autocast():
             loss = denoising_loss(model, config, diffusion, x0, y, classes)
-        opt.zero_grad()
+        net.zero_grad()
         accelerator.backward(loss)
-        opt.step()
+        for optimizer in optimizers.values():
+            optimizer.step()
         average.update(net)
         run.log(loss=loss)
     run.keep_weights(epochs, average.model)
@@ -478,6 +484,13 @@ def run_ddpm(config: DDPMConfig, network: nn.Module | None = None) -> Run:
         compare_samplers(run, network)
     return run
 
+# %% ../nbs/02_ddpm.ipynb #d0e21044
+def draw_ddpm(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
+    "Train a run until `epochs` epochs are done, and draw its samples."
+    config, test = run.config, load_dataset(run.config.dataset, "test", run.config.size)
+    net = train_ddpm(run, epochs)
+    return sample_ddpm(net, config, test, config.n_samples or len(test.images), config.seed)[0]
+
 # %% ../nbs/02_ddpm.ipynb #c18c1d12
 def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Tensor, dict]:
     "Samples; and evaluations of the network for each, seconds for all, and scores."
@@ -661,4 +674,4 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
     return Section("\n".join(text), "\n".join(appendix))
 
 
-KINDS["ddpm"] = Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, ddpm_section, ddpm_space)
+KINDS["ddpm"] = Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, ddpm_section, ddpm_space, draw_ddpm)

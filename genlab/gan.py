@@ -7,8 +7,8 @@ __all__ = ['LOSSES', 'METHOD', 'ABOUT_LOSSES', 'PANELS', 'COLUMNS', 'bce_d_loss'
            'hinge_d_loss', 'wasserstein_d_loss', 'wasserstein_g_loss', 'gradient_penalty', 'resolutions', 'Generator',
            'normalise', 'Discriminator', 'init_weights', 'output_only', 'layer_table', 'GANConfig', 'dcgan',
            'make_networks', 'verdict', 'take_step', 'update_discriminator', 'update_gan', 'discriminator_ahead',
-           'make_optimizers', 'gan_costs', 'train_gan', 'judge_held_out', 'sample_gan', 'run_gan', 'gan_space',
-           'gan_section']
+           'make_optimizers', 'gan_costs', 'train_gan', 'judge_held_out', 'sample_gan', 'run_gan', 'draw_gan',
+           'gan_space', 'gan_section']
 
 # %% ../nbs/01_gan.ipynb #539b0c66
 import copy
@@ -416,6 +416,12 @@ def run_gan(
             run.finish(epochs, samples, scores=scores, **seconds)
     return run
 
+# %% ../nbs/01_gan.ipynb #2abf4eff
+def draw_gan(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
+    "Train a run until `epochs` epochs are done, and draw its samples."
+    config, test = run.config, load_dataset(run.config.dataset, "test", run.config.size)
+    return sample_gan(train_gan(run, epochs), config, test, config.n_samples or len(test.images))
+
 # %% ../nbs/01_gan.ipynb #59ff97ba
 def gan_space(run: Run, epochs: int) -> LatentSpace:
     "The latent space of a trained GAN; of a conditional one, that of its first class."
@@ -486,4 +492,4 @@ def gan_section(runs: pd.DataFrame, folder: Path) -> Section:
     return Section(text, loss_table(runs, COLUMNS, "gan-losses"))
 
 
-KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
+KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space, draw_gan)

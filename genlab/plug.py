@@ -58,6 +58,7 @@ class Kind(NamedTuple):
     run: Callable  # config -> Run: trains, samples and scores
     section: Callable | None = None  # its part of the report: (its runs, folder) -> Section
     space: Callable | None = None  # its latent space: (run, epochs) -> LatentSpace
+    draw: Callable | None = None  # (run, epochs) -> uint8 samples (N, C, H, W); trains first if need be
 
 
 class Section(NamedTuple):

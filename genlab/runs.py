@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Dataset', 'Subset', 'ANOTHER_NAME', 'check_parameters', 'Checked', 'RunConfig', 'seed_everything', 'latents',
            'make_accelerator', 'device_name', 'memory_to_train', 'fits_memory', 'count_costs', 'peak_memory',
-           'make_adam', 'EMA', 'atomic', 'save_state', 'load_state', 'read_json', 'project_root', 'runs_root', 'Run',
-           'read_config', 'git_commit', 'plot_history']
+           'make_adam', 'orthogonal', 'Muon', 'make_optimizers', 'EMA', 'atomic', 'save_state', 'load_state',
+           'read_json', 'project_root', 'runs_root', 'Run', 'read_config', 'git_commit', 'plot_history']
 
 # %% ../nbs/00_runs.ipynb #9359cf2f
 import ast
@@ -321,6 +321,52 @@ def make_adam(weights: list, lr: float, betas: tuple[float, float] = (0.9, 0.999
     "Adam for parameters, or for groups of them; on a GPU in one kernel for all."
     first = weights[0]["params"][0] if isinstance(weights[0], dict) else weights[0]
     return torch.optim.Adam(weights, lr, betas, fused=first.device.type == "cuda" or None)
+
+# %% ../nbs/00_runs.ipynb #62f4bbe5
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:  # (..., m, n), both
+    "Matrices with the same singular vectors and singular values near 1 (Jordan et al. 2024)."
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        squared = x @ x.mT
+        x = 3.4445 * x + (2.0315 * squared @ squared - 4.7750 * squared) @ x
+    return x.mT if tall else x
+
+# %% ../nbs/00_runs.ipynb #1e2d92ba
+class Muon(torch.optim.Optimizer):
+    "Momentum, and steps that are made orthogonal; for matrices and kernels (Jordan et al. 2024)."
+
+    def __init__(self, weights: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95):
+        super().__init__(weights, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            shapes = {weight.shape for weight in group["params"]}
+            for shape in sorted(shapes):
+                self._step([w for w in group["params"] if w.shape == shape], **group)
+
+    def _step(self, weights: list[nn.Parameter], lr: float, momentum: float, **others) -> None:
+        for weight in weights:
+            average = self.state[weight].setdefault("average", torch.zeros_like(weight))
+            average.lerp_(weight.grad, 1 - momentum)
+        ahead = [weight.grad.lerp(self.state[weight]["average"], momentum) for weight in weights]  # Nesterov
+        steps = orthogonal(torch.stack(ahead).flatten(2))
+        length = lr * max(1, steps.shape[1] / steps.shape[2]) ** 0.5
+        for weight, step in zip(weights, steps, strict=True):
+            weight.sub_(step.view_as(weight), alpha=length)
+
+
+def make_optimizers(net: nn.Module, kind: str, lr: float, beta2: float) -> dict[str, torch.optim.Optimizer]:
+    "Adam for all weights; or `muon`, at 20 times the rate, for matrices and kernels, and Adam for the rest."
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    matrices = [layer.weight for layer in layers if min(layer.weight.flatten(1).shape) >= 16]
+    if kind == "adam" or not matrices:
+        return {"opt": make_adam([*net.parameters()], lr, (0.9, beta2))}
+    apart = {id(weight) for weight in matrices}
+    others = [weight for weight in net.parameters() if id(weight) not in apart]
+    return {"opt": make_adam(others, lr, (0.9, beta2)), "muon": Muon(matrices, 20 * lr)}
 
 # %% ../nbs/00_runs.ipynb #c96f2a7a
 class EMA:

@@ -8,8 +8,8 @@ __all__ = ['LIKELIHOODS', 'PICTURES', 'METHOD', 'BOUND', 'SOURCES', 'name_classe
            'halved_twice', 'conv', 'normalise', 'Residual', 'residual', 'make_vae', 'start_vae', 'vae_optimizer',
            'update_vae', 'train_vae', 'encode_images', 'decode_codes', 'training_codes', 'draw_codes', 'bits_per_dim',
            'measure_elbo', 'vae_pictures', 'plot_reconstructions', 'plot_sources', 'map_of_codes', 'plot_codes',
-           'plot_plane', 'plot_units', 'compare_sources', 'measure_likelihood', 'run_vae', 'vae_space', 'elbo_table',
-           'source_table', 'vae_losses_fragment', 'vae_pictures_fragment', 'vae_section']
+           'plot_plane', 'plot_units', 'compare_sources', 'measure_likelihood', 'run_vae', 'draw_vae', 'vae_space',
+           'elbo_table', 'source_table', 'vae_losses_fragment', 'vae_pictures_fragment', 'vae_section']
 
 # %% ../nbs/04_vae.ipynb #2ed4b39c
 import copy
@@ -538,6 +538,13 @@ def run_vae(config: VAEConfig, network: tuple[nn.Module, nn.Module] | None = Non
             _finish(run, epochs, vae, config.n_samples or n_test)
     return run
 
+# %% ../nbs/04_vae.ipynb #ba2d49e2
+def draw_vae(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
+    "Train a run until `epochs` epochs are done, and draw its samples."
+    n = run.config.n_samples or len(load_dataset(run.config.dataset, "test", run.config.size).images)
+    vae = train_vae(run, epochs)
+    return decode_codes(vae, draw_codes(vae, n, run.config.seed))
+
 # %% ../nbs/04_vae.ipynb #58da9169
 def _finish(run: Run, epochs: int, vae: VAE, n: int) -> None:
     "Samples, pictures and results of a trained VAE."
@@ -714,4 +721,4 @@ def vae_section(runs: pd.DataFrame, folder: Path) -> Section:
     return Section("\n".join(text), "\n".join([losses, vae_pictures_fragment(runs, folder)]))
 
 
-KINDS["vae"] = Kind("VAE", "04_vae", VAEConfig, run_vae, vae_section, vae_space)
+KINDS["vae"] = Kind("VAE", "04_vae", VAEConfig, run_vae, vae_section, vae_space, draw_vae)

@@ -539,6 +539,110 @@ assert peak_memory("cpu") > 2**27  # importing PyTorch takes more
 
 
 # %% [markdown]
+# ## Muon
+#
+# Adam looks at each weight by itself. But most weights stand in matrices (the kernel of a convolution is one, too: a row for each output channel), and the gradient of a matrix is lopsided: few directions in it are large, so that a step of gradient descent, or of Adam, changes little in all the others. **Muon** ([Jordan et al. 2024](https://kellerjordan.github.io/posts/muon/)) makes all directions equally long. With the singular value decomposition $M=USV^\top$ of the gradient's moving average $M$, the step is $UV^\top$.
+#
+# No decomposition is needed. A polynomial $ax+bx^3+cx^5$, applied again and again, drives every singular value towards 1, and $X\mapsto aX+b\,XX^\top X+c\,(XX^\top)^2X$ applies it to all of them at once (a *Newton-Schulz iteration*). Coefficients and the number of steps are those of Jordan et al.: chosen for speed, at the price of values between about 0.7 and 1.2.
+
+# %%
+#| export
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:  # (..., m, n), both
+    "Matrices with the same singular vectors and singular values near 1 (Jordan et al. 2024)."
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        squared = x @ x.mT
+        x = 3.4445 * x + (2.0315 * squared @ squared - 4.7750 * squared) @ x
+    return x.mT if tall else x
+
+
+# %%
+torch.manual_seed(0)
+lopsided = torch.randn(64, 8) @ torch.randn(8, 144) + 0.05 * torch.randn(64, 144)
+values = [torch.linalg.svdvals(matrix) for matrix in (lopsided, orthogonal(lopsided))]
+assert values[1].min() > 0.65 and values[1].max() < 1.25
+assert torch.allclose(orthogonal(lopsided.mT), orthogonal(lopsided).mT, atol=1e-5)
+fig, ax = plt.subplots(figsize=(5, 2.2), layout="constrained")
+for label, found in zip(("gradient", "step"), values, strict=True):
+    ax.plot(found / found.max(), marker=".", label=label)
+ax.set(xlabel="direction", ylabel="singular value\n(largest: 1)", ylim=(0, None))
+ax.legend(frameon=False);
+
+
+# %% [markdown]
+# A step has the length of the learning rate in every direction, times $\sqrt{m/n}$ where a matrix has more rows than columns. Matrices of one shape are made orthogonal together. Biases, embeddings and everything with a side below 16, such as a layer that ends in pixels, stay with Adam.
+
+# %%
+#| export
+class Muon(torch.optim.Optimizer):
+    "Momentum, and steps that are made orthogonal; for matrices and kernels (Jordan et al. 2024)."
+
+    def __init__(self, weights: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95):
+        super().__init__(weights, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            shapes = {weight.shape for weight in group["params"]}
+            for shape in sorted(shapes):
+                self._step([w for w in group["params"] if w.shape == shape], **group)
+
+    def _step(self, weights: list[nn.Parameter], lr: float, momentum: float, **others) -> None:
+        for weight in weights:
+            average = self.state[weight].setdefault("average", torch.zeros_like(weight))
+            average.lerp_(weight.grad, 1 - momentum)
+        ahead = [weight.grad.lerp(self.state[weight]["average"], momentum) for weight in weights]  # Nesterov
+        steps = orthogonal(torch.stack(ahead).flatten(2))
+        length = lr * max(1, steps.shape[1] / steps.shape[2]) ** 0.5
+        for weight, step in zip(weights, steps, strict=True):
+            weight.sub_(step.view_as(weight), alpha=length)
+
+
+def make_optimizers(net: nn.Module, kind: str, lr: float, beta2: float) -> dict[str, torch.optim.Optimizer]:
+    "Adam for all weights; or `muon`, at 20 times the rate, for matrices and kernels, and Adam for the rest."
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    matrices = [layer.weight for layer in layers if min(layer.weight.flatten(1).shape) >= 16]
+    if kind == "adam" or not matrices:
+        return {"opt": make_adam([*net.parameters()], lr, (0.9, beta2))}
+    apart = {id(weight) for weight in matrices}
+    others = [weight for weight in net.parameters() if id(weight) not in apart]
+    return {"opt": make_adam(others, lr, (0.9, beta2)), "muon": Muon(matrices, 20 * lr)}
+
+
+# %% [markdown]
+# PyTorch, from 2.9 on, has a Muon of its own, for matrices only, which computes in bfloat16. With this precision the steps are the same:
+
+# %%
+#| hide
+if hasattr(torch.optim, "Muon"):
+    ours, theirs = (nn.Parameter(torch.ones(48, 32)) for _ in range(2))
+    pair = Muon([ours]), torch.optim.Muon([theirs], lr=0.02, weight_decay=0)
+    for _ in range(5):
+        ours.grad = torch.randn(48, 32)
+        theirs.grad = ours.grad.clone()
+        for optimizer in pair:
+            optimizer.step()
+    moved = (theirs - 1).norm()
+    assert (ours - theirs).norm() < 0.02 * moved and moved > 0.1  # bfloat16 has three digits
+
+# %%
+kernels = [nn.Parameter(torch.zeros(16, 8, 3, 3)) for _ in range(2)]
+for kernel in kernels:
+    kernel.grad = torch.randn_like(kernel)
+Muon(kernels, lr=0.1).step()
+for kernel in kernels:
+    singular = torch.linalg.svdvals(kernel.detach().flatten(1)) / 0.1
+    assert singular.min() > 0.65 and singular.max() < 1.25
+net = nn.Sequential(nn.Conv2d(1, 64, 3), nn.Conv2d(64, 16, 3), nn.Conv2d(16, 1, 3), nn.Embedding(99, 99))
+optimizers = make_optimizers(net, "muon", 1e-3, 0.99)
+assert optimizers["muon"].param_groups[0]["params"] == [net[1].weight]
+counted = sum(len(group["params"]) for opt in optimizers.values() for group in opt.param_groups)
+assert counted == len([*net.parameters()]) and [*make_optimizers(net, "adam", 1e-3, 0.99)] == ["opt"]
+
+
+# %% [markdown]
 # ## A moving average of the weights
 #
 # The weights at the end of training are one noisy snapshot. An exponential moving average of the weights $\theta$, updated by $\bar\theta \leftarrow d\,\bar\theta + (1-d)\,\theta$ with a decay $d$ just below one, is often a much better model. With $d=0.999$ the average would remember the random start for thousands of updates, so the decay warms up: in update $n=1,2,\dots$ it is $\min(d, \frac{n}{9+n})$.

@@ -975,6 +975,14 @@ def run_gan(
 
 
 # %%
+#| export
+def draw_gan(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
+    "Train a run until `epochs` epochs are done, and draw its samples."
+    config, test = run.config, load_dataset(run.config.dataset, "test", run.config.size)
+    return sample_gan(train_gan(run, epochs), config, test, config.n_samples or len(test.images))
+
+
+# %%
 #| hide
 pair = (
     nn.Sequential(nn.Linear(4, 256), nn.Tanh(), nn.Unflatten(1, (1, 16, 16))),
@@ -1240,7 +1248,7 @@ def gan_section(runs: pd.DataFrame, folder: Path) -> Section:
     return Section(text, loss_table(runs, COLUMNS, "gan-losses"))
 
 
-KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space)
+KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space, draw_gan)
 
 # %% [markdown]
 # ## Exercises

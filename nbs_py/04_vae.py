@@ -1099,6 +1099,15 @@ def run_vae(config: VAEConfig, network: tuple[nn.Module, nn.Module] | None = Non
 
 # %%
 #| export
+def draw_vae(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
+    "Train a run until `epochs` epochs are done, and draw its samples."
+    n = run.config.n_samples or len(load_dataset(run.config.dataset, "test", run.config.size).images)
+    vae = train_vae(run, epochs)
+    return decode_codes(vae, draw_codes(vae, n, run.config.seed))
+
+
+# %%
+#| export
 def _finish(run: Run, epochs: int, vae: VAE, n: int) -> None:
     "Samples, pictures and results of a trained VAE."
     config = run.config
@@ -1589,4 +1598,4 @@ def vae_section(runs: pd.DataFrame, folder: Path) -> Section:
     return Section("\n".join(text), "\n".join([losses, vae_pictures_fragment(runs, folder)]))
 
 
-KINDS["vae"] = Kind("VAE", "04_vae", VAEConfig, run_vae, vae_section, vae_space)
+KINDS["vae"] = Kind("VAE", "04_vae", VAEConfig, run_vae, vae_section, vae_space, draw_vae)

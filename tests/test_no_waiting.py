@@ -15,7 +15,7 @@ from genlab.ddpm import DDPMConfig, Denoiser, denoising_loss, make_diffusion, ma
 from genlab.gan import GANConfig, make_networks, update_gan
 from genlab.plug import LOSSES, NETWORKS, SAMPLERS
 from genlab.reports import report004  # noqa: F401  adds its networks
-from genlab.runs import EMA, make_accelerator
+from genlab.runs import EMA, make_accelerator, make_optimizers
 from genlab.vae import LIKELIHOODS, VAEConfig, make_vae, update_vae
 from genlab.vae_gan import make_discriminator, update_vae_gan
 
@@ -72,19 +72,22 @@ def update(config, conditional=False):
 
 @pytest.mark.parametrize("network", NETWORKS["ddpm"])
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
-@pytest.mark.parametrize("fields", [{}, {"min_snr": 5.0}, {"conditional": True}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"min_snr": 5.0}, {"conditional": True}, {"optimizer": "muon", "levels": "logit-normal"}]
+)
 def test_ddpm(network, target, fields):
     if network == "report003" and "conditional" in fields:
         pytest.skip("it knows no classes")
     config = DDPMConfig(network=network, widths=[8, 16], target=target, **fields)
     net, diffusion = make_network(config, DATA).to("meta"), make_diffusion(config).to("meta")
-    average, opt = EMA(net, 0.9), adam(net)
+    average, optimizers = EMA(net, 0.9), make_optimizers(net, config.optimizer, config.lr, config.beta2)
     with NoCopies():
         for _ in range(2):
             loss = denoising_loss(net, config, diffusion, *batch(), 3 if config.conditional else 0)
-            opt.zero_grad()
+            net.zero_grad()
             loss.backward()
-            opt.step()
+            for optimizer in optimizers.values():
+                optimizer.step()
             average.update(net)
     assert loss.device.type == "meta"
 

@@ -81,6 +81,10 @@ MODELS = {
         DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True),
         run_ddpm,
     ),
+    "ddpm, muon": (
+        DDPMConfig(**TINY | {"widths": [16]}, optimizer="muon", levels="logit-normal", beta2=0.99, patch=2),
+        run_ddpm,
+    ),
 }
 
 
