@@ -11,7 +11,7 @@ SNAKEMAKE_FLAGS = -s report/Snakefile --cores $(CORES) --keep-going --rerun-inco
 RUNS := $(or $(GENLAB_RUNS),$(if $(filter published,$(PROFILE)),report/results,runs$(if $(filter-out 1,$(SCALE)),/scale-$(SCALE))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lab tex notebooks docs sync results readme check lock
+.PHONY: help setup report test race lab tex notebooks docs sync results readme check lock
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ report: setup ## train what is missing of PROFILE and build report/report.pdf
 
 test: setup ## run the notebooks as tests, and the tests that span them
 	@$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
+
+race: setup ## train the entries of report/race on TASK (mnist) until they are near the floor; SEEDS, MINUTES
+	@$(BIN)/genlab_race $(or $(TASK),mnist) $(ENTRY) --seeds $(or $(SEEDS),0 1 2) --minutes $(or $(MINUTES),45)
 
 lab: setup ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab nbs

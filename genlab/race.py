@@ -62,19 +62,19 @@ def look(run: Run, epochs: int) -> dict:
     }
 
 
-def race(name: str, settings: dict, task: str, seed: int, minutes: float) -> dict:
-    "The record of an entry: what it is, what it cost, and a row for each look."
+def race(name: str, settings: dict, task: str, seed: int, minutes: float) -> Iterator[dict]:
+    "After each look the record of an entry: what it is, what it costs, and a row for each look so far."
     run, rows = Run(race_config(settings, name, task, seed)), []
+    costs = ("device", "parameters", "flops_per_image", "peak_bytes", "commit")
     with run.lock():
         for epochs in looks():
             rows.append(look(run, epochs))
-            ratio = rows[-1]["value"] / rows[-1]["floor"]
-            seconds = rows[-1]["seconds"]
+            record = {"seed": seed, "settings": settings} | {key: run.training[key] for key in costs}
+            yield record | {"looks": rows}
+            seconds, ratio = rows[-1]["seconds"], rows[-1]["value"] / rows[-1]["floor"]
             print(f"{name}, seed {seed}: {seconds:.0f} s, {ratio:.1f} times the floor", flush=True)
             if ratio <= min(LINES) or seconds > 60 * minutes:
-                break
-    costs = ("device", "parameters", "flops_per_image", "peak_bytes", "commit")
-    return {"seed": seed, "settings": settings} | {key: run.training[key] for key in costs} | {"looks": rows}
+                return
 
 # %% ../nbs/07e_race.ipynb #206ba062
 def keep_record(path: Path, record: dict) -> None:
@@ -178,7 +178,8 @@ def main() -> None:
 
 def _race_all(entries: dict, task: str, seed: int, minutes: float, folder: Path) -> None:
     for name, settings in entries.items():
-        keep_record(folder / task / f"{name}.json", race(name, settings, task, seed, minutes))
+        for record in race(name, settings, task, seed, minutes):
+            keep_record(folder / task / f"{name}.json", record)
 
 
 def _parser() -> argparse.ArgumentParser:

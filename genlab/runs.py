@@ -19,7 +19,6 @@ import os
 import platform
 import random
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -314,6 +313,10 @@ def peak_memory(device: torch.device | str) -> int:
     "Bytes at most so far: on a GPU of tensors, else of the whole process."
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # here: Windows has none
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -43,6 +43,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -77,6 +78,22 @@ from genlab.data import show_grid
 # ## What an extractor is
 #
 # An *extractor* maps images to vectors. It has a name and a hash, because a distance in the features of one network says nothing about a distance in those of another. It may have a *head*, too: the layers that make class scores of the features.
+#
+# Everybody should get the same number. By default a GPU rounds the factors of a convolution to ten bits (TF32), if the network is in float32; while features are computed it does not.
+
+# %%
+#| export
+@contextmanager
+def full_float32() -> Iterator[None]:
+    "For `with`: convolutions and matrix products in float32 are exact to float32, on a GPU, too."
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
 
 # %%
 #| export
@@ -91,6 +108,7 @@ class Extractor:
     batch_size: int = field(default=100, compare=False)
 
     @torch.no_grad()
+    @full_float32()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         "Features, float64 (N, D) on the CPU, of uint8 images (N, C, H, W)."
         device = make_accelerator().device
@@ -101,6 +119,23 @@ class Extractor:
         if not features.isfinite().all():
             raise ValueError(f"The features of {self.name} hold NaN or infinity; look at the images.")
         return features
+
+
+# %%
+#| hide
+class Settings(nn.Module):
+    "Its features say how exact a GPU would be."
+
+    def forward(self, x):
+        exact = [not torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision() == "highest"]
+        return torch.tensor([exact]).float().expand(len(x), 2)
+
+
+before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+torch.set_float32_matmul_precision("high")
+assert Extractor("", "", Settings())(torch.zeros(3, 1, 2, 2, dtype=torch.uint8)).all()
+assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (before[0], "high")
+torch.set_float32_matmul_precision(before[1])
 
 
 # %% [markdown]

@@ -113,7 +113,7 @@ assert first == [1, 2, 3, 4, 5, 7, 9, 12, 16, 22]
 # %% [markdown]
 # ## Racing
 #
-# `draw` of a kind of model continues the training, exactly, and draws the samples ([00_runs](00_runs.ipynb)). It ends at 2 times the floor, or when the training has taken too long.
+# `draw` of a kind of model continues the training, exactly, and draws the samples ([00_runs](00_runs.ipynb)). It ends at 2 times the floor, or when the training has taken too long. What is known so far is kept after each look.
 
 # %%
 #| export
@@ -127,19 +127,19 @@ def look(run: Run, epochs: int) -> dict:
     }
 
 
-def race(name: str, settings: dict, task: str, seed: int, minutes: float) -> dict:
-    "The record of an entry: what it is, what it cost, and a row for each look."
+def race(name: str, settings: dict, task: str, seed: int, minutes: float) -> Iterator[dict]:
+    "After each look the record of an entry: what it is, what it costs, and a row for each look so far."
     run, rows = Run(race_config(settings, name, task, seed)), []
+    costs = ("device", "parameters", "flops_per_image", "peak_bytes", "commit")
     with run.lock():
         for epochs in looks():
             rows.append(look(run, epochs))
-            ratio = rows[-1]["value"] / rows[-1]["floor"]
-            seconds = rows[-1]["seconds"]
+            record = {"seed": seed, "settings": settings} | {key: run.training[key] for key in costs}
+            yield record | {"looks": rows}
+            seconds, ratio = rows[-1]["seconds"], rows[-1]["value"] / rows[-1]["floor"]
             print(f"{name}, seed {seed}: {seconds:.0f} s, {ratio:.1f} times the floor", flush=True)
             if ratio <= min(LINES) or seconds > 60 * minutes:
-                break
-    costs = ("device", "parameters", "flops_per_image", "peak_bytes", "commit")
-    return {"seed": seed, "settings": settings} | {key: run.training[key] for key in costs} | {"looks": rows}
+                return
 
 
 # %%
@@ -160,7 +160,7 @@ home, before = tempfile.TemporaryDirectory(), os.environ.get("GENLAB_RUNS")
 records = {}
 for name, settings in {"small": {"model": "gan", "width": 8}, "again": {"model": "gan", "width": 8}}.items():
     os.environ["GENLAB_RUNS"] = f"{home.name}/{name}"
-    records[name] = race(name, settings, "digits", 0, minutes=1e-3)
+    *_, records[name] = race(name, settings, "digits", 0, minutes=1e-3)
 without = lambda record: [{k: v for k, v in row.items() if k != "seconds"} for row in record["looks"]]
 assert without(records["small"]) == without(records["again"]) and len(without(records["small"])) == 1
 os.environ.pop("GENLAB_RUNS") if before is None else os.environ.update(GENLAB_RUNS=before)
@@ -328,7 +328,8 @@ def main() -> None:
 
 def _race_all(entries: dict, task: str, seed: int, minutes: float, folder: Path) -> None:
     for name, settings in entries.items():
-        keep_record(folder / task / f"{name}.json", race(name, settings, task, seed, minutes))
+        for record in race(name, settings, task, seed, minutes):
+            keep_record(folder / task / f"{name}.json", record)
 
 
 def _parser() -> argparse.ArgumentParser:

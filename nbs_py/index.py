@@ -76,6 +76,7 @@
 # | [00_runs](00_runs.ipynb) | `genlab.runs` | a run on disk: continue, crash and resume, bit for bit | 16 |
 # | [05d_command](05d_command.ipynb) | `genlab.command` | the command `genlab_metrics` | 8 |
 # | [07a_sweep](07a_sweep.ipynb) | `genlab.sweep` | a profile becomes a list of runs; what they left on disk becomes a table | 12 |
+# | [07e_race](07e_race.ipynb) | `genlab.race` | the race: entries, trained until their samples are near the floor | 20 |
 # | [07c_tables](07c_tables.ipynb) | `genlab.tables` | tables and figures of the runs of any kind of model | 18 |
 # | [07d_sentences](07d_sentences.ipynb) | `genlab.sentences` | comparing with error bars, and saying what came out | 7 |
 # | [07_report](07_report.ipynb) | `genlab.report` | the PDF, and the command `genlab_report` | 23 |
@@ -106,6 +107,16 @@
 #     snakemake pdf -s report/Snakefile --cores 2 --config profile=quick      # tables, figures, PDF
 #
 # The PDF is set with LaTeX where there is one, else with Typst. Where there is [Quarto](https://quarto.org), `quarto render report/report.qmd` makes a PDF or a web page of the same text, and `make docs` a website of the notebooks.
+#
+# ## The race
+#
+# Which settings come near the floor soonest? An entry, `report/race/*.yaml`, is a list of settings. It is trained with several seeds until `fd_lenet` is at most 5 times, then 2 times what real images have ([07e_race](07e_race.ipynb); [CONTRIBUTING.md](../CONTRIBUTING.md) says how to enter).
+#
+#     make race TASK=mnist                        # all entries
+#     make race TASK=mnist ENTRY=muon SEEDS=0     # one of them, once
+#
+# <!-- race: written by `make results` -->
+# <!-- end of race -->
 #
 # ## Larger machines
 #
@@ -174,6 +185,7 @@
 #     report/reports.qmd            the report of the profile `reports`
 #     report/profiles/              lists of runs: quick, course, reports, published
 #     report/results/               finished runs on MNIST, for `make report PROFILE=published`
+#     report/race/                  entries of the race and what came out
 #     report/Snakefile              the sweep: which notebook makes which file
 #     report/claim_gpu.sh           a GPU of its own for each job of it
 #     report/filter.lua             numbers, references and panels, where Quarto is not at hand
@@ -195,6 +207,7 @@
 #     tests/plugin/                 the module that it adds
 #     tests/test_published.py       the published runs show the same numbers as before
 #     tests/published.json          these numbers
+#     tests/test_race.py            entries and their results belong together
 #     tests/test_readme.py          what this page says can be done
 #     tests/conftest.py             what the tests share
 #     benchmarks/                   speed against other packages: batches, Frechet distance, measures, U-Net

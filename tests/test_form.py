@@ -10,11 +10,9 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LINE, FUNCTION, LAMBDAS = (
-    110,
-    25,
-    1,
-)  # letters in a line; lines of a function with its signature and docstring; lambdas in it
+LINE = 110  # letters in a line
+FUNCTION = 25  # lines of a function with its signature and docstring
+LAMBDAS = 1  # in a function
 LONG = {  # functions that may be longer, as "place: name", and why
 }
 

@@ -16,7 +16,7 @@ from genlab.data import load_dataset
 from genlab.plug import LOADERS
 
 sys.path.insert(0, str(ROOT / "tools"))
-from results import MARKS, glance  # noqa: E402
+from results import MARKS, RACE, glance, races  # noqa: E402
 
 README = (ROOT / "README.md").read_text()
 LINES = [line.strip().partition("  #")[0].strip() for line in README.splitlines() if line.startswith("    ")]
@@ -67,6 +67,7 @@ def test_the_results_on_the_first_page_are_those_of_the_files(tmp_path, monkeypa
     shown = README.partition(MARKS[0])[2].partition(MARKS[1])[0]
     assert shown.strip() == glance(tmp_path), "run `make results`"
     assert len(re.findall(r"\d\(\d+\)", shown)) >= 3 and "images/results.png" in README
+    assert README.partition(RACE[0])[2].partition(RACE[1])[0].strip() == races(), "run `make results`"
 
 
 def run_block(first, *changes):

@@ -1,0 +1,54 @@
+"""Entries of the race are settings that the library knows, and their results are theirs."""
+
+import json
+import math
+
+import pytest
+from conftest import ROOT, command, copy_project
+
+from genlab.race import BY_THE_RACE, race_config, read_entry
+
+FOLDER = ROOT / "report" / "race"
+ENTRIES, RESULTS = sorted(FOLDER.glob("*.yaml")), sorted(FOLDER.glob("*/*.json"))
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.stem)
+def test_an_entry_is_a_run(path):
+    config = race_config(read_entry(path), path.stem, "digits", 3)
+    assert (config.name, config.dataset, config.seed) == (path.stem, "digits", 3)
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_results_belong_to_the_entry_as_it_is(path):
+    records = json.loads(path.read_text())
+    assert len({(record["device"], record["seed"]) for record in records}) == len(records) > 0
+    for record in records:
+        assert record["settings"] == read_entry(FOLDER / f"{path.stem}.yaml"), "race it again"
+        for row in record["looks"]:
+            assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("seconds", "value", "floor"))
+        seconds = [row["seconds"] for row in record["looks"]]
+        assert seconds == sorted(seconds)
+
+
+def test_the_command(tmp_path):
+    "From a file of settings to the table, with nobody else in the race."
+    project = copy_project(tmp_path)
+    folder, runs = project / "report" / "race", str(tmp_path / "runs")
+    for path in folder.glob("*.yaml"):
+        path.unlink()
+    settings = "model: ddpm\nwidths: [8]\nheads: 0\noptimizer: muon\nT: 40\nsteps: 5\n"
+    (folder / "tiny.yaml").write_text(settings)
+    words = ["genlab_race", "digits", "--seeds", 0, 1, "--minutes", 1e-3]
+    raced = command(*words, cwd=project, GENLAB_RUNS=runs)
+    assert raced.returncode == 0, raced.stdout + raced.stderr
+    (row,) = [line for line in raced.stdout.splitlines() if line.startswith("| tiny")]
+    assert "| 2 |" in row and "not reached" in row
+    assert len(json.loads((folder / "digits" / "tiny.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("key", ["epochs", "seed"])
+def test_what_the_race_decides_is_no_setting(key, tmp_path):
+    assert key in BY_THE_RACE
+    (tmp_path / "eager.yaml").write_text(f"model: gan\n{key}: 3\n")
+    with pytest.raises(ValueError, match=f"entry eager: {key}: the race decides this"):
+        read_entry(tmp_path / "eager.yaml")
