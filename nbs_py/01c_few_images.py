@@ -69,10 +69,10 @@ from genlab.tables import (
 from types import SimpleNamespace
 
 import numpy as np
-import scipy.stats
 
 from genlab.data import load_dataset, show_grid, take, to_model
 from genlab.measures import plot_nearest
+from genlab.tables import over_seeds
 from genlab.runs import project_root
 
 
@@ -124,7 +124,7 @@ ax.set_title("MNIST, 1,000 training images: mean and sd of three seeds", fontsiz
 # %%
 by_seed = [runs.set_index(["seed", "updates"]).value.unstack() for runs in kept.values()]
 excess = by_seed[0] - by_seed[1]  # plain minus augmented: a row a seed, a column a count of updates
-half = scipy.stats.t.ppf(0.975, len(excess) - 1) * excess.std() / len(excess) ** 0.5
+half = excess.apply(over_seeds).iloc[1]
 assert len(excess) == 3 and (excess > 0).all(axis=None), "augmented, it is smaller in all twelve pairs"
 mean = excess.mean()
 pd.concat([excess, pd.DataFrame({"mean": mean, "from": mean - half, "to": mean + half}).T]).round(1)

@@ -53,11 +53,11 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.neighbors import KNeighborsClassifier
 
 from genlab.data import load_dataset, show_grid, to_model
 from genlab.runs import seed_everything
+from genlab.tables import over_seeds, plus_minus
 from genlab.vae import make_vae, plot_reconstructions, run_vae
 
 # %% [markdown]
@@ -269,8 +269,7 @@ found = {way: repeat(**how) for way, how in ways.items()}
 # %%
 def interval(values):
     "Mean and 95% confidence interval over seeds (Student's t)."
-    half = stats.t.ppf(0.975, len(values) - 1) * values.sem()
-    return f"{values.mean():.2f} ± {half:.2f}"
+    return plus_minus(*over_seeds(values))
 
 
 pd.DataFrame({way: frame.apply(interval) for way, frame in found.items()}).T.rename_axis("decoder, 4 seeds")
