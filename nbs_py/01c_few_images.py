@@ -72,8 +72,8 @@ import numpy as np
 
 from genlab.data import load_dataset, show_grid, take, to_model
 from genlab.measures import plot_nearest
-from genlab.tables import over_seeds
 from genlab.runs import project_root
+from genlab.tables import over_seeds
 
 
 # %% [markdown]
