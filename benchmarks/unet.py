@@ -1,6 +1,6 @@
 """Training speed: genlab's U-Net, and as large ones of diffusers and denoising-diffusion-pytorch.
 
-Batches of 64 images of 28x28 pixels, the whole update: noising, forward, backward, Adam or Muon. Each figure is
+Batches of 64 images of 28x28 pixels, the whole update: noising, forward, backward, Adam or Muon. A figure is
 the median of five rounds in which all take turns, in one run. Prints images/s and ratios. A CPU that has no
 bfloat16 arithmetic leaves out the rows with it; `pip install denoising-diffusion-pytorch` adds its rows.
 """
