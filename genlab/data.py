@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOADERS', 'BUILT_IN', 'to_model', 'to_image', 'ImageSet', 'load_digits', 'load_tinted_digits', 'is_dataset',
            'check_dataset', 'load_dataset', 'image_grid', 'show_grid', 'derive_seed', 'epoch_batches', 'take',
-           'fingerprint']
+           'spread_classes', 'fingerprint']
 
 # %% ../nbs/00_data.ipynb #a46be976
 import hashlib
@@ -243,6 +243,16 @@ def take(
         raise ValueError(f"subset: {subset} is {n} images, and the training set has {there}.")
     generator = torch.Generator().manual_seed(derive_seed(seed, 2))
     return data.pick(torch.randperm(there, generator=generator)[:n])
+
+# %% ../nbs/00_data.ipynb #ae81ceb5
+def spread_classes(data: ImageSet, n: int) -> torch.Tensor:  # int64 (n,)
+    "n classes, as often as `data` has them; any beginning of the list has nearly the right shares, too."
+    counts = np.bincount(data.labels.numpy(), minlength=len(data.classes))
+    drawn, found = np.zeros_like(counts), []
+    for i in range(1, n + 1):
+        found.append(int((i * counts - len(data.labels) * drawn).argmax()))
+        drawn[found[-1]] += 1
+    return torch.tensor(found)
 
 # %% ../nbs/00_data.ipynb #b6e85cb4
 def fingerprint(data: ImageSet) -> str:

@@ -26,7 +26,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .augment import Augmentation, augment_images
-from .data import ImageSet, load_dataset, to_image, to_model
+from .data import ImageSet, load_dataset, spread_classes, to_image, to_model
 from .fid import check_metrics, evaluate
 from .interpolation import LatentSpace, describe_run, load_or_explain
 from .plug import KINDS, LOSSES, NETWORKS, Kind, Section, key_of, look_up
@@ -381,12 +381,12 @@ def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config:
 def sample_gan(
     G: nn.Module,
     config: GANConfig,  # latent, seed, conditional
-    data: ImageSet,  # its classes count, if the model is conditional
+    data: ImageSet,  # a conditional model draws the classes as often as these images have them
     n: int,  # number of images
 ) -> torch.Tensor:  # uint8 (n, C, H, W), on the CPU
-    "Images from a generator; image i depends on (seed, i) only. A conditional one draws its classes in turn."
+    "Images from a generator; without classes image i depends on (seed, i) only."
     device, training = next(G.parameters()).device, G.training
-    y = torch.arange(n) % len(data.classes) if config.conditional else torch.zeros(n)
+    y = spread_classes(data, n) if config.conditional else torch.zeros(n)
     G.eval()
     images = []
     for z, labels in zip(latents(n, (config.latent,), config.seed).split(500), y.split(500), strict=True):
@@ -420,7 +420,8 @@ def run_gan(
 def draw_gan(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "Train a run until `epochs` epochs are done, and draw its samples."
     config, test = run.config, load_dataset(run.config.dataset, "test", run.config.size)
-    return sample_gan(train_gan(run, epochs), config, test, config.n_samples or len(test.images))
+    n = config.n_samples or len(test.images)
+    return sample_gan(train_gan(run, epochs), config, config.training_set(), n)
 
 # %% ../nbs/01_gan.ipynb #59ff97ba
 def gan_space(run: Run, epochs: int) -> LatentSpace:

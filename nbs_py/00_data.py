@@ -490,6 +490,32 @@ assert [len(take(data, share).images) for share in (0.1, 1.0, 1)] == [round(0.1 
 with pytest.raises(ValueError, match="subset: 1000000 is 1000000 images, and the training set has"):
     take(data, 1_000_000)
 
+
+# %% [markdown]
+# ### Classes in proportion
+#
+# A model that is told the class does not find out how often each class comes. So whoever draws from it has to ask for the classes as often as the training images have them: MNIST has a quarter more ones than fives. `spread_classes` does it without chance, and each time asks for the class that is furthest behind. With equal shares that is one class after the other.
+
+# %%
+#| export
+def spread_classes(data: ImageSet, n: int) -> torch.Tensor:  # int64 (n,)
+    "n classes, as often as `data` has them; any beginning of the list has nearly the right shares, too."
+    counts = np.bincount(data.labels.numpy(), minlength=len(data.classes))
+    drawn, found = np.zeros_like(counts), []
+    for i in range(1, n + 1):
+        found.append(int((i * counts - len(data.labels) * drawn).argmax()))
+        drawn[found[-1]] += 1
+    return torch.tensor(found)
+
+
+# %%
+blank = lambda labels, k: ImageSet(torch.zeros(len(labels), 1, 1, 1), torch.tensor(labels), ["class"] * k)
+assert spread_classes(blank([2, 0, 1], 3), 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
+uneven = spread_classes(blank([1] * 70 + [0] * 29 + [2], 4), 1000)
+assert torch.bincount(uneven, minlength=4).tolist() == [290, 700, 10, 0]
+wanted = torch.arange(1, 1001)[:, None] * torch.tensor([0.29, 0.7, 0.01, 0])
+assert (torch.nn.functional.one_hot(uneven, 4).cumsum(0) - wanted).abs().max() < 1
+
 # %% [markdown]
 # ### Why not a `DataLoader`?
 #

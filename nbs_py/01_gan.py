@@ -79,7 +79,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
 from genlab.augment import Augmentation, augment_images
-from genlab.data import ImageSet, load_dataset, to_image, to_model
+from genlab.data import ImageSet, load_dataset, spread_classes, to_image, to_model
 from genlab.fid import check_metrics, evaluate
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.plug import KINDS, LOSSES, NETWORKS, Kind, Section, key_of, look_up
@@ -933,12 +933,12 @@ def judge_held_out(D: nn.Module, held_out: ImageSet, like: torch.Tensor, config:
 def sample_gan(
     G: nn.Module,
     config: GANConfig,  # latent, seed, conditional
-    data: ImageSet,  # its classes count, if the model is conditional
+    data: ImageSet,  # a conditional model draws the classes as often as these images have them
     n: int,  # number of images
 ) -> torch.Tensor:  # uint8 (n, C, H, W), on the CPU
-    "Images from a generator; image i depends on (seed, i) only. A conditional one draws its classes in turn."
+    "Images from a generator; without classes image i depends on (seed, i) only."
     device, training = next(G.parameters()).device, G.training
-    y = torch.arange(n) % len(data.classes) if config.conditional else torch.zeros(n)
+    y = spread_classes(data, n) if config.conditional else torch.zeros(n)
     G.eval()
     images = []
     for z, labels in zip(latents(n, (config.latent,), config.seed).split(500), y.split(500), strict=True):
@@ -979,7 +979,8 @@ def run_gan(
 def draw_gan(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "Train a run until `epochs` epochs are done, and draw its samples."
     config, test = run.config, load_dataset(run.config.dataset, "test", run.config.size)
-    return sample_gan(train_gan(run, epochs), config, test, config.n_samples or len(test.images))
+    n = config.n_samples or len(test.images)
+    return sample_gan(train_gan(run, epochs), config, config.training_set(), n)
 
 
 # %%
@@ -1342,7 +1343,7 @@ KINDS["gan"] = Kind("GAN", "01_gan", GANConfig, run_gan, gan_section, gan_space,
 #
 # Seeds differ by more than the models, so two of them decide nothing; nor do the five under *A better GAN*. A longer training or a harder data set may show more.
 #
-# Is it fair? Not quite. The conditional model has the labels, which the other one never sees. And its classes are drawn in turn, all equally often, so a part of what a GAN has to learn, how often each class comes, is given to it: `class_kl` measures how well it obeys, and not what it has found out. On `digits`, whose classes are equally frequent, that is a gift; on a data set with rare classes it would even be wrong, and the labels should be drawn with the data's frequencies. It also has a few more parameters. Fairer is `fd_lenet_by_class`, which compares within classes, so that the proportions do not matter; or an unconditional model whose samples are sorted by a classifier and drawn with equal numbers. And compare at equal updates, with several seeds.
+# Is it fair? Not quite. The conditional model has the labels, which the other one never sees. And its classes are drawn as often as the training images have them, so a part of what a GAN has to learn, how often each class comes, is given to it: `class_kl` measures how well it obeys, and not what it has found out. It also has a few more parameters. Fairer is `fd_lenet_by_class`, which compares within classes, so that the proportions do not matter; or an unconditional model whose samples are sorted by a classifier and drawn with equal numbers. And compare at equal updates, with several seeds.
 #
 # </details>
 #

@@ -86,7 +86,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
-from genlab.data import ImageSet, load_dataset, show_grid, to_image, to_model
+from genlab.data import ImageSet, load_dataset, show_grid, spread_classes, to_image, to_model
 from genlab.diffusion import Diffusion
 from genlab.fid import check_metrics, evaluate
 from genlab.guidance import SCALES, guided, plot_guidance
@@ -673,20 +673,23 @@ with pytest.raises(ValueError, match="eta: nan is not between 0 and 1"):
 def sample_ddpm(
     net: nn.Module,
     config: DDPMConfig,  # its sampler, steps and guidance are used
-    data: ImageSet,  # images of this shape are drawn; a conditional model draws its classes in turn
+    data: ImageSet,  # images of this shape are drawn
     n: int,  # number of images
-    seed: int = 0,  # image i depends on (seed, i) only
+    seed: int = 0,  # image i depends on (seed, i), and on its class, only
+    labels: torch.Tensor | None = None,  # classes to draw, int64 (n,); None: as often as `data` has them
     batch_size: int | None = None,  # images at a time; None: 500 on a GPU, 50 on a CPU with its caches
 ) -> tuple[torch.Tensor, int]:  # uint8 (n, C, H, W) on the CPU; evaluations of the network for an image
     "Images from a network. Three channels for gray data are averaged."
     c, h, w = data.images.shape[1:]
     draw, images = look_up("sampler", config.sampler, SAMPLERS), []
     batch_size = batch_size or (50 if next(net.parameters()).device.type == "cpu" else 500)
+    if config.conditional and labels is None:
+        labels = spread_classes(data, n)
     ticks = iter(progress(range(-(-n // batch_size) * config.steps), f"{config.sampler}, {n} images", "step"))
     for start in range(0, n, batch_size):
         shape = (min(batch_size, n - start), config.channels or c, h, w)
-        labels = torch.arange(start, start + shape[0]) % max(1, len(data.classes))
-        model = make_denoiser(net, config, labels)
+        asked = labels[start : start + shape[0]] if config.conditional else None
+        model = make_denoiser(net, config, asked)
         x = draw(model, shape, config.steps, seed, lambda *_: next(ticks, None), start)
         images.append(to_image(x.mean(1, keepdim=True) if shape[1] > c else x).cpu())
     return torch.cat(images), model.evaluations
@@ -749,7 +752,7 @@ def _by_scale(net: nn.Module, config: DDPMConfig, data: ImageSet) -> np.ndarray:
     n, images = len(data.classes), []
     for scale in SCALES:
         guided_config = config.model_copy(update={"guidance": scale})
-        images.append(sample_ddpm(net, guided_config, data, n, config.seed)[0])
+        images.append(sample_ddpm(net, guided_config, data, n, config.seed, torch.arange(n))[0])
     return torch.stack(images).numpy()
 
 
@@ -846,18 +849,18 @@ def run_ddpm(config: DDPMConfig, network: nn.Module | None = None) -> Run:
 def draw_ddpm(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
     "Train a run until `epochs` epochs are done, and draw its samples."
     config, test = run.config, load_dataset(run.config.dataset, "test", run.config.size)
-    net = train_ddpm(run, epochs)
-    return sample_ddpm(net, config, test, config.n_samples or len(test.images), config.seed)[0]
+    net, n = train_ddpm(run, epochs), config.n_samples or len(test.images)
+    return sample_ddpm(net, config, config.training_set(), n, config.seed)[0]
 
 
 # %%
 #| export
 def _draw(net: nn.Module, config: DDPMConfig, test: ImageSet) -> tuple[torch.Tensor, dict]:
     "Samples; and evaluations of the network for each, seconds for all, and scores."
-    start = time.perf_counter()
-    samples, evaluations = sample_ddpm(net, config, test, config.n_samples or len(test.images), config.seed)
+    start, train = time.perf_counter(), config.training_set()
+    samples, evaluations = sample_ddpm(net, config, train, config.n_samples or len(test.images), config.seed)
     seconds = time.perf_counter() - start
-    scores = evaluate(samples, config.dataset, config.metrics, train=config.training_set().images)
+    scores = evaluate(samples, config.dataset, config.metrics, train=train.images)
     return samples, {"evaluations": evaluations, "seconds": seconds, "scores": scores}
 
 
