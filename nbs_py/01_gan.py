@@ -985,6 +985,23 @@ def draw_gan(run: Run, epochs: int) -> torch.Tensor:  # uint8 (N, C, H, W)
 
 # %%
 #| hide
+class Says(nn.Module):
+    "A generator that draws the number of the class it was told, from black to white."
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z, y):
+        return (2 * y / 9 - 1)[:, None, None, None]
+
+
+digits = load_dataset("digits")
+said = sample_gan(Says(), GANConfig(conditional=True), digits, 600)
+assert torch.equal((said.flatten() * (9 / 255)).round().long(), spread_classes(digits, 600))
+
+# %%
+#| hide
 pair = (
     nn.Sequential(nn.Linear(4, 256), nn.Tanh(), nn.Unflatten(1, (1, 16, 16))),
     nn.Sequential(nn.Flatten(), nn.Linear(256, 1), nn.Flatten(0)),

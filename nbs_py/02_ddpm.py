@@ -695,6 +695,25 @@ def sample_ddpm(
     return torch.cat(images), model.evaluations
 
 
+# %%
+#| hide
+class Says(nn.Module):
+    "A network that sees in every image the number of the class it was told, from black to white."
+
+    def __init__(self):
+        super().__init__()
+        self.classes, self.weight = 10, nn.Parameter(torch.zeros(1))
+
+    def forward(self, xt, t, y):
+        return (2 * y / 9 - 1)[:, None, None, None].expand_as(xt)
+
+
+told = DDPMConfig(conditional=True, target="x0", steps=2)
+digits = load_dataset("digits")
+for asked, expected in [(None, spread_classes(digits, 70)), (torch.arange(70) % 7, torch.arange(70) % 7)]:
+    drawn, evaluations = sample_ddpm(Says(), told, digits, 70, labels=asked)
+    assert torch.equal((drawn[:, 0, 0, 0] * (9 / 255)).round().long(), expected) and evaluations == 2
+
 # %% [markdown]
 # ## Looking inside
 #
