@@ -107,19 +107,19 @@ class DDPMConfig(RunConfig):
     network: key_of(NETWORKS["ddpm"], once={"report003": "seed"}) = "unet"
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
     patch: PositiveInt = 1  # pixels a side of a place in the network
-    width: PositiveInt | None = None  # channels at the first resolution; None: see make_unet
-    widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_unet
+    width: PositiveInt | None = 16  # channels a pixel at the first resolution, see make_unet
+    widths: list[int] | None = Field(None, min_length=1)  # or the channels at each resolution
     blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
     heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
     T: int = Field(1000, gt=0, le=100_000)  # noise levels
     schedule: key_of(SCHEDULES) = "cosine"
     target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
     min_snr: PositiveFloat | None = None  # see loss_weight
-    levels: Literal["uniform", "logit-normal"] = "uniform"  # see draw_levels
+    levels: Literal["uniform", "logit-normal"] = "logit-normal"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
-    optimizer: Literal["adam", "muon"] = "adam"  # see make_optimizers
+    optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
     lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
-    beta2: float = Field(0.999, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
+    beta2: float = Field(0.99, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
     channels_last: bool = False  # memory order of the network's tensors
     compile: bool = False  # torch.compile for training
 
@@ -127,6 +127,12 @@ class DDPMConfig(RunConfig):
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
     guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # of the class, see genlab.guidance; 1: plain
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widths_decide(cls, values: dict) -> dict:
+        decided = values.get("widths") or values.get("network") == "report003"
+        return values | {"width": None} if decided else values
 
     @field_validator("widths")
     @classmethod
@@ -144,8 +150,6 @@ class DDPMConfig(RunConfig):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.width and self.widths:
-            raise ValueError("width: `widths` has the channels of all resolutions; leave one of the two out.")
         if self.steps > self.T:
             raise ValueError(f"steps: {self.steps} are more than the T = {self.T} noise levels there are.")
         if self.guidance != 1 and not self.conditional:
@@ -174,15 +178,15 @@ def make_diffusion(config: DDPMConfig) -> Diffusion:
 def make_unet(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The U-Net of 03_unet for images like those of `data`."
     size, classes = data.images.shape[-1], len(data.classes) if config.conditional else 0
-    first = config.width or (48 if config.patch > 1 else 32 if size >= 24 else 16)
-    widths = config.widths or [first * 2**i for i in range(2 if config.patch > 1 else 3)]
+    width = config.width or (32 if size >= 24 else 16)  # None: before there was a `width`
+    widths = config.widths or [config.patch * width * 2**i for i in range(2 if config.patch > 1 else 3)]
     channels = config.channels or data.images.shape[1]
     return UNet(channels, widths, config.blocks, config.heads, classes, size=size, patch=config.patch)
 
 
 def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
-    "The network `report003`, of one width at all resolutions."
-    width = config.width or (config.widths or [64])[0]
+    "The network `report003`, of one width at all resolutions: the first of `widths`, or 64."
+    width = (config.widths or [64])[0]
     return Report003UNet(config.channels or data.images.shape[1], width, size=data.images.shape[-1])
 
 
@@ -635,6 +639,8 @@ the noise $\varepsilon$ [@ho2020],
 or $v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ [@salimans2022],
 from which $x_0$ and $\varepsilon$ follow.
 The levels are spaced by the linear schedule of @ho2020 or the cosine schedule of @nichol2021.
+By default levels are logit-normal in training [@esser2024], so that those in the middle are more frequent,
+and matrices are trained with Muon [@jordan2024], all other weights with Adam.
 Samples are drawn from a moving average of the weights.
 @tbl-provenance says where a run departs from the defaults (*ema 0*: the weights as they are).
 

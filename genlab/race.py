@@ -8,20 +8,22 @@ __all__ = ['BY_THE_RACE', 'LINES', 'read_entry', 'race_config', 'looks', 'look',
 
 # %% ../nbs/07e_race.ipynb #7fa56fdc
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import yaml
+from filelock import FileLock
 
-from .fid import evaluate
+from .fid import check_metrics, evaluate
 from .plug import KINDS, look_up
 from .runs import Run, RunConfig, atomic, project_root, read_json
 from .tables import number, over_seeds
 
 # %% ../nbs/07e_race.ipynb #eaff486f
-BY_THE_RACE = ("name", "dataset", "seed", "epochs", "snapshots", "n_samples", "metrics", "subset")
+BY_THE_RACE = ("name", "dataset", "size", "subset", "seed", "epochs", "snapshots", "n_samples", "metrics")
 LINES = (5, 2)  # times the floor
 
 
@@ -30,7 +32,10 @@ def read_entry(path: Path) -> dict:
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise ValueError(f"entry: there is no {path.stem!r}; choose from {known}.")
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ValueError(f"entry {path.stem}: it is no YAML: {' '.join(str(problem).split())}.") from None
     if not isinstance(settings, dict) or "model" not in settings:
         raise ValueError(f"entry {path.stem}: it has to be a list of settings, `model: ddpm` among them.")
     if decided := [key for key in BY_THE_RACE if key in settings]:
@@ -39,8 +44,10 @@ def read_entry(path: Path) -> dict:
 
 
 def race_config(settings: dict, name: str, task: str, seed: int) -> RunConfig:
-    "The run of an entry; ValueError if its settings are none of this kind of model."
+    "The run of an entry; ValueError if its settings are none of this kind of model, or it cannot race."
     kind = look_up("model", settings["model"], KINDS)
+    if kind.draw is None:
+        raise ValueError(f"entry {name}: {settings['model']} has no `draw`, see 00c_plug; it cannot race.")
     return kind.config(**settings, name=name, dataset=task, seed=seed)
 
 # %% ../nbs/07e_race.ipynb #89e4aec2
@@ -65,24 +72,34 @@ def look(run: Run, epochs: int) -> dict:
 def race(name: str, settings: dict, task: str, seed: int, minutes: float) -> Iterator[dict]:
     "After each look the record of an entry: what it is, what it costs, and a row for each look so far."
     run, rows = Run(race_config(settings, name, task, seed)), []
-    costs = ("device", "parameters", "flops_per_image", "peak_bytes", "commit")
+    costs = ("device", "parameters", "flops_per_image", "commit")
     with run.lock():
         for epochs in looks():
             rows.append(look(run, epochs))
-            record = {"seed": seed, "settings": settings} | {key: run.training[key] for key in costs}
-            yield record | {"looks": rows}
             seconds, ratio = rows[-1]["seconds"], rows[-1]["value"] / rows[-1]["floor"]
             print(f"{name}, seed {seed}: {seconds:.0f} s, {ratio:.1f} times the floor", flush=True)
-            if ratio <= min(LINES) or seconds > 60 * minutes:
+            record = {"seed": seed, "hash": run.config.hash, "settings": settings}
+            record |= {key: run.training[key] for key in costs}
+            over = ratio <= min(LINES) or seconds > 60 * minutes
+            yield record | {"over": over, "looks": rows}
+            if over:
                 return
 
 # %% ../nbs/07e_race.ipynb #206ba062
 def keep_record(path: Path, record: dict) -> None:
-    "Put a record into the results file of an entry, in the place of that of the same seed and device."
-    who = lambda other: (other["device"], other["seed"])
-    others = [other for other in read_json(path, list) or [] if who(other) != who(record)]
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(sorted([*others, record], key=who), indent=1) + "\n")
+    """Put a record into the results file of an entry, in the place of that of the same seed and device.
+
+    One that is not over takes the place of none that has come further."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / ".lock"):
+        who = lambda other: (other["device"], other["seed"])
+        records = {who(other): other for other in read_json(path, list) or []}
+        old = records.get(who(record))
+        if old and not record["over"] and len(record["looks"]) < len(old["looks"]):
+            return
+        records[who(record)] = record
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps([records[key] for key in sorted(records)], indent=1) + "\n")
 
 # %% ../nbs/07e_race.ipynb #74eccaf0
 def reached(record: dict, times: float) -> dict | None:
@@ -96,9 +113,10 @@ def _at_line(records: list[dict], times: float) -> list[str]:
     if not rows:
         nearest = min(row["value"] / row["floor"] for record in records for row in record["looks"])
         return [f"not reached ({number(nearest, 1)})", "—"]
+    if len(rows) < len(records):  # a mean of those that arrived would be too small
+        return [f"{len(rows)} of {len(records)} seeds", "—"]
     mean, half = over_seeds([row["seconds"] for row in rows])
     seconds = number(mean, 0) + ("" if half is None else f" ± {number(half, 0)}")
-    seconds += "" if len(rows) == len(records) else f" ({len(rows)} of {len(records)})"
     return [seconds, number(sum(row["images"] for row in rows) / len(rows), 0)]
 
 
@@ -135,8 +153,10 @@ def race_table(folder: Path, task: str) -> str:
         return f"No entry has raced on {task} yet."
     floor = records[0]["looks"][0]["floor"]
     about = f"Training time until `fd_lenet` on {task} is so many times the floor ({floor:.2f}, $N$ = {n:,})"
+    about += "; mean over seeds ± half the 95 % interval. *Not reached*: how near it came."
+    about += " FLOPs are those of the network, forward and backward, without the optimizer's."
     rows = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-    return f"{rows}\n\n{about}; mean over seeds ± half the 95 % interval. *Not reached*: how near it came."
+    return f"{rows}\n\n{about}"
 
 # %% ../nbs/07e_race.ipynb #1c22f296
 def race_figure(folder: Path, task: str, ax: plt.Axes | None = None) -> plt.Axes:
@@ -146,13 +166,13 @@ def race_figure(folder: Path, task: str, ax: plt.Axes | None = None) -> plt.Axes
     for (device, name), records in read_results(folder, task).items():
         for record in records:
             rows, floor = record["looks"], record["looks"][0]["floor"]
-            label = None if name in colours else f"{name} ({device})"
+            label = None if (device, name) in colours else f"{name} ({device})"
             (line,) = ax.plot(
                 [row["seconds"] for row in rows], [row["value"] for row in rows],
-                marker=".", color=colours.get(name), label=label,
+                marker=".", color=colours.get((device, name)), label=label,
             )  # fmt: skip
-            colours[name] = line.get_color()
-    for times, style in ((5, "--"), (2, "--"), (1, ":")):
+            colours[device, name] = line.get_color()
+    for times, style in [(times, "--") for times in LINES] + [(1, ":")]:
         if floor:
             ax.axhline(times * floor, color="0.5", linestyle=style, linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="training (s)", ylabel="fd_lenet", title=task)
@@ -165,21 +185,38 @@ def main() -> None:
     parser, folder = _parser(), project_root() / "report" / "race"
     options = parser.parse_args()
     try:
+        check_metrics(options.task, None, ["fd_lenet"])  # errors before any training
         names = options.entries or sorted(path.stem for path in folder.glob("*.yaml"))
         entries = {name: read_entry(folder / f"{name}.yaml") for name in names}
-        for name, settings in entries.items():
-            race_config(settings, name, options.task, 0)  # errors before any training
-        for seed in options.seeds:
-            _race_all(entries, options.task, seed, options.minutes, folder)
+        pairs = list(itertools.product(options.seeds, entries))
+        for seed, name in pairs:
+            race_config(entries[name], name, options.task, seed)
+        failed = [
+            problem for seed, name in pairs
+            if (problem := _race(name, entries[name], options.task, seed, options.minutes, folder))
+        ]  # fmt: skip
         print(race_table(folder, options.task))
+        if failed:
+            parser.exit(1, "".join(f"genlab_race: {problem}\n" for problem in failed))
     except (ValueError, RuntimeError, OSError) as problem:
         parser.exit(1, f"genlab_race: {problem}\n")
 
 
-def _race_all(entries: dict, task: str, seed: int, minutes: float, folder: Path) -> None:
-    for name, settings in entries.items():
+def _race(name: str, settings: dict, task: str, seed: int, minutes: float, folder: Path) -> str | None:
+    "Race, and keep the records; returns what to say if the training has diverged."
+    try:
         for record in race(name, settings, task, seed, minutes):
             keep_record(folder / task / f"{name}.json", record)
+    except FloatingPointError as problem:
+        return f"{name}, seed {seed}: {problem}"
+
+
+def _positive(text: str) -> float:
+    "A finite number above 0."
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes above 0")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,5 +225,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("entries", nargs="*", help="files in report/race, without .yaml (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="(default: 0 1 2)")
     about = "give up after so many minutes of training (default: 45)"
-    parser.add_argument("--minutes", type=float, default=45.0, help=about)
+    parser.add_argument("--minutes", type=_positive, default=45.0, help=about)
     return parser

@@ -348,7 +348,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             shapes = {weight.shape for weight in group["params"]}
             for shape in sorted(shapes):
-                self._step([w for w in group["params"] if w.shape == shape], **group)
+                moved = [w for w in group["params"] if w.shape == shape and w.grad is not None]
+                if moved:
+                    self._step(moved, **group)
 
     def _step(self, weights: list[nn.Parameter], lr: float, momentum: float, **others) -> None:
         for weight in weights:
@@ -364,12 +366,13 @@ class Muon(torch.optim.Optimizer):
 def make_optimizers(net: nn.Module, kind: str, lr: float, beta2: float) -> dict[str, torch.optim.Optimizer]:
     "Adam for all weights; or `muon`, at 20 times the rate, for matrices and kernels, and Adam for the rest."
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    matrices = [layer.weight for layer in layers if min(layer.weight.flatten(1).shape) >= 16]
+    weights = [dict(layer.named_parameters(recurse=False)).get("weight") for layer in layers]
+    weights = [weight for weight in weights if weight is not None and weight.requires_grad]
+    matrices = {id(weight): weight for weight in weights if min(weight.flatten(1).shape) >= 16}
     if kind == "adam" or not matrices:
         return {"opt": make_adam([*net.parameters()], lr, (0.9, beta2))}
-    apart = {id(weight) for weight in matrices}
-    others = [weight for weight in net.parameters() if id(weight) not in apart]
-    return {"opt": make_adam(others, lr, (0.9, beta2)), "muon": Muon(matrices, 20 * lr)}
+    others = [weight for weight in net.parameters() if id(weight) not in matrices]
+    return {"opt": make_adam(others, lr, (0.9, beta2)), "muon": Muon(matrices.values(), 20 * lr)}
 
 # %% ../nbs/00_runs.ipynb #c96f2a7a
 class EMA:

@@ -36,20 +36,20 @@ subset = None  # train on so many images, or on this share of them; None: all
 network = "unet"  # unet or report003, see below
 channels = None  # 3: show gray images to the network as three equal channels; None: as they are
 patch = 1  # pixels a side that are one place to the network; 2 saves time on larger images
-width = None  # channels at the first resolution: the dial for the network's size; None: by the images' size
-widths = None  # channels at each resolution, e.g. [32, 64, 128]; None: from `width`, doubled at each
+width = 16  # the dial for the network's size: channels a pixel at the first resolution, then doubled
+widths = None  # or the channels at each resolution, e.g. [32, 64, 128]
 blocks = 1  # residual blocks at each resolution, down and up
 heads = 4  # of the attention at the lowest resolution; 0: no attention
 T = 1000  # noise levels
 schedule = "cosine"  # linear (Ho et al.) or cosine (Nichol and Dhariwal)
 target = "v"  # what the network predicts: eps, x0 or v
 min_snr = None  # clip the weight of easy noise levels at this signal-to-noise ratio, e.g. 5; None: plain MSE
-levels = "uniform"  # how training draws noise levels: uniform, or logit-normal, more in the middle
+levels = "logit-normal"  # how training draws noise levels: uniform, or logit-normal, more in the middle
 conditional = False  # tell the network the class
 batch_size = 64  # images in an update
-optimizer = "adam"  # adam, or muon for the matrices and Adam for the rest: see 00_runs
+optimizer = "muon"  # adam, or muon for the matrices and Adam for the rest: see 00_runs
 lr = 1e-3  # Adam's learning rate; Muon's is 20 times as large
-beta2 = 0.999  # Adam's decay of the squared gradient's mean
+beta2 = 0.99  # Adam's decay of the squared gradient's mean
 ema = 0.999  # sample from a moving average of the weights with this decay; 0: from the last weights
 seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
@@ -269,7 +269,7 @@ assert (loss_weight(diffusion, t, "v", None) == 1).all()
 # %% [markdown]
 # ### Which noise levels to train on
 #
-# A level drawn evenly from 1 to $T$ is easy with many of them: where there is next to no noise, or nothing else, the network soon knows all that can be known. **Logit-normal** levels ([Esser et al. 2024](https://arxiv.org/abs/2403.03206)) are more often in the middle. They come from flow matching, where the share $\tau$ of noise on the way from image to noise is drawn so that $\log\frac\tau{1-\tau}$ is standard normal. The signal-to-noise ratio is then $(1-\tau)^2/\tau^2$, so its logarithm is normal with a standard deviation of 2, for any schedule. A fractional level is fine, because the network takes $t$ as a number.
+# A level drawn evenly from 1 to $T$ is easy with many of them: where there is next to no noise, or nothing else, the network soon knows all that can be known. **Logit-normal** levels ([Esser et al. 2024](https://arxiv.org/abs/2403.03206)) are more often in the middle. They come from flow matching, where the share $\tau$ of noise on the way from image to noise is drawn so that $\log\frac\tau{1-\tau}$ is standard normal. The signal-to-noise ratio is then $(1-\tau)^2/\tau^2$, so its logarithm is normal with a standard deviation of 2, for any schedule. A fractional level is fine, because the network takes $t$ as a number. This is the default here.
 
 # %%
 #| export
@@ -317,19 +317,19 @@ class DDPMConfig(RunConfig):
     network: key_of(NETWORKS["ddpm"], once={"report003": "seed"}) = "unet"
     channels: Literal[3] | None = None  # 3: gray images as three equal channels; None: as they are
     patch: PositiveInt = 1  # pixels a side of a place in the network
-    width: PositiveInt | None = None  # channels at the first resolution; None: see make_unet
-    widths: list[int] | None = Field(None, min_length=1)  # channels at each resolution; None: see make_unet
+    width: PositiveInt | None = 16  # channels a pixel at the first resolution, see make_unet
+    widths: list[int] | None = Field(None, min_length=1)  # or the channels at each resolution
     blocks: int = Field(1, gt=0, le=100)  # residual blocks at each resolution, down and up
     heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
     T: int = Field(1000, gt=0, le=100_000)  # noise levels
     schedule: key_of(SCHEDULES) = "cosine"
     target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
     min_snr: PositiveFloat | None = None  # see loss_weight
-    levels: Literal["uniform", "logit-normal"] = "uniform"  # see draw_levels
+    levels: Literal["uniform", "logit-normal"] = "logit-normal"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
-    optimizer: Literal["adam", "muon"] = "adam"  # see make_optimizers
+    optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
     lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
-    beta2: float = Field(0.999, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
+    beta2: float = Field(0.99, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
     channels_last: bool = False  # memory order of the network's tensors
     compile: bool = False  # torch.compile for training
 
@@ -337,6 +337,12 @@ class DDPMConfig(RunConfig):
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
     guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # of the class, see genlab.guidance; 1: plain
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widths_decide(cls, values: dict) -> dict:
+        decided = values.get("widths") or values.get("network") == "report003"
+        return values | {"width": None} if decided else values
 
     @field_validator("widths")
     @classmethod
@@ -354,8 +360,6 @@ class DDPMConfig(RunConfig):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.width and self.widths:
-            raise ValueError("width: `widths` has the channels of all resolutions; leave one of the two out.")
         if self.steps > self.T:
             raise ValueError(f"steps: {self.steps} are more than the T = {self.T} noise levels there are.")
         if self.guidance != 1 and not self.conditional:
@@ -398,11 +402,11 @@ for wrong, sentence in [
     (dict(widths=[20]), "widths: .20. are not all multiples of 8"),
     (dict(width=20), "width: 20 is no multiple of 8"),
     (dict(network="report003", patch=2), "patch: report 003's network takes single pixels"),
-    (dict(width=16, widths=[16, 32]), "width: `widths` has the channels of all resolutions"),
     (dict(levels="logit"), "levels: 'logit' should be 'uniform' or 'logit-normal'"),
 ]:
     with pytest.raises(ValueError, match=sentence):
         DDPMConfig(**wrong)
+assert DDPMConfig(widths=[16, 32]).hash == DDPMConfig(widths=[16, 32], width=64).hash  # one of them counts
 
 
 # %%
@@ -415,22 +419,22 @@ def make_diffusion(config: DDPMConfig) -> Diffusion:
 # %% [markdown]
 # ## Network, loss and training loop
 #
-# **The network.** By default it has 32, 64 and 128 channels at the three resolutions, half of that for images below 24 pixels. `width`, the number of channels at the first, makes all of it smaller or larger. With `patch=2` squares of 2x2 pixels go in as one place, and there are two resolutions of 48 and 96 channels. `report003` is the network of an older student report, for comparison. (That report showed gray digits to its network as three equal channels; so does `channels=3`.)
+# **The network.** By default it has 16, 32 and 64 channels at the three resolutions. `width`, the number of channels at the first, makes all of it smaller or larger. With `patch=2` squares of 2x2 pixels go in as one place, there are two resolutions, and the channels are twice as many. `report003` is the network of an older student report, for comparison. (That report showed gray digits to its network as three equal channels; so does `channels=3`.)
 
 # %%
 #| export
 def make_unet(config: DDPMConfig, data: ImageSet) -> nn.Module:
     "The U-Net of 03_unet for images like those of `data`."
     size, classes = data.images.shape[-1], len(data.classes) if config.conditional else 0
-    first = config.width or (48 if config.patch > 1 else 32 if size >= 24 else 16)
-    widths = config.widths or [first * 2**i for i in range(2 if config.patch > 1 else 3)]
+    width = config.width or (32 if size >= 24 else 16)  # None: before there was a `width`
+    widths = config.widths or [config.patch * width * 2**i for i in range(2 if config.patch > 1 else 3)]
     channels = config.channels or data.images.shape[1]
     return UNet(channels, widths, config.blocks, config.heads, classes, size=size, patch=config.patch)
 
 
 def make_report003(config: DDPMConfig, data: ImageSet) -> nn.Module:
-    "The network `report003`, of one width at all resolutions."
-    width = config.width or (config.widths or [64])[0]
+    "The network `report003`, of one width at all resolutions: the first of `widths`, or 64."
+    width = (config.widths or [64])[0]
     return Report003UNet(config.channels or data.images.shape[1], width, size=data.images.shape[-1])
 
 
@@ -480,7 +484,7 @@ def denoising_loss(
 
 
 # %% [markdown]
-# **The loop** is an ordinary one. Samples come from a moving average of the weights (`EMA`). `run.batches` takes the place of a data loader, and keeps the state of the training on disk ([00_runs](00_runs.ipynb)). `network` is for a module of your own: it takes $x_t$, $t$ and the labels, and returns a tensor of the shape of $x_t$.
+# **The loop** is an ordinary one, but for its optimizer: Muon moves the matrices and kernels, and Adam the rest ([00_runs](00_runs.ipynb)). Samples come from a moving average of the weights (`EMA`). `run.batches` takes the place of a data loader, and keeps the state of the training on disk ([00_runs](00_runs.ipynb)). `network` is for a module of your own: it takes $x_t$, $t$ and the labels, and returns a tensor of the shape of $x_t$.
 
 # %%
 #| export
@@ -1127,6 +1131,8 @@ the noise $\varepsilon$ [@ho2020],
 or $v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ [@salimans2022],
 from which $x_0$ and $\varepsilon$ follow.
 The levels are spaced by the linear schedule of @ho2020 or the cosine schedule of @nichol2021.
+By default levels are logit-normal in training [@esser2024], so that those in the middle are more frequent,
+and matrices are trained with Muon [@jordan2024], all other weights with Adam.
 Samples are drawn from a moving average of the weights.
 @tbl-provenance says where a run departs from the defaults (*ema 0*: the weights as they are).
 
@@ -1185,7 +1191,7 @@ KINDS["ddpm"] = Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, ddpm_se
 #
 # ## Exercises
 #
-# 1. Train with `-p target eps -p schedule linear`, the choice of Ho et al. How do samples and distances compare at equal epochs?
+# 1. Train with `-p target eps -p schedule linear`, the choice of Ho et al., and with their levels and optimizer (`-p levels uniform -p optimizer adam -p beta2 0.999`). How do samples and distances compare at equal epochs?
 # 2. Set `ema` to 0. What do the samples look like after 1, 5 and 30 epochs? Does the loss curve tell?
 #
 # Exercises on samplers are in [02b_samplers](02b_samplers.ipynb), on guidance in [02c_guidance](02c_guidance.ipynb), on likelihood in [02d_likelihood](02d_likelihood.ipynb).
@@ -1195,9 +1201,10 @@ KINDS["ddpm"] = Kind("diffusion model", "02_ddpm", DDPMConfig, run_ddpm, ddpm_se
 #
 # <details><summary>1. The choice of Ho et al.</summary>
 #
-# Both parameters belong to the run's identity, so it gets a folder of its own and nothing is overwritten. From within the notebook:
+# All of these belong to the run's identity, so it gets a folder of its own and nothing is overwritten. From within the notebook, with the levels and the optimizer of Ho et al. as well:
 #
-#     ho = run_ddpm(config.model_copy(update={"target": "eps", "schedule": "linear", "name": "ho"}))
+#     then = {"levels": "uniform", "optimizer": "adam", "beta2": 0.999}
+#     ho = run_ddpm(config.model_copy(update=then | {"target": "eps", "schedule": "linear", "name": "ho"}))
 #     for r in (run, ho):
 #         for e in r.evaluated():
 #             fd, bits = r.metrics(e)["scores"]["fd_lenet"], r.metrics(e)["likelihood"]

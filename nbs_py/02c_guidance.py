@@ -183,14 +183,13 @@ plot_guidance(run.pictures(epochs));
 #
 # `fd_lenet` sees one distance in which lost variety and lost quality are added up; precision and recall ([05_fid](05_fid.ipynb)) tell them apart.
 #
-#     from genlab.data import load_dataset
 #     from genlab.ddpm import sample_ddpm, train_ddpm
 #     from genlab.fid import evaluate
 #
-#     net, test = train_ddpm(run, epochs), load_dataset(dataset, "test")
-#     for s in (1.0, 2.0, 4.0):
-#         samples, _ = sample_ddpm(net, config.model_copy(update={"guidance": s}), test, len(test.images), seed)
-#         scores = evaluate(samples, dataset, ["fd_lenet", "precision", "recall"], train=config.training_set().images)
+#     net, train = train_ddpm(run, epochs), config.training_set()
+#     for s in (1.0, 1.5, 2.0, 4.0):
+#         samples, _ = sample_ddpm(net, config.model_copy(update={"guidance": s}), train, 500, seed)
+#         scores = evaluate(samples, dataset, ["fd_lenet", "precision", "recall"], train=train.images)
 #         print(s, {metric: round(score["value"], 3) for metric, score in scores.items()})
 #
 # One run on `digits`, seed 0, 500 samples a scale:

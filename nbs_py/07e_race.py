@@ -21,6 +21,8 @@
 #
 # Only training counts as time. Samples are drawn and scored at a growing list of epoch counts, with as many samples as there are test images. The settings of the sampler belong to the entry: guidance, for example, costs nothing in training, and changes the distance. Each entry is trained with several seeds, because one run can be lucky.
 #
+# What a race cannot see: a model that copies training images is at the floor, too, so look at `copies` of [05c_measures](05c_measures.ipynb) before you praise a winner. And whoever chooses settings by this distance chooses them by the test images. Choose with other seeds than those that race, and believe only differences that are much larger than the interval.
+#
 #     make race TASK=mnist                       # all entries, seeds 0 to 2
 #     genlab_race mnist muon --seeds 0 1 2       # one of them
 #
@@ -41,14 +43,16 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 # %%
 #| export
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import yaml
+from filelock import FileLock
 
-from genlab.fid import evaluate
+from genlab.fid import check_metrics, evaluate
 from genlab.plug import KINDS, look_up
 from genlab.runs import Run, RunConfig, atomic, project_root, read_json
 from genlab.tables import number, over_seeds
@@ -69,7 +73,7 @@ from IPython.display import Markdown
 
 # %%
 #| export
-BY_THE_RACE = ("name", "dataset", "seed", "epochs", "snapshots", "n_samples", "metrics", "subset")
+BY_THE_RACE = ("name", "dataset", "size", "subset", "seed", "epochs", "snapshots", "n_samples", "metrics")
 LINES = (5, 2)  # times the floor
 
 
@@ -78,7 +82,10 @@ def read_entry(path: Path) -> dict:
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise ValueError(f"entry: there is no {path.stem!r}; choose from {known}.")
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ValueError(f"entry {path.stem}: it is no YAML: {' '.join(str(problem).split())}.") from None
     if not isinstance(settings, dict) or "model" not in settings:
         raise ValueError(f"entry {path.stem}: it has to be a list of settings, `model: ddpm` among them.")
     if decided := [key for key in BY_THE_RACE if key in settings]:
@@ -87,13 +94,15 @@ def read_entry(path: Path) -> dict:
 
 
 def race_config(settings: dict, name: str, task: str, seed: int) -> RunConfig:
-    "The run of an entry; ValueError if its settings are none of this kind of model."
+    "The run of an entry; ValueError if its settings are none of this kind of model, or it cannot race."
     kind = look_up("model", settings["model"], KINDS)
+    if kind.draw is None:
+        raise ValueError(f"entry {name}: {settings['model']} has no `draw`, see 00c_plug; it cannot race.")
     return kind.config(**settings, name=name, dataset=task, seed=seed)
 
 
 # %% [markdown]
-# Entries are looked at after 1, 2, 3, 4, 5, 7, 9, ... epochs, so that the time found is at most about a third too long:
+# Entries are looked at after 1, 2, 3, 4, 5, 7, 9, ... epochs. The time found is that of the first look below a line. It may have passed a little earlier, by half of this time after two epochs and by a third later on:
 
 # %%
 #| export
@@ -113,7 +122,7 @@ assert first == [1, 2, 3, 4, 5, 7, 9, 12, 16, 22]
 # %% [markdown]
 # ## Racing
 #
-# `draw` of a kind of model continues the training, exactly, and draws the samples ([00_runs](00_runs.ipynb)). It ends at 2 times the floor, or when the training has taken too long. What is known so far is kept after each look.
+# `draw` of a kind of model continues the training, exactly, and draws the samples ([00_runs](00_runs.ipynb)). The race of an entry ends at 2 times the floor, or when the training has taken too long. `race` is a generator: it hands out what is known after each look, so that whoever calls it can keep that, and loses nothing if it is interrupted.
 
 # %%
 #| export
@@ -130,48 +139,58 @@ def look(run: Run, epochs: int) -> dict:
 def race(name: str, settings: dict, task: str, seed: int, minutes: float) -> Iterator[dict]:
     "After each look the record of an entry: what it is, what it costs, and a row for each look so far."
     run, rows = Run(race_config(settings, name, task, seed)), []
-    costs = ("device", "parameters", "flops_per_image", "peak_bytes", "commit")
+    costs = ("device", "parameters", "flops_per_image", "commit")
     with run.lock():
         for epochs in looks():
             rows.append(look(run, epochs))
-            record = {"seed": seed, "settings": settings} | {key: run.training[key] for key in costs}
-            yield record | {"looks": rows}
             seconds, ratio = rows[-1]["seconds"], rows[-1]["value"] / rows[-1]["floor"]
             print(f"{name}, seed {seed}: {seconds:.0f} s, {ratio:.1f} times the floor", flush=True)
-            if ratio <= min(LINES) or seconds > 60 * minutes:
+            record = {"seed": seed, "hash": run.config.hash, "settings": settings}
+            record |= {key: run.training[key] for key in costs}
+            over = ratio <= min(LINES) or seconds > 60 * minutes
+            yield record | {"over": over, "looks": rows}
+            if over:
                 return
 
 
 # %%
 #| export
 def keep_record(path: Path, record: dict) -> None:
-    "Put a record into the results file of an entry, in the place of that of the same seed and device."
-    who = lambda other: (other["device"], other["seed"])
-    others = [other for other in read_json(path, list) or [] if who(other) != who(record)]
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(sorted([*others, record], key=who), indent=1) + "\n")
+    """Put a record into the results file of an entry, in the place of that of the same seed and device.
+
+    One that is not over takes the place of none that has come further."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / ".lock"):
+        who = lambda other: (other["device"], other["seed"])
+        records = {who(other): other for other in read_json(path, list) or []}
+        old = records.get(who(record))
+        if old and not record["over"] and len(record["looks"]) < len(old["looks"]):
+            return
+        records[who(record)] = record
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps([records[key] for key in sorted(records)], indent=1) + "\n")
 
 
 # %% [markdown]
-# A race on `digits`, of two GANs that are not serious about it. One is trained twice: the second time the record is the same, but for the seconds.
+# A race on `digits`, of a small GAN that is not serious about it: after a look the time is over. It races twice, each time from the beginning, and the second record is the same as the first, but for the seconds.
 
 # %%
 home, before = tempfile.TemporaryDirectory(), os.environ.get("GENLAB_RUNS")
-records = {}
-for name, settings in {"small": {"model": "gan", "width": 8}, "again": {"model": "gan", "width": 8}}.items():
-    os.environ["GENLAB_RUNS"] = f"{home.name}/{name}"
-    *_, records[name] = race(name, settings, "digits", 0, minutes=1e-3)
+records, small = {}, {"model": "gan", "width": 8}
+for time in ("first", "second"):
+    os.environ["GENLAB_RUNS"] = f"{home.name}/{time}"
+    (records[time],) = race("small", small, "digits", 0, minutes=1e-3)
 without = lambda record: [{k: v for k, v in row.items() if k != "seconds"} for row in record["looks"]]
-assert without(records["small"]) == without(records["again"]) and len(without(records["small"])) == 1
+assert without(records["first"]) == without(records["second"]) and records["first"]["over"]
 os.environ.pop("GENLAB_RUNS") if before is None else os.environ.update(GENLAB_RUNS=before)
 
 # %%
 #| hide
-place = Path(home.name)
-for record in (records["small"], records["small"] | {"seed": 1}, records["small"] | {"commit": "later"}):
+place, first = Path(home.name), records["first"]
+for record in (first, first | {"seed": 1}, first | {"commit": "later"}):
     keep_record(place / "small.json", record)
 assert [(r["seed"], r["commit"]) for r in json.loads((place / "small.json").read_text())] == [
-    (0, "later"), (1, records["small"]["commit"])
+    (0, "later"), (1, first["commit"])
 ]  # fmt: skip
 for text, sentence in [
     ("model: gan\nepochs: 3", "epochs: the race decides this"),
@@ -189,7 +208,7 @@ with pytest.raises(ValueError, match="widht: there is no such parameter; did you
 # %% [markdown]
 # ## The table
 #
-# An entry stands in the table with the mean over its seeds, and half the width of its 95 % confidence interval by Student's $t$. Where not all seeds have reached a line, the table says so, and how near the others came.
+# An entry stands in the table with the mean over its seeds, and half the width of its 95 % confidence interval by Student's $t$. Where not all seeds have reached a line, the table says how many have; where none has, how near it came.
 
 # %%
 #| export
@@ -204,9 +223,10 @@ def _at_line(records: list[dict], times: float) -> list[str]:
     if not rows:
         nearest = min(row["value"] / row["floor"] for record in records for row in record["looks"])
         return [f"not reached ({number(nearest, 1)})", "—"]
+    if len(rows) < len(records):  # a mean of those that arrived would be too small
+        return [f"{len(rows)} of {len(records)} seeds", "—"]
     mean, half = over_seeds([row["seconds"] for row in rows])
     seconds = number(mean, 0) + ("" if half is None else f" ± {number(half, 0)}")
-    seconds += "" if len(rows) == len(records) else f" ({len(rows)} of {len(records)})"
     return [seconds, number(sum(row["images"] for row in rows) / len(rows), 0)]
 
 
@@ -245,8 +265,10 @@ def race_table(folder: Path, task: str) -> str:
         return f"No entry has raced on {task} yet."
     floor = records[0]["looks"][0]["floor"]
     about = f"Training time until `fd_lenet` on {task} is so many times the floor ({floor:.2f}, $N$ = {n:,})"
+    about += "; mean over seeds ± half the 95 % interval. *Not reached*: how near it came."
+    about += " FLOPs are those of the network, forward and backward, without the optimizer's."
     rows = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-    return f"{rows}\n\n{about}; mean over seeds ± half the 95 % interval. *Not reached*: how near it came."
+    return f"{rows}\n\n{about}"
 
 
 # %%
@@ -271,7 +293,7 @@ rows = re.findall(r"^\| (?:fast|slow).*$", table, flags=re.M)
 assert rows[0] == "| fast (abacus) | 2 | 1,234 | 2 | 16 ± 70 | 150 | 20 ± 6 | 200 |", rows[0]
 assert rows[1] == "| slow (abacus) | 1 | 1,234 | 2 | 30 | 300 | not reached (4.0) | — |", rows[1]
 keep_record(place / "toys" / "slow.json", made_up(1, 9, 8, 7))
-assert "| 30 (1 of 2) | 300 | not reached (4.0) | — |" in race_table(place, "toys")
+assert "| 1 of 2 seeds | — | not reached (4.0) | — |" in race_table(place, "toys")
 assert "No entry has raced on nothing yet" in race_table(place, "nothing")
 
 
@@ -287,13 +309,13 @@ def race_figure(folder: Path, task: str, ax: plt.Axes | None = None) -> plt.Axes
     for (device, name), records in read_results(folder, task).items():
         for record in records:
             rows, floor = record["looks"], record["looks"][0]["floor"]
-            label = None if name in colours else f"{name} ({device})"
+            label = None if (device, name) in colours else f"{name} ({device})"
             (line,) = ax.plot(
                 [row["seconds"] for row in rows], [row["value"] for row in rows],
-                marker=".", color=colours.get(name), label=label,
+                marker=".", color=colours.get((device, name)), label=label,
             )  # fmt: skip
-            colours[name] = line.get_color()
-    for times, style in ((5, "--"), (2, "--"), (1, ":")):
+            colours[device, name] = line.get_color()
+    for times, style in [(times, "--") for times in LINES] + [(1, ":")]:
         if floor:
             ax.axhline(times * floor, color="0.5", linestyle=style, linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="training (s)", ylabel="fd_lenet", title=task)
@@ -315,21 +337,38 @@ def main() -> None:
     parser, folder = _parser(), project_root() / "report" / "race"
     options = parser.parse_args()
     try:
+        check_metrics(options.task, None, ["fd_lenet"])  # errors before any training
         names = options.entries or sorted(path.stem for path in folder.glob("*.yaml"))
         entries = {name: read_entry(folder / f"{name}.yaml") for name in names}
-        for name, settings in entries.items():
-            race_config(settings, name, options.task, 0)  # errors before any training
-        for seed in options.seeds:
-            _race_all(entries, options.task, seed, options.minutes, folder)
+        pairs = list(itertools.product(options.seeds, entries))
+        for seed, name in pairs:
+            race_config(entries[name], name, options.task, seed)
+        failed = [
+            problem for seed, name in pairs
+            if (problem := _race(name, entries[name], options.task, seed, options.minutes, folder))
+        ]  # fmt: skip
         print(race_table(folder, options.task))
+        if failed:
+            parser.exit(1, "".join(f"genlab_race: {problem}\n" for problem in failed))
     except (ValueError, RuntimeError, OSError) as problem:
         parser.exit(1, f"genlab_race: {problem}\n")
 
 
-def _race_all(entries: dict, task: str, seed: int, minutes: float, folder: Path) -> None:
-    for name, settings in entries.items():
+def _race(name: str, settings: dict, task: str, seed: int, minutes: float, folder: Path) -> str | None:
+    "Race, and keep the records; returns what to say if the training has diverged."
+    try:
         for record in race(name, settings, task, seed, minutes):
             keep_record(folder / task / f"{name}.json", record)
+    except FloatingPointError as problem:
+        return f"{name}, seed {seed}: {problem}"
+
+
+def _positive(text: str) -> float:
+    "A finite number above 0."
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes above 0")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -338,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("entries", nargs="*", help="files in report/race, without .yaml (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="(default: 0 1 2)")
     about = "give up after so many minutes of training (default: 45)"
-    parser.add_argument("--minutes", type=float, default=45.0, help=about)
+    parser.add_argument("--minutes", type=_positive, default=45.0, help=about)
     return parser
 
 
@@ -361,7 +400,7 @@ home.cleanup()
 #
 # <details><summary>1. One setting</summary>
 #
-# A copy `report/race/adam.yaml` of `muon.yaml` without the line `optimizer` is trained with Adam alone. `genlab_race mnist muon adam --seeds 0 1 2` trains both (what is on disk is not trained again, only drawn and measured). Compare the intervals in the table, and the curves in the figure: with the same seed both see the same images and the same noise.
+# `report/race/adam.yaml` is such a copy, of `muon.yaml` with `optimizer: adam`. `genlab_race mnist muon adam --seeds 0 1 2` trains both (what is on disk is not trained again, only drawn and measured). Compare the intervals in the table, and the curves in the figure: with the same seed both see the same images and the same noise.
 #
 # </details>
 #

@@ -23,7 +23,9 @@ def test_results_belong_to_the_entry_as_it_is(path):
     records = json.loads(path.read_text())
     assert len({(record["device"], record["seed"]) for record in records}) == len(records) > 0
     for record in records:
-        assert record["settings"] == read_entry(FOLDER / f"{path.stem}.yaml"), "race it again"
+        settings = read_entry(FOLDER / f"{path.stem}.yaml")
+        config = race_config(settings, path.stem, path.parent.name, record["seed"])
+        assert record["settings"] == settings and record["hash"] == config.hash, "race it again"
         for row in record["looks"]:
             assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("seconds", "value", "floor"))
         seconds = [row["seconds"] for row in record["looks"]]
@@ -46,7 +48,30 @@ def test_the_command(tmp_path):
     assert len(json.loads((folder / "digits" / "tiny.json").read_text())) == 2
 
 
-@pytest.mark.parametrize("key", ["epochs", "seed"])
+def test_wrong_words_before_any_training(tmp_path):
+    "One sentence each; and the race goes on where one entry diverges."
+    project = copy_project(tmp_path)
+    folder, runs = project / "report" / "race", str(tmp_path / "runs")
+    for path in folder.glob("*.yaml"):
+        path.unlink()
+    (folder / "odd.yaml").write_text("model: ddpm\nlevels: [")
+    (folder / "wild.yaml").write_text("model: vae\nnetwork: mlp\nlatent: 2\nlr: 1.0e+30\n")
+    (folder / "zahm.yaml").write_text("model: vae\nnetwork: mlp\nlatent: 2\n")
+    race = lambda *words: command("genlab_race", "digits", *words, cwd=project, GENLAB_RUNS=runs)
+    for words, sentence in [
+        (["odd"], "entry odd: it is no YAML"),
+        (["zahm", "--seeds", 0, -1], "seed: -1 should be greater than or equal to 0"),
+        (["zahm", "--minutes", "nan"], "nan is no number of minutes above 0"),
+    ]:
+        answer = race(*words)
+        assert answer.returncode and sentence in answer.stderr and "Traceback" not in answer.stderr
+        assert not (tmp_path / "runs").exists()
+    raced = race("wild", "zahm", "--seeds", 0, "--minutes", 1e-3)
+    assert raced.returncode == 1 and "wild, seed 0: Training has diverged" in raced.stderr
+    assert "| zahm" in raced.stdout and "Traceback" not in raced.stderr
+
+
+@pytest.mark.parametrize("key", ["epochs", "seed", "size"])
 def test_what_the_race_decides_is_no_setting(key, tmp_path):
     assert key in BY_THE_RACE
     (tmp_path / "eager.yaml").write_text(f"model: gan\n{key}: 3\n")
