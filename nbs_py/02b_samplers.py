@@ -509,7 +509,7 @@ table.assign(fd_lenet=[d["value"] for d in distances], sd=[d["sd"] for d in dist
 # %% [markdown]
 # Bars are the standard deviation of a distance over samples; differences within them mean nothing. This is one run, seed 0, and a network that is not done after ten epochs. For it many steps are no advantage: DPM-Solver++ with 10 steps, with fresh noise or without, and Heun's method with 10 are as near to real images as ancestral sampling with 100. Only DPM-Solver++ with fresh noise and 20 steps is nearer than that by more than two standard deviations, and it cannot be told apart from the three with 10 steps.
 #
-# On MNIST one sees more. Here is a small network (`widths` 16, 32, 64; in `report/results`), and a second one of the same size in bfloat16. Each sampler drew 2,000 samples from the same latents. The floor at 2,000 samples is 1.65; each network was trained once.
+# On MNIST one sees more. Here is a small network (`widths` 16, 32, 64, trained with uniform levels and Adam alone; in `report/results`), and a second one of the same size in bfloat16. Each sampler drew 2,000 samples from the same latents. The floor at 2,000 samples is 1.65; each network was trained once.
 #
 # | sampler | evaluations | `fd_lenet`, after 2 epochs | bfloat16, after 5 epochs |
 # |---|---|---|---|

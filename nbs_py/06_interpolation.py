@@ -622,7 +622,7 @@ table["arc - line"] = {name: with_error(values) for name, values in difference.i
 pd.DataFrame(table).fillna("—").rename_axis("contrast half-way")
 
 # %% [markdown]
-# So that is why one takes the arc. Half-way on the line the GAN's images lose a sixth of their contrast, and on the arc nothing. The VAE and the diffusion model lose less: they walk between codes of test images, which are shorter than draws (the mean of $q$ is shorter than a draw from it; for the flow, see exercise 3). On average the difference between line and arc is small for them, though many standard errors; on single paths one sees it. In the first path of the VAE, below, the middle of the line is a grey double exposure, and that of the arc is not. Between the same images the cross-fade loses more: that is the grey of its double exposures. None comes near $1/\sqrt2$, not even the cross-fade, which is linear: half the sum of two images of equal contrast would lose so much if they were uncorrelated, and two images of digits have much in common.
+# So that is why one takes the arc. Half-way on the line the GAN's images lose a sixth of their contrast, and on the arc nothing. The VAE and the diffusion model lose less: they walk between codes of test images, which are shorter than draws (the mean of $q$ is shorter than a draw from it; for the flow, see exercise 3). On average line and arc differ by 4 % for the one and 8 % for the other, which is many standard errors; on single paths one sees it. In the first path of the VAE, below, the middle of the line is a grey double exposure, and that of the arc is not. Between the same images the cross-fade loses more: that is the grey of its double exposures. None comes near $1/\sqrt2$, not even the cross-fade, which is linear: half the sum of two images of equal contrast would lose so much if they were uncorrelated, and two images of digits have much in common.
 #
 # And the pictures themselves, the first path of each:
 
@@ -735,7 +735,7 @@ pd.DataFrame(difference).T.rename_axis("minus cross-fade")
 
 
 # %% [markdown]
-# Between the same ends, the smoothest paths by path length, detour and largest step are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that. There the VAE wins clearly, by several standard errors, though the ends of its paths are reconstructions and hardly nearer to the data than the test images. The diffusion model wins by little more than two standard errors. Neither is as near as real images are, which would be 1.
+# Between the same ends, the smoothest paths by path length, detour and largest step are those of the cross-fade, which nobody would call good: a classifier's features of a double exposure lie between those of the two images. Smoothness says that steps are small and even, not that they lead through images. The distance to data asks for that. There the VAE wins clearly, by several standard errors, though the ends of its paths are reconstructions and hardly nearer to the data than the test images. The diffusion model wins by three standard errors. Neither is as near as real images are, which would be 1.
 #
 # The GAN's row is not to be compared with the others. Its paths are farther from the data, but so are their ends, which are draws of its own.
 
@@ -872,8 +872,8 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 # %% [markdown]
 # ## What to take away
 #
-# - Between two latents one hopes for images and not double exposures. Here the middle of the VAE's paths was clearly nearer to real images than that of a cross-fade, the diffusion model's hardly, and neither as near as real images are (small models, one run each). Images all the way are weak evidence against memorisation, as abrupt jumps would be evidence for it; the nearest neighbours of [05_fid](05_fid.ipynb) test it directly. (A blurry model is smooth, too.)
-# - Walk on arcs where the latents are normally distributed noise of many dimensions: half-way on the line the GAN's images are paler by a sixth. For codes of test images, in the VAE and in the diffusion model, it was a matter of a few percent on average.
+# - Between two latents one hopes for images and not double exposures. Here the middle of the VAE's paths was clearly nearer to real images than that of a cross-fade, the diffusion model's by half as much, and neither as near as real images are (small models, one run each). Images all the way are weak evidence against memorisation, as abrupt jumps would be evidence for it; the nearest neighbours of [05_fid](05_fid.ipynb) test it directly. (A blurry model is smooth, too.)
+# - Walk on arcs where the latents are normally distributed noise of many dimensions: half-way on the line the GAN's images are paler by a sixth. For codes of test images, in the VAE and in the diffusion model, it was 4 and 8 percent on average.
 # - Smoothness alone is no virtue: a cross-fade is smooth, and a collapsed model has a perfect path length. Ask what lies on the way, and compare paths between the same ends.
 #
 # ## Exercises
@@ -897,7 +897,7 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 # | line minus arc | mean squared speed | detour | largest step | distance to data |
 # |---|---|---|---|---|
 # | VAE | −721 ± 152 | −0.12 ± 0.03 | | |
-# | diffusion model | 626 ± 173 | | 0.31 ± 0.11 | −0.08 ± 0.03 |
+# | diffusion model | 1,353 ± 378 | 0.04 ± 0.02 | 0.40 ± 0.14 | −0.14 ± 0.04 |
 #
 # (Differences of less than two standard errors are left out; for the GAN that is all of them.) The line is smoother for the VAE and less smooth for the diffusion model; yet the middle of the latter's line is *nearer* to the data than that of the arc, which we had not expected. And the GAN is the one whose digits lose a sixth of their contrast on the line. So this table cannot see what the contrast shows; a path that gets paler is not less smooth. Read no table of smoothness without the pictures.
 #
@@ -920,11 +920,11 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #
 # For 50 test images of `digits`:
 #
-# | angle (degrees) | 0 to 10 | 20 | 30 | 45 | 60 | 90 |
-# |---|---|---|---|---|---|---|
-# | right class | 100% | 90% | 80% | 62% | 36% | 8% |
+# | angle (degrees) | 0 to 5 | 10 | 20 | 30 | 45 | 60 | 90 |
+# |---|---|---|---|---|---|---|---|
+# | right class | 100% | 94% | 84% | 70% | 58% | 34% | 14% |
 #
-# At 90 degrees one in ten is right by chance. In terms of added noise of standard deviation $\tan\varphi$ (before the length is put right): a third of the latent's own may be added, and nine of ten digits keep their class. So neighbours in the noise are neighbours in meaning, over quite some distance.
+# At 90 degrees one in ten is right by chance. In terms of added noise of standard deviation $\tan\varphi$ (before the length is put right): a third of the latent's own may be added, and five of six digits keep their class. So neighbours in the noise are neighbours in meaning, over quite some distance.
 #
 # </details>
 #
@@ -943,11 +943,11 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #
 # | | from $t=1$ | from $t=20$ |
 # |---|---|---|
-# | standard deviation of the noise | 0.93 | 0.85 |
-# | error of the round trip, 40 levels | 0.00021 | 0.00038 |
-# | error of the round trip, 20 levels | 0.0019 | 0.0040 |
+# | standard deviation of the noise | 0.96 | 0.89 |
+# | error of the round trip, 40 levels | 0.00023 | 0.00040 |
+# | error of the round trip, 20 levels | 0.0022 | 0.0042 |
 #
-# With Euler's method (`order = 1`) the error stays what it was, 0.018. So nothing is gained: whatever makes the round trip hard is not in the part that was left out.
+# With Euler's method (`order = 1`) and 40 levels the error is hardly smaller, 0.021 instead of 0.022. So nothing is gained: whatever makes the round trip hard is not in the part that was left out.
 #
 # Why does the noise get smaller? The flow takes what it is given for an image *with noise of the level* $\sigma(t)$, and ours is clean. For normally distributed data it was said above what happens: along an axis on which the data have the standard deviation $c$, everything grows with $\sqrt{c^2+\sigma^2}$. A clean image starts with $c$ instead, and so it arrives as noise with the standard deviation $c/\sqrt{c^2+\sigma^2}$ (for a start from $\sigma$ and an end at pure noise). That is nearly 1 where $c\gg\sigma$, but nearly 0 along the many axes on which images hardly vary, such as pixels in the corners. The smaller the starting level, the fewer axes are left out. With the covariance of the digits the formula gives a standard deviation of 0.69 over all axes from $t=1$ and of 0.54 from $t=20$; the network, whose data are not normally distributed, loses less. Either way, latents from a late start are even less like the draws from $\mathcal N(0,I)$ that the model decodes when it makes images.
 #
@@ -998,18 +998,18 @@ for ax, name in zip(axes, ("gan", "vae"), strict=True):
 #     a, b = (m.flatten(1) - m.flatten(1).mean(0) for m in (means, pixels))
 #     print("cosine of the class means in noise and in pixels:", torch.cosine_similarity(a, b).numpy().round(2))
 #
-# What to expect? Not much, one may think: the noise has a number for each pixel and no encoder has sorted it, and the mean of some 50 standard normal vectors of 256 numbers has a length of 2.3 by chance alone (those found have 1.9 to 3.8). On the other hand the flow starts out from pure noise towards those images that the noise happens to resemble. For normally distributed data it is even linear, $z=\Sigma^{-1/2}(x-\mu)$ between images and pure noise, and then class means in the noise are those in pixels, whitened.
+# What to expect? Not much, one may think: the noise has a number for each pixel and no encoder has sorted it, and the mean of some 50 standard normal vectors of 256 numbers has a length of 2.3 by chance alone (those found have 2.3 to 3.4). On the other hand the flow starts out from pure noise towards those images that the noise happens to resemble. For normally distributed data it is even linear, $z=\Sigma^{-1/2}(x-\mu)$ between images and pure noise, and then class means in the noise are those in pixels, whitened.
 #
-# What we found on `digits` (9 to 27 latents of the diffusion model for each pair, moved by their own length), as the share that became the other class:
+# What we found on `digits` (13 to 27 latents of the diffusion model for each pair, moved by their own length), as the share that became the other class:
 #
 # | | 0 to 1 | 1 to 7 | 3 to 8 | 4 to 9 |
 # |---|---|---|---|---|
-# | diffusion model | 1.00 | 1.00 | 0.22 | 1.00 |
-# | the same, one random direction each | 0 | 0.22 | 0.07 | 0 |
+# | diffusion model | 1.00 | 0.93 | 0.52 | 1.00 |
+# | the same, one random direction each | 0.15 | 0 | 0.04 | 0 |
 # | GAN | 0.95 | 0.82 | 0.16 | 0.72 |
 # | VAE | 0.93 | 0.96 | 0.06 | 0.81 |
 #
-# So the direction exists, and is as good as those of the other two. Class means in noise and in pixels have cosines of 0.30 to 0.54: the direction is, for a good part, a faint picture of one class minus the other, and less of an abstraction than one in a code.
+# So the direction exists, and is as good as those of the other two. Class means in noise and in pixels have cosines of 0.38 to 0.62: the direction is, for a good part, a faint picture of one class minus the other, and less of an abstraction than one in a code.
 #
 # </details>
 
