@@ -123,7 +123,7 @@ class DDPMConfig(RunConfig):
     channels_last: bool = False  # memory order of the network's tensors
     compile: bool = False  # torch.compile for training
 
-    sampler: key_of(SAMPLERS) = Field("dpmpp", exclude=True)
+    sampler: key_of(SAMPLERS) = Field("sde_dpmpp", exclude=True)
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
     guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # of the class, see genlab.guidance; 1: plain
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps

@@ -196,12 +196,12 @@ plot_guidance(run.pictures(epochs));
 #
 # | $s$ | `fd_lenet` | precision | recall |
 # |---|---|---|---|
-# | 1 | 15 ± 6 | 0.76 ± 0.02 | 0.93 ± 0.02 |
-# | 1.5 | 21 ± 8 | 0.84 ± 0.02 | 0.84 ± 0.02 |
-# | 2 | 44 ± 10 | 0.85 ± 0.02 | 0.68 ± 0.02 |
-# | 4 | 114 ± 11 | 0.75 ± 0.02 | 0.33 ± 0.02 |
+# | 1 | 15 ± 3 | 0.76 ± 0.02 | 0.89 ± 0.02 |
+# | 1.5 | 12 ± 5 | 0.84 ± 0.02 | 0.82 ± 0.02 |
+# | 2 | 19 ± 6 | 0.88 ± 0.01 | 0.68 ± 0.02 |
+# | 4 | 58 ± 7 | 0.85 ± 0.02 | 0.40 ± 0.05 |
 #
-# The first two distances are too close to call, the others are farther off. From $s=1$ to 1.5 more samples lie where real images are (precision), and fewer of the real images have a sample near them (recall); in the distance the two about cancel. At $s=2$ precision is no better and more variety is lost, at $s=4$ most of it.
+# The first three distances are too close to call, the last is far off. From $s=1$ to 2 more samples lie where real images are (precision), and fewer of the real images have a sample near them (recall); in the distance the two about cancel. At $s=4$ precision is no better, and most of the variety is gone.
 #
 # The largest scale is not the best because it draws from another distribution. Its mean moves away from the class's boundaries, its spread shrinks, and both are what a Frechet distance measures. (And the steps leave the range where the network was trained; clipping to $[-1,1]$ then makes flat black and white.) A little guidance may still lower the distance, where it takes away samples between the classes that an imperfect network draws and the data do not have.
 #

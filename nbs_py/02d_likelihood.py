@@ -318,6 +318,8 @@ ax = parts.astype(float).plot.barh(stacked=True, figsize=(5, 1.8), xlabel="bits 
 ax.legend(["$L_0$", "$L_1$ to $L_{T-1}$", "$L_T$"], frameon=False, ncols=3, bbox_to_anchor=(1, 1.3));
 
 # %% [markdown]
+# (These bounds would be lower with `levels="uniform"`: see [02_ddpm](02_ddpm.ipynb#Which-noise-levels-to-train-on).)
+#
 # Why is $L_0$ so large a part with the fixed variances? It is one step of a thousand, and the network errs by less than a grey level. Take it apart: how many of its bits go to black pixels, and how many to the others? (The bits of both add up to $L_0$.)
 
 # %%
