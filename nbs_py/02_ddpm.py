@@ -102,6 +102,7 @@ from genlab.runs import (
     fits_memory,
     make_accelerator,
     make_optimizers,
+    read_json,
     seed_everything,
 )
 from genlab.samplers import (
@@ -112,7 +113,6 @@ from genlab.samplers import (
     karras_times,
     log_ticks,
     samplers_section,
-    scored_samplers,
 )
 from genlab.sources import progress
 from genlab.tables import (
@@ -921,19 +921,20 @@ def renew_likelihood(run: Run, epochs: int, network: nn.Module | None = None) ->
 # %%
 #| export
 def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]:  # see scored_samplers
-    "Score the samplers that the configuration compares, at its epoch count; each is scored once."
-    config, table, net = run.config, scored_samplers(run), None
+    "Score the samplers that the configuration compares with its own, at its epoch count; each once."
+    config, path, net = run.config, run.epoch_folder(run.config.epochs) / "samplers.json", None
+    table, own = read_json(path, list) or [], (run.metrics(config.epochs) or {}).get("asked", {})
     test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
         key = {name: getattr(other, name) for name in config.sample_fields}
-        if any(key.items() <= row.items() for row in table):
+        if any(key.items() <= row.items() for row in (own, *table)):
             continue
         if net is None:
             net = train_ddpm(run, config.epochs, network)
         samples, results = _draw(net, other.model_copy(update={"metrics": distances}), test)
         table.append(key | {"n": len(samples)} | results)
-        with atomic(run.epoch_folder(config.epochs) / "samplers.json") as temporary:
+        with atomic(path) as temporary:
             temporary.write_text(json.dumps(table, indent=2))
     return table
 

@@ -459,8 +459,15 @@ assert (back - by_ddim).abs().max() < 0.01
 # %%
 #| export
 def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, evaluations, seconds, n, scores ...
-    "The samplers that `compare_samplers` of genlab.ddpm has scored: samplers.json of the run's epoch count."
-    return read_json(run.epoch_folder(run.config.epochs) / "samplers.json", list) or []
+    "The run's own sampler, and those that `compare_samplers` of genlab.ddpm has scored, if there are any."
+    epochs = run.config.epochs
+    others, own = read_json(run.epoch_folder(epochs) / "samplers.json", list) or [], run.metrics(epochs)
+    if not others or not own:
+        return others
+    row = own["asked"] | {"n": own["n_samples"], "seconds": own["sample_seconds"]}
+    row |= {key: own[key] for key in ("evaluations", "scores")}
+    same = lambda other: all(other.get(key) == row[key] for key in ("sampler", "steps", "guidance", "n"))
+    return [row, *(other for other in others if not same(other))]
 
 
 def log_ticks(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
@@ -650,8 +657,10 @@ def samplers_section(runs: pd.DataFrame, folder: Path) -> Section:
         after = f"{r.label} after {plural(r.epochs, 'epoch')}"
         caption = (
             f"{after}: `fd_lenet` against evaluations of the network for an image. "
-            "Bars: standard deviation over samples; dotted: the longest ancestral run; dashed: the floor."
+            "Bars: standard deviation over samples; dashed: the floor"
         )
+        ancestral = any(row["sampler"] == "ancestral" for row in compared)
+        caption += "; dotted: the longest ancestral run." if ancestral else "."
         parts += [figure(folder, name, caption, name, "65%"), sampler_sentence(after, compared)]
     heading = "## How many evaluations does a sample need? {#sec-samplers}"
     if not parts:

@@ -27,6 +27,7 @@ from genlab.interpolation import find_run, open_run
 from genlab.likelihood import read_likelihood
 from genlab.plug import KINDS, LOADERS, import_plugins
 from genlab.runs import EMA, Run, RunConfig, read_config
+from genlab.samplers import scored_samplers
 from genlab.vae import VAEConfig, measure_elbo, run_vae, train_vae, vae_pictures
 
 # model: (small configuration, function that does it all)
@@ -544,6 +545,10 @@ def test_other_samples_need_no_training(runs_folder):
     table = json.loads((run.epoch_folder(1) / "samplers.json").read_text())
     assert [(row["sampler"], row["evaluations"]) for row in table] == [("ancestral", 40), ("heun", 5)]
     assert genlab.ddpm.compare_samplers(again) == table, "what has been scored is not scored again"
+    shown = [(row["sampler"], row["evaluations"]) for row in scored_samplers(again)]
+    assert shown == [("ddim", 10), ("ancestral", 40), ("heun", 5)], "and its own is among them"
+    own = again.config.model_copy(update={"compare": ["ddim:10"]})
+    assert genlab.ddpm.compare_samplers(Run(own)) == table, "nor is its own"
 
 
 def test_the_likelihood_of_an_old_run_can_be_computed_anew(runs_folder):
