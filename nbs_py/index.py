@@ -119,7 +119,7 @@
 #
 # | entry | seeds | parameters | MFLOP/image | 5 × floor: seconds | 5 × floor: images | 2 × floor: seconds | 2 × floor: images |
 # | :-- | --: | --: | --: | --: | --: | --: | --: |
-# | muon (AMD EPYC, 1 thread) | 1 | 472,817 | 220 | not reached (5.0) | — | not reached (5.0) | — |
+# | muon (AMD EPYC, 1 thread) | 1 | 472,817 | 220 | 801 | 420,000 | not reached (4.6) | — |
 #
 # Training time until `fd_lenet` on fashion_mnist is so many times the floor (0.27, $N$ = 10,000); mean over seeds ± half the 95 % interval. *Not reached*: how near it came. FLOPs are those of the network, forward and backward, without the optimizer's.
 #
