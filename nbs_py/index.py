@@ -126,6 +126,7 @@
 # | entry | seeds | parameters | MFLOP/image | 5 × floor: seconds | 5 × floor: images | 2 × floor: seconds | 2 × floor: images |
 # | :-- | --: | --: | --: | --: | --: | --: | --: |
 # | muon (AMD EPYC, 1 thread) | 3 | 472,817 | 220 | 164 ± 160 | 80,000 | 415 ± 166 | 200,000 |
+# | gan (AMD EPYC, 1 thread) | 3 | 415,650 | 42 | 200 ± 74 | 460,000 | not reached (3.0) | — |
 # | small (AMD EPYC, 1 thread) | 1 | 470,001 | 220 | not reached (12.5) | — | not reached (12.5) | — |
 #
 # Training time until `fd_lenet` on mnist is so many times the floor (0.86, $N$ = 10,000); mean over seeds ± half the 95 % interval. *Not reached*: how near it came. FLOPs are those of the network, forward and backward, without the optimizer's.
