@@ -20,6 +20,7 @@ from filelock import FileLock
 from .fid import check_metrics, evaluate
 from .plug import KINDS, look_up
 from .runs import Run, RunConfig, atomic, project_root, read_json
+from .samplers import log_ticks
 from .tables import number, over_seeds
 
 # %% ../nbs/07e_race.ipynb #eaff486f
@@ -176,6 +177,8 @@ def race_figure(folder: Path, task: str, ax: plt.Axes | None = None) -> plt.Axes
         if floor:
             ax.axhline(times * floor, color="0.5", linestyle=style, linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="training (s)", ylabel="fd_lenet", title=task)
+    log_ticks(ax.xaxis)
+    log_ticks(ax.yaxis)
     ax.legend(frameon=False, fontsize=8)
     return ax
 

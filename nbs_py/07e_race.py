@@ -55,6 +55,7 @@ from filelock import FileLock
 from genlab.fid import check_metrics, evaluate
 from genlab.plug import KINDS, look_up
 from genlab.runs import Run, RunConfig, atomic, project_root, read_json
+from genlab.samplers import log_ticks
 from genlab.tables import number, over_seeds
 
 # %%
@@ -319,6 +320,8 @@ def race_figure(folder: Path, task: str, ax: plt.Axes | None = None) -> plt.Axes
         if floor:
             ax.axhline(times * floor, color="0.5", linestyle=style, linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="training (s)", ylabel="fd_lenet", title=task)
+    log_ticks(ax.xaxis)
+    log_ticks(ax.yaxis)
     ax.legend(frameon=False, fontsize=8)
     return ax
 
