@@ -100,7 +100,8 @@ def test_the_report_has_a_dash_and_a_note(swept, project, engine):
     why = "`FileNotFoundError: dataset: there is no folder /nowhere.`"
     assert f"**broken, folder:/nowhere, 1 epoch** is missing: {why}" in text
     assert "| broken, folder:/nowhere | 1 | — | — | — | — | — |" in text
-    assert "the best of 2 samplers with at most 20 evaluations is" in text
+    best = "is sde_dpmpp (5 evaluations), which cannot be told from ddim (5 evaluations)"
+    assert f"the best of 2 samplers with at most 20 evaluations {best}" in text
     assert "| ancestral | 40 | 40 | 60 |" in text and "| cross-fade |" in text
     too_few = "No run has the extrapolation to infinitely many (`fd_lenet_infinity`): `"  # a hundred samples
     assert too_few in text

@@ -32,32 +32,35 @@ def test_results_belong_to_the_entry_as_it_is(path):
         assert seconds == sorted(seconds)
 
 
-def test_the_command(tmp_path):
-    "From a file of settings to the table, with nobody else in the race."
+@pytest.fixture
+def empty_race(tmp_path):
+    "The folder of entries, without any, in a copy of the project; and the race there on digits."
     project = copy_project(tmp_path)
-    folder, runs = project / "report" / "race", str(tmp_path / "runs")
+    folder = project / "report" / "race"
     for path in folder.glob("*.yaml"):
         path.unlink()
+    where = {"cwd": project, "GENLAB_RUNS": str(tmp_path / "runs")}
+    return folder, lambda *words: command("genlab_race", "digits", *words, **where)
+
+
+def test_the_command(empty_race):
+    "From a file of settings to the table, with nobody else in the race."
+    folder, race = empty_race
     settings = "model: ddpm\nwidths: [8]\nheads: 0\noptimizer: muon\nT: 40\nsteps: 5\n"
     (folder / "tiny.yaml").write_text(settings)
-    words = ["genlab_race", "digits", "--seeds", 0, 1, "--minutes", 1e-3]
-    raced = command(*words, cwd=project, GENLAB_RUNS=runs)
+    raced = race("--seeds", 0, 1, "--minutes", 1e-3)
     assert raced.returncode == 0, raced.stdout + raced.stderr
     (row,) = [line for line in raced.stdout.splitlines() if line.startswith("| tiny")]
     assert "| 2 |" in row and "not reached" in row
     assert len(json.loads((folder / "digits" / "tiny.json").read_text())) == 2
 
 
-def test_wrong_words_before_any_training(tmp_path):
+def test_wrong_words_before_any_training(empty_race, tmp_path):
     "One sentence each; and the race goes on where one entry diverges."
-    project = copy_project(tmp_path)
-    folder, runs = project / "report" / "race", str(tmp_path / "runs")
-    for path in folder.glob("*.yaml"):
-        path.unlink()
+    folder, race = empty_race
     (folder / "odd.yaml").write_text("model: ddpm\nlevels: [")
     (folder / "wild.yaml").write_text("model: vae\nnetwork: mlp\nlatent: 2\nlr: 1.0e+30\n")
     (folder / "zahm.yaml").write_text("model: vae\nnetwork: mlp\nlatent: 2\n")
-    race = lambda *words: command("genlab_race", "digits", *words, cwd=project, GENLAB_RUNS=runs)
     for words, sentence in [
         (["odd"], "entry odd: it is no YAML"),
         (["zahm", "--seeds", 0, -1], "seed: -1 should be greater than or equal to 0"),
