@@ -83,21 +83,16 @@ from genlab.data import show_grid
 
 # %%
 #| export
-def _cudnn_flags() -> dict[str, bool]:
-    "Those that `torch.backends.cudnn.flags` would set to values of its own."
-    names = ("enabled", "benchmark", "deterministic", "allow_tf32")
-    return {name: getattr(torch.backends.cudnn, name) for name in names}
-
-
 @contextmanager
 def full_float32() -> Iterator[None]:
     "For `with`: convolutions and matrix products in float32 are exact to float32, on a GPU, too."
-    before = torch.get_float32_matmul_precision()
+    cudnn, before = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    allowed, cudnn.allow_tf32 = cudnn.allow_tf32, False
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(**_cudnn_flags() | {"allow_tf32": False}):
-            yield
+        yield
     finally:
+        cudnn.allow_tf32 = allowed
         torch.set_float32_matmul_precision(before)
 
 
