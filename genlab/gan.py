@@ -205,9 +205,10 @@ class GANConfig(RunConfig):
 
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
+    batch_size: PositiveInt = 64
     network: key_of(NETWORKS["gan"], once={"report004": "report-004"}) = "dcgan"
     latent: PositiveInt = 100  # dimension of z
-    width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving
+    width: PositiveInt = 32  # channels at half the image's resolution, doubled at each further halving
     extra_layers: int = Field(0, ge=0, le=100)  # report004: more convolutions in each network
     dropout: float = Field(0.0, ge=0, lt=1)  # share of D's features that is dropped before its last layer
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
@@ -216,7 +217,7 @@ class GANConfig(RunConfig):
     penalty: PositiveFloat = 10.0  # wgan-gp: weight of the gradient penalty
     d_steps: PositiveInt = 1  # updates of D for each of G
     unroll: NonNegativeInt = 0  # G sees D's answer so many updates ahead
-    lr: PositiveFloat = 2e-4  # Adam's learning rate
+    lr: PositiveFloat = 1e-3  # Adam's learning rate
     lr_d: PositiveFloat | None = None  # the same for D; None: as for G
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
     augment: list[Augmentation] = []  # what is done to images before D sees them, in this order

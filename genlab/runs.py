@@ -363,16 +363,22 @@ class Muon(torch.optim.Optimizer):
             weight.sub_(step.view_as(weight), alpha=length)
 
 
-def make_optimizers(net: nn.Module, kind: str, lr: float, beta2: float) -> dict[str, torch.optim.Optimizer]:
-    "Adam for all weights; or `muon`, at 20 times the rate, for matrices and kernels, and Adam for the rest."
+def make_optimizers(
+    net: nn.Module,
+    kind: str,  # adam for all weights; or muon for matrices and kernels, and Adam for the rest
+    lr: float,  # Adam's; Muon's is 20 times as large
+    beta2: float,  # Adam's decay of the squared gradient's mean
+    beta1: float = 0.9,  # Adam's decay of the gradient's mean
+) -> dict[str, torch.optim.Optimizer]:
+    "The optimizers that together move all weights of `net`, by names: opt, and perhaps muon."
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     weights = [dict(layer.named_parameters(recurse=False)).get("weight") for layer in layers]
     weights = [weight for weight in weights if weight is not None and weight.requires_grad]
     matrices = {id(weight): weight for weight in weights if min(weight.flatten(1).shape) >= 16}
     if kind == "adam" or not matrices:
-        return {"opt": make_adam([*net.parameters()], lr, (0.9, beta2))}
+        return {"opt": make_adam([*net.parameters()], lr, (beta1, beta2))}
     others = [weight for weight in net.parameters() if id(weight) not in matrices]
-    return {"opt": make_adam(others, lr, (0.9, beta2)), "muon": Muon(matrices.values(), 20 * lr)}
+    return {"opt": make_adam(others, lr, (beta1, beta2)), "muon": Muon(matrices.values(), 20 * lr)}
 
 # %% ../nbs/00_runs.ipynb #c96f2a7a
 class EMA:

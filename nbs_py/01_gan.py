@@ -33,10 +33,10 @@ snapshots = [1, 5, 20]  # look at the model after these epoch counts, too
 name = "dcgan"  # a word for the run's folder
 size = None  # pixels a side, a multiple of 4; None: the data set's own
 subset = None  # train on so many images, or on this share of them; None: all
-batch_size = 128  # images in an update
+batch_size = 64  # images in an update
 network = "dcgan"  # dcgan; report004: see 07b_reports
 latent = 100  # numbers in z
-width = 64  # channels at half the image's resolution, doubled at each further halving
+width = 32  # channels at half the image's resolution, doubled at each further halving
 extra_layers = 0  # so many more convolutions in each network; report004 only
 dropout = 0.0  # share of D's features that is dropped before its last layer
 norm = "batch"  # D's normalisation: batch, layer or spectral
@@ -45,7 +45,7 @@ loss = "nonsaturating"  # nonsaturating, minmax, hinge or wgan-gp
 penalty = 10.0  # wgan-gp: weight of the gradient penalty
 d_steps = 1  # updates of D for each of G
 unroll = 0  # let G see D's answer so many updates ahead (see 01b_mode_collapse)
-lr = 2e-4  # Adam's learning rate
+lr = 1e-3  # Adam's learning rate
 lr_d = None  # the same for D; None: as for G
 beta1 = 0.5  # Adam's decay of the gradient's mean
 augment = []  # change images before D sees them: translate, tilt and more (see 01c_few_images)
@@ -669,9 +669,10 @@ class GANConfig(RunConfig):
 
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
+    batch_size: PositiveInt = 64
     network: key_of(NETWORKS["gan"], once={"report004": "report-004"}) = "dcgan"
     latent: PositiveInt = 100  # dimension of z
-    width: PositiveInt = 64  # channels at half the image's resolution, doubled at each further halving
+    width: PositiveInt = 32  # channels at half the image's resolution, doubled at each further halving
     extra_layers: int = Field(0, ge=0, le=100)  # report004: more convolutions in each network
     dropout: float = Field(0.0, ge=0, lt=1)  # share of D's features that is dropped before its last layer
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
@@ -680,7 +681,7 @@ class GANConfig(RunConfig):
     penalty: PositiveFloat = 10.0  # wgan-gp: weight of the gradient penalty
     d_steps: PositiveInt = 1  # updates of D for each of G
     unroll: NonNegativeInt = 0  # G sees D's answer so many updates ahead
-    lr: PositiveFloat = 2e-4  # Adam's learning rate
+    lr: PositiveFloat = 1e-3  # Adam's learning rate
     lr_d: PositiveFloat | None = None  # the same for D; None: as for G
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
     augment: list[Augmentation] = []  # what is done to images before D sees them, in this order

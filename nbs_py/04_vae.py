@@ -31,15 +31,16 @@ snapshots = [1, 5, 20]  # look at the model after these epoch counts, too
 name = "vae"  # a word for the run's folder
 size = None  # pixels a side, a multiple of 4; None: the data set's own
 subset = None  # train on so many images, or on this share of them; None: all
-batch_size = 128  # images in an update
+batch_size = 64  # images in an update
 network = "residual"  # residual, conv or mlp, explained below
-width = None  # channels at half the resolution, a multiple of 8; None: 32 from 24 pixels on, else 16
+width = 16  # channels at half the resolution, a multiple of 8; None: 32 from 24 pixels on, else 16
 latent = 16  # numbers in z
 likelihood = "laplace"  # of pixels given z: laplace, gaussian, bernoulli, or logistic in 256 bins
 scale = 1.0  # spread of that likelihood, in units of pixels in [-1, 1]; None: learned
 beta = 1.0  # weight of the KL term; 1: the ELBO
 adversarial = 0.0  # weight of a discriminator's verdict; above 0 the model is a VAE-GAN, see 04b_vae_gan
-lr = 1e-3  # Adam's learning rate
+optimizer = "muon"  # muon: for matrices and kernels, with Adam for the rest; adam: for all
+lr = 1e-3  # Adam's learning rate; Muon's is 20 times as large
 ema = 0.0  # sample from a moving average of the weights with this decay; 0: from the last weights
 seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
@@ -85,7 +86,7 @@ from genlab.runs import (
     fits_memory,
     latents,
     make_accelerator,
-    make_adam,
+    make_optimizers,
     seed_everything,
 )
 from genlab.tables import (
@@ -575,17 +576,20 @@ class VAEConfig(RunConfig):
     "A VAE run."
 
     log_line: ClassVar[str] = "loss: {loss:.2f}  reconstruction: {reconstruction:.2f}  KL: {kl:.2f}"
+    since: ClassVar[dict] = {"optimizer": "adam"}
 
     model: Literal["vae"] = "vae"
     name: str = Field("vae", pattern=r"^[\w.-]+$")
+    batch_size: PositiveInt = 64
     network: key_of(NETWORKS["vae"]) = "residual"
-    width: int | None = Field(None, ge=8, multiple_of=8)  # channels at half the resolution; None: channels_of
+    width: int | None = Field(16, ge=8, multiple_of=8)  # channels at half the resolution; None: channels_of
     latent: PositiveInt = 16  # dimension of z
     likelihood: key_of(LIKELIHOODS) = "laplace"  # of pixels given z
     scale: PositiveFloat | None = 1.0  # of the likelihood, in units of pixels in [-1, 1]; None: learned
     beta: float = Field(1.0, ge=0)  # weight of the KL term
     adversarial: float = Field(0.0, ge=0)  # weight of a discriminator's verdict; above 0: VAE-GAN
-    lr: PositiveFloat = 1e-3  # Adam's learning rate
+    optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
+    lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -761,33 +765,37 @@ for kind in ("mlp", "conv", "residual"):
 # %% [markdown]
 # ## Training
 #
-# There is one optimizer and one loss: minus the ELBO, if $\beta=1$. Unlike a GAN's it should fall. `update_vae` is the whole method; batches, logging and files are the work of [00_runs](00_runs.ipynb).
+# There is one loss: minus the ELBO, if $\beta=1$. Unlike a GAN's it should fall. As in [02_ddpm](02_ddpm.ipynb) Muon moves the matrices and kernels, and Adam the rest ([00_runs](00_runs.ipynb)); `optimizer` can be `adam` alone. `update_vae` is the whole method; batches, logging and files are the work of [00_runs](00_runs.ipynb).
 #
-# A learned scale gets 20 times the learning rate. At 0.001 Adam moves its logarithm by about 0.001 an update at most, as a rule, and training would end before the scale has arrived.
+# A learned scale gets 20 times Adam's learning rate. At 0.001 Adam moves its logarithm by about 0.001 an update at most, as a rule, and training would end before the scale has arrived.
 #
 # With `adversarial` above 0 a discriminator joins in, and the loop is another one: [04b_vae_gan](04b_vae_gan.ipynb) has it. It is imported only then, because its module builds on this one.
 
 # %%
 #| export
-def vae_optimizer(vae: VAE, lr: float, beta1: float = 0.9) -> torch.optim.Adam:
-    "Adam for encoder and decoder, with 20 times the learning rate for the scale."
-    weights = [*vae.encoder.parameters(), *vae.decoder.parameters()]
-    groups = [{"params": weights}, {"params": [vae.log_scale], "lr": 20 * lr}]
-    return make_adam(groups, lr, (beta1, 0.999))
+def vae_optimizers(vae: VAE, config: VAEConfig, beta1: float = 0.9) -> dict[str, torch.optim.Optimizer]:
+    "`make_optimizers` for encoder and decoder, and Adam with 20 times its learning rate for the scale."
+    networks = nn.ModuleList([vae.encoder, vae.decoder])
+    optimizers = make_optimizers(networks, config.optimizer, config.lr, 0.999, beta1)
+    optimizers["opt"].add_param_group({"params": [vae.log_scale], "lr": 20 * config.lr})
+    return optimizers
 
 
 # %%
 #| export
-def update_vae(vae: VAE, opt, x: torch.Tensor, config: VAEConfig, accelerator) -> dict[str, torch.Tensor]:
+def update_vae(
+    vae: VAE, optimizers: dict, x: torch.Tensor, config: VAEConfig, accelerator
+) -> dict[str, torch.Tensor]:
     "One update on images x (B, C, H, W) in [-1, 1]; returns its losses by their names in the history."
     with accelerator.autocast():
         mu, logvar = vae.encode(x)
         m = vae.decode(reparameterise(mu, logvar))
     reconstruction, kl = -vae.log_prob(x, m).mean(), kl_normal(mu, logvar).sum(1).mean()
     loss = reconstruction + config.beta * kl
-    opt.zero_grad()
+    vae.zero_grad()
     accelerator.backward(loss)
-    opt.step()
+    for optimizer in optimizers.values():
+        optimizer.step()
     return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
 
@@ -804,11 +812,11 @@ def train_vae(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | None
     vae = start_vae(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, vae):
         return vae
-    average, opt = EMA(vae, config.ema), vae_optimizer(vae, config.lr)
-    count = lambda vae, x, _: update_vae(vae, vae_optimizer(vae, config.lr), x, config, accelerator)
+    average, optimizers = EMA(vae, config.ema), vae_optimizers(vae, config)
+    count = lambda vae, x, _: update_vae(vae, vae_optimizers(vae, config), x, config, accelerator)
     run.costs = count_costs(count, config, data, vae)
-    for x, _ in run.batches(data, epochs, accelerator.device, vae=vae, average=average, opt=opt):
-        losses = update_vae(vae, opt, x, config, accelerator)
+    for x, _ in run.batches(data, epochs, accelerator.device, vae=vae, average=average, **optimizers):
+        losses = update_vae(vae, optimizers, x, config, accelerator)
         average.update(vae)
         run.log(**losses)
     run.keep_weights(epochs, average.model)

@@ -44,7 +44,7 @@ from torch import nn
 from genlab.data import ImageSet
 from genlab.gan import Discriminator, bce_d_loss, init_weights, nonsaturating_g_loss
 from genlab.runs import EMA, Run, count_costs, make_accelerator, make_adam
-from genlab.vae import VAE, VAEConfig, channels_of, kl_normal, reparameterise, start_vae, vae_optimizer
+from genlab.vae import VAE, VAEConfig, channels_of, kl_normal, reparameterise, start_vae, vae_optimizers
 
 # %%
 #| hide
@@ -327,7 +327,9 @@ def make_discriminator(config: VAEConfig, data: ImageSet) -> Discriminator:
 
 # %%
 #| export
-def update_vae_gan(vae: VAE, D: Discriminator, opt, opt_D, x: torch.Tensor, config: VAEConfig, accelerator):
+def update_vae_gan(
+    vae: VAE, D: Discriminator, optimizers: dict, opt_D, x: torch.Tensor, config: VAEConfig, accelerator
+) -> dict[str, torch.Tensor]:
     "An update of a VAE-GAN on real images x (B, C, H, W); returns its losses by their names in the history."
     with accelerator.autocast():
         mu, logvar = vae.encode(x)
@@ -337,9 +339,10 @@ def update_vae_gan(vae: VAE, D: Discriminator, opt, opt_D, x: torch.Tensor, conf
     kl = kl_normal(mu, logvar).sum(1).mean()
     loss = distance + config.beta * kl + config.adversarial * verdict
 
-    opt.zero_grad()
+    vae.zero_grad()
     accelerator.backward(loss)
-    opt.step()
+    for optimizer in optimizers.values():
+        optimizer.step()
     opt_D.zero_grad()  # of what the VAE's step left there
     accelerator.backward(loss_D)
     opt_D.step()
@@ -348,9 +351,9 @@ def update_vae_gan(vae: VAE, D: Discriminator, opt, opt_D, x: torch.Tensor, conf
 
 # %%
 #| export
-def make_optimizers(vae: VAE, D: Discriminator, config: VAEConfig) -> list[torch.optim.Adam]:
-    "Adam for the VAE and for the discriminator, both with DCGAN's first moment."
-    return [vae_optimizer(vae, config.lr, 0.5), make_adam([*D.parameters()], 2e-4, (0.5, 0.999))]
+def both_optimizers(vae: VAE, D: Discriminator, config: VAEConfig) -> tuple[dict, torch.optim.Adam]:
+    "The VAE's optimizers, and Adam for the discriminator; both with DCGAN's first moment."
+    return vae_optimizers(vae, config, 0.5), make_adam([*D.parameters()], 2e-4, (0.5, 0.999))
 
 
 # %%
@@ -363,15 +366,15 @@ def train_vae_gan(run: Run, epochs: int, network: tuple[nn.Module, nn.Module] | 
     if run.load_weights(epochs, vae):
         return vae
     D, average = make_discriminator(config, data).to(accelerator.device), EMA(vae, config.ema)
-    opt, opt_D = make_optimizers(vae, D, config)
+    optimizers, opt_D = both_optimizers(vae, D, config)
 
     def count(vae: VAE, D: Discriminator, x: torch.Tensor, _) -> None:
-        update_vae_gan(vae, D, *make_optimizers(vae, D, config), x, config, accelerator)
+        update_vae_gan(vae, D, *both_optimizers(vae, D, config), x, config, accelerator)
 
     run.costs = count_costs(count, config, data, vae, D)
-    parts = {"vae": vae, "average": average, "opt": opt, "D": D, "opt_D": opt_D}
+    parts = {"vae": vae, "average": average, "D": D, "opt_D": opt_D} | optimizers
     for x, _ in run.batches(data, epochs, accelerator.device, **parts):
-        losses = update_vae_gan(vae, D, opt, opt_D, x, config, accelerator)
+        losses = update_vae_gan(vae, D, optimizers, opt_D, x, config, accelerator)
         average.update(vae)
         run.log(**losses)
     run.keep_weights(epochs, average.model)

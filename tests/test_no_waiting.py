@@ -16,8 +16,8 @@ from genlab.gan import GANConfig, make_networks, update_gan
 from genlab.plug import LOSSES, NETWORKS, SAMPLERS
 from genlab.reports import report004  # noqa: F401  adds its networks
 from genlab.runs import EMA, make_accelerator, make_optimizers
-from genlab.vae import LIKELIHOODS, VAEConfig, make_vae, update_vae
-from genlab.vae_gan import make_discriminator, update_vae_gan
+from genlab.vae import LIKELIHOODS, VAEConfig, make_vae, update_vae, vae_optimizers
+from genlab.vae_gan import both_optimizers, make_discriminator, update_vae_gan
 
 DATA = ImageSet(torch.zeros(8, 3, 16, 16, dtype=torch.uint8), torch.arange(8) % 3, list("abc"))
 
@@ -110,11 +110,11 @@ def test_samplers(sampler, guidance):
 def test_vae(likelihood, network):
     config = VAEConfig(network=network, width=8, likelihood=likelihood, scale=None)
     vae = make_vae(config, DATA).to("meta")
-    average, opt = EMA(vae, 0.9), adam(vae)
+    average, optimizers = EMA(vae, 0.9), vae_optimizers(vae, config)
     accelerator = make_accelerator()
     with NoCopies():
         for _ in range(2):
-            losses = update_vae(vae, opt, batch()[0], config, accelerator)
+            losses = update_vae(vae, optimizers, batch()[0], config, accelerator)
             average.update(vae)
     assert losses["loss"].device.type == "meta"
 
@@ -122,7 +122,7 @@ def test_vae(likelihood, network):
 def test_vae_gan():
     config = VAEConfig(width=8, adversarial=1.0)
     vae, D = make_vae(config, DATA).to("meta"), make_discriminator(config, DATA).to("meta")
-    arguments = vae, D, adam(vae), adam(D), batch()[0], config, make_accelerator()
+    arguments = vae, D, *both_optimizers(vae, D, config), batch()[0], config, make_accelerator()
     with NoCopies():
         losses = update_vae_gan(*arguments)
     assert losses["loss"].device.type == "meta"
