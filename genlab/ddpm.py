@@ -54,6 +54,7 @@ from genlab.samplers import (
     karras_times,
     log_ticks,
     samplers_section,
+    sigma_at,
 )
 from .sources import progress
 from genlab.tables import (
@@ -73,7 +74,7 @@ from .unet import Report003UNet, UNet
 def loss_weight(
     diffusion: Diffusion,
     t: torch.Tensor,  # (B,)
-    target: str,  # eps, x0 or v
+    target: str,  # eps, x0, v or flow
     min_snr: float | None,  # gamma; None: every weight is 1
 ) -> torch.Tensor:  # float32 (B,)
     "The factor of each image's squared error (Hang et al. 2023, section 3.4)."
@@ -81,14 +82,16 @@ def loss_weight(
         return torch.ones(len(t), device=t.device)
     abar = diffusion.abar_at(t)
     snr = abar / (1 - abar)
-    return (snr.clamp(max=min_snr) / {"eps": snr, "x0": 1, "v": snr + 1}[target]).float()
+    of_x0 = {"eps": snr, "x0": 1, "v": snr + 1, "flow": (snr.sqrt() + 1) ** 2}[target]
+    return (snr.clamp(max=min_snr) / of_x0).float()
 
 # %% ../nbs/02_ddpm.ipynb #3c1708c9
 def draw_levels(diffusion: Diffusion, n: int, kind: str, device: torch.device | str = "cpu") -> torch.Tensor:
-    "Noise levels (n,) in [1, T] to train on: uniform (Ho et al. 2020) or logit-normal (Esser et al. 2024)."
+    "Levels (n,) in [1, T]: uniform (Ho et al.), logit-normal (Esser et al. 2024), edm (Karras et al. 2022)."
     if kind == "uniform":
         return torch.randint(1, diffusion.T + 1, (n,), device=device)
-    return diffusion.t_at(2 * torch.randn(n, device=device)).float()
+    mean, sd = {"logit-normal": (0, 2), "edm": (2.4, 2.4)}[kind]  # of the log-SNR
+    return diffusion.t_at(mean + sd * torch.randn(n, device=device)).float()
 
 # %% ../nbs/02_ddpm.ipynb #1bc55891
 class DDPMConfig(RunConfig):
@@ -113,9 +116,9 @@ class DDPMConfig(RunConfig):
     heads: int = Field(4, ge=0)  # of the attention at the lowest resolution; 0: none
     T: int = Field(1000, gt=0, le=100_000)  # noise levels
     schedule: key_of(SCHEDULES) = "cosine"
-    target: Literal["eps", "x0", "v"] = "v"  # what the network predicts
+    target: Literal["eps", "x0", "v", "flow"] = "v"  # what the network predicts
     min_snr: PositiveFloat | None = None  # see loss_weight
-    levels: Literal["uniform", "logit-normal"] = "logit-normal"  # see draw_levels
+    levels: Literal["uniform", "logit-normal", "edm"] = "logit-normal"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
     optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
     lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
@@ -262,11 +265,14 @@ class Denoiser:
         self,
         net: nn.Module,  # (xt, t, y) -> prediction
         diffusion: Diffusion,
-        target: str,  # what it predicts: eps, x0 or v
+        target: str,  # what it predicts: eps, x0, v or flow
         labels: torch.Tensor | None = None,  # int64 (B,): classes to draw; None: any
         guidance: float = 1.0,  # see genlab.guidance
         precision: str = "no",  # bf16: bfloat16 autocast
+        interval: tuple[float, float] | None = None,  # of sigma, in which guidance acts; None: always
+        guide: nn.Module | None = None,  # a weaker network to lead away from; None: the same, told no class
     ):
+        self.interval, self.guide = interval, guide if guide is None else guide.eval()
         self.net, self.diffusion, self.target, self.guidance = net.eval(), diffusion, target, guidance
         self.device, self.evaluations = next(net.parameters(), torch.empty(0)).device, 0
         self.labels = None if labels is None else labels.to(self.device)
@@ -277,12 +283,13 @@ class Denoiser:
     def output(self, xt: torch.Tensor, t) -> torch.Tensor:
         "What the network says about xt (B, C, H, W) at times t, a number or (B,); float32."
         self.evaluations += 1
+        acts = self.interval is None or self.interval[0] <= sigma_at(self.diffusion, t) <= self.interval[1]
         if isinstance(t, torch.Tensor):
             t = t.expand(len(xt)).to(self.device).float()
         else:
             t = torch.full((len(xt),), t, dtype=torch.float32, device=self.device)
         with self.autocast:
-            return guided(self.net, xt, t, self.labels, self.guidance)
+            return guided(self.net, xt, t, self.labels, self.guidance if acts else 1.0, self.guide)
 
     def eps(self, xt: torch.Tensor, t) -> torch.Tensor:
         "The noise that the network sees in xt, as it comes."
@@ -637,9 +644,11 @@ $$ {#eq-noising}
 A U-Net [@ronneberger2015] is shown $x_t$ and $t$
 and learns, by least squares over random $t$ and $\varepsilon$, what is in @eq-noising:
 the noise $\varepsilon$ [@ho2020],
-or $v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ [@salimans2022],
+$v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0$ [@salimans2022],
+or the velocity $\varepsilon - x_0$ of flow matching [@lipman2023],
 from which $x_0$ and $\varepsilon$ follow.
-The levels are spaced by the linear schedule of @ho2020 or the cosine schedule of @nichol2021.
+The levels are spaced by the linear schedule of @ho2020, the cosine schedule of @nichol2021,
+or so that image and noise are mixed along a straight line [@liu2023].
 By default levels are logit-normal in training [@esser2024], so that those in the middle are more frequent,
 and matrices are trained with Muon [@jordan2024], all other weights with Adam.
 Samples are drawn from a moving average of the weights.

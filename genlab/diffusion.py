@@ -193,6 +193,7 @@ TARGETS = {  # what a network can predict
     "eps": "the noise",
     "x0": "the clean image",
     "v": "image and noise, turned by an angle",
+    "flow": "the way from the image to the noise",
     "mu": "the mean of one step back",
 }
 
@@ -212,7 +213,7 @@ def target(
     if kind == "v":
         abar = self.abar_at(t)
         return _like(abar.sqrt(), x0) * eps - _like((1 - abar).sqrt(), x0) * x0
-    return eps if kind == "eps" else x0
+    return {"eps": eps, "x0": x0, "flow": eps - x0}[kind]
 
 # %% ../nbs/02_ddpm_theory.ipynb #500f2eb4
 @patch
@@ -231,6 +232,8 @@ def x0_eps(
         return (xt - b * output) / a, output
     if kind == "v":
         return a * xt - b * output, b * xt + a * output
+    if kind == "flow":
+        return (xt - b * output) / (a + b), (xt + a * output) / (a + b)
     if kind == "mu":
         of_x0, of_xt, _ = self._coefficients(t)
         output = (output - _like(of_xt, xt) * xt) / _like(of_x0, xt)

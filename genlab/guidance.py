@@ -20,10 +20,16 @@ def guided(
     t: torch.Tensor,  # (B,)
     labels: torch.Tensor | None = None,  # int64 (B,); None: no class
     scale: float = 1.0,  # 0: ignore the class, 1: as the network says, above 1: exaggerate
+    guide: nn.Module | None = None,  # see Guidance today; None: the network itself, told no class
 ) -> torch.Tensor:  # like xt, float32
-    "A network's prediction with classifier-free guidance (Ho and Salimans 2022, eq. 6 with w = scale - 1)."
-    if labels is None or scale == 1:
+    """A network's prediction with classifier-free guidance (Ho and Salimans 2022, eq. 6 with w = scale - 1).
+
+    With a `guide`, autoguidance (Karras et al. 2024, eq. 3)."""
+    if scale == 1 or (labels is None and guide is None):
         return net(xt, t, labels).float()
+    if guide is not None:
+        weak = guide(xt, t, labels).float()
+        return weak + scale * (net(xt, t, labels).float() - weak)
     none = torch.full_like(labels, net.classes)
     both = net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([none, labels])).float()
     without, given = both.chunk(2)

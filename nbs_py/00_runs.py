@@ -575,7 +575,7 @@ ax.legend(frameon=False);
 
 
 # %% [markdown]
-# $M$ is the moving average, with the newest gradient counted once more (Nesterov's momentum). A step has the length of the learning rate in every direction, times $\sqrt{m/n}$ where a matrix has more rows than columns. The scale of $M$ cancels, so the average needs no correction for its start at zero. Matrices of one shape are made orthogonal together. Biases, embeddings and everything with a side below 16, such as a layer that ends in gray pixels, stay with Adam.
+# $M$ is the moving average, with the newest gradient counted once more (Nesterov's momentum). A step has the length of the learning rate in every direction, times $\sqrt{m/n}$ where a matrix has more rows than columns. The scale of $M$ cancels, so the average needs no correction for its start at zero. Matrices of one shape are made orthogonal together. Biases, embeddings and everything with a side below 16, such as a layer that ends in gray pixels, stay with Adam. So do large dense layers: a kernel is used at every place of an image, a dense layer once, and at 64 images an update making its matrix orthogonal would take longer than the update itself.
 #
 # Why does Muon get 20 times Adam's learning rate? Adam moves each weight by about its rate. An orthogonal matrix of 32 rows and 288 columns has weights of $1/\sqrt{288}\approx0.06$ in size, and 0.06 of 20 is about 1.
 
@@ -607,6 +607,9 @@ class Muon(torch.optim.Optimizer):
             weight.sub_(step.view_as(weight), alpha=length)
 
 
+LARGE = 2**16  # dense layers with more weights stay with Adam
+
+
 def make_optimizers(
     net: nn.Module,
     kind: str,  # adam for all weights; or muon for matrices and kernels, and Adam for the rest
@@ -616,6 +619,7 @@ def make_optimizers(
 ) -> dict[str, torch.optim.Optimizer]:
     "The optimizers that together move all weights of `net`, by names: opt, and perhaps muon."
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    layers = [layer for layer in layers if isinstance(layer, nn.Conv2d) or layer.weight.numel() <= LARGE]
     weights = [dict(layer.named_parameters(recurse=False)).get("weight") for layer in layers]
     weights = [weight for weight in weights if weight is not None and weight.requires_grad]
     matrices = {id(weight): weight for weight in weights if min(weight.flatten(1).shape) >= 16}
@@ -654,6 +658,8 @@ optimizers = make_optimizers(net, "muon", 1e-3, 0.99)
 assert optimizers["muon"].param_groups[0]["params"] == [net[1].weight]
 counted = sum(len(group["params"]) for opt in optimizers.values() for group in opt.param_groups)
 assert counted == len([*net.parameters()]) and [*make_optimizers(net, "adam", 1e-3, 0.99)] == ["opt"]
+dense = nn.Sequential(nn.Linear(256, 256), nn.Linear(256, 512))
+assert make_optimizers(dense, "muon", 1e-3, 0.99)["muon"].param_groups[0]["params"] == [dense[0].weight]
 
 # %%
 #| hide

@@ -487,7 +487,9 @@ def plot_classes(scores: dict[str, dict], classes: list[str]) -> plt.Figure:
 
 
 # %%
-common = dict(dataset=dataset, epochs=epochs, width=16, lr=1e-3, metrics=["fd_lenet", "class_kl", "recall"])
+common = dict(
+    dataset=dataset, epochs=epochs, width=16, batch_size=128, metrics=["fd_lenet", "class_kl", "recall"]
+)
 kinds = {
     "min-max": GANConfig(name="minmax", loss="minmax", **common),
     "non-saturating": GANConfig(name="nonsaturating", **common),

@@ -322,7 +322,8 @@ from genlab.gan import GANConfig, run_gan  # here because genlab.gan itself impo
 per_epoch = -(-len(data.images) // batch_size)
 every = max(1, updates // (per_epoch * evaluations))
 common = dict(
-    dataset=dataset, subset=subset, width=width, batch_size=batch_size, seed=seed, epochs=evaluations * every,
+    dataset=dataset, subset=subset, width=width, batch_size=batch_size, lr=2e-4, seed=seed,
+    epochs=evaluations * every,
     snapshots=[every * i for i in range(1, evaluations)], metrics=["fd_lenet", "memorisation"],
 )  # fmt: skip
 kinds = {

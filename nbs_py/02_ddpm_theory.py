@@ -692,9 +692,10 @@ ax.legend(frameon=False, fontsize=8);
 # | `x0` | the output | much noise |
 # | `eps`, the noise | $x_0=\big(x_t-\sqrt{1-\bar\alpha_t}\,\varepsilon\big)/\sqrt{\bar\alpha_t}$ | little noise |
 # | `v` $=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ | $x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ | both ends |
+# | `flow` $=\varepsilon-x_0$ | $x_0=\big(x_t-\sqrt{1-\bar\alpha_t}\,\text{flow}\big)/\big(\sqrt{\bar\alpha_t}+\sqrt{1-\bar\alpha_t}\big)$ | both ends |
 # | `mu` $=\tilde\mu_t(x_t,x_0)$ | solve (6) for $x_0$ | |
 #
-# "Good at" says where an error of the output does not grow on the way to $x_0$ and $\varepsilon$. `eps` is Ho et al.'s choice. `v` is from [Salimans and Ho 2022](https://arxiv.org/abs/2202.00512): read $\sqrt{\bar\alpha_t}=\cos\varphi$ and $\sqrt{1-\bar\alpha_t}=\sin\varphi$, then $(x_t,v)$ is $(x_0,\varepsilon)$ turned by the angle $\varphi$, and turning back never divides by anything small.
+# "Good at" says where an error of the output does not grow on the way to $x_0$ and $\varepsilon$. `eps` is Ho et al.'s choice. `v` is from [Salimans and Ho 2022](https://arxiv.org/abs/2202.00512): read $\sqrt{\bar\alpha_t}=\cos\varphi$ and $\sqrt{1-\bar\alpha_t}=\sin\varphi$, then $(x_t,v)$ is $(x_0,\varepsilon)$ turned by the angle $\varphi$, and turning back never divides by anything small. `flow` is the direction from the image straight to the noise ([Lipman et al. 2023](https://arxiv.org/abs/2210.02747)); [02e_flow](02e_flow.ipynb) begins with it.
 
 # %%
 #| export
@@ -702,6 +703,7 @@ TARGETS = {  # what a network can predict
     "eps": "the noise",
     "x0": "the clean image",
     "v": "image and noise, turned by an angle",
+    "flow": "the way from the image to the noise",
     "mu": "the mean of one step back",
 }
 
@@ -723,7 +725,7 @@ def target(
     if kind == "v":
         abar = self.abar_at(t)
         return _like(abar.sqrt(), x0) * eps - _like((1 - abar).sqrt(), x0) * x0
-    return eps if kind == "eps" else x0
+    return {"eps": eps, "x0": x0, "flow": eps - x0}[kind]
 
 
 # %%
@@ -744,6 +746,8 @@ def x0_eps(
         return (xt - b * output) / a, output
     if kind == "v":
         return a * xt - b * output, b * xt + a * output
+    if kind == "flow":
+        return (xt - b * output) / (a + b), (xt + a * output) / (a + b)
     if kind == "mu":
         of_x0, of_xt, _ = self._coefficients(t)
         output = (output - _like(of_xt, xt) * xt) / _like(of_x0, xt)
@@ -759,16 +763,17 @@ a, b = linear.abar[1:].sqrt(), (1 - linear.abar[1:]).sqrt()
 for d in (linear, cosine):
     a, b = d.abar[1:].sqrt(), (1 - d.abar[1:]).sqrt()
     xt = a * x0 + b * eps
-    truth = {"eps": eps, "x0": x0, "v": a * eps - b * x0, "mu": d.posterior(xt, x0, every)[0]}
+    truth = {"eps": eps, "x0": x0, "v": a * eps - b * x0, "flow": eps - x0}
+    truth["mu"] = d.posterior(xt, x0, every)[0]
     ok = d.beta[1:] < 0.99  # to 1e-9 is too much to ask where abar is 1e-9
-    for kind in ("eps", "x0", "v", "mu"):
+    for kind in TARGETS:
         close(d.target(kind, x0, eps, every), truth[kind])
         got_x0, got_eps = d.x0_eps(kind, truth[kind], xt, every)
         close(got_x0[ok], x0[ok])
         close(got_eps[ok], eps[ok])
-        for other in ("eps", "x0", "v", "mu"):
+        for other in TARGETS:
             close(d.target(other, got_x0, got_eps, every)[ok], truth[other][ok])
-with pytest.raises(ValueError, match="kind: 'noise' is unknown; choose from eps, x0, v, mu"):
+with pytest.raises(ValueError, match="kind: 'noise' is unknown; choose from eps, x0, v, flow, mu"):
     linear.target("noise", x0, eps, every)
 with pytest.raises(ValueError, match="kind: 'X0' is unknown; did you mean x0"):
     linear.x0_eps("X0", eps, xt, every)
@@ -825,11 +830,11 @@ assert (solved - images).abs().max() < 1e-4 and (as_printed - noised).square().m
 #
 # ### A choice of target is a choice of weights
 #
-# The four targets carry the same information but not the same loss. A guess $\hat x_0$ stands for a guess $\hat\varepsilon$, and by (3) their errors are proportional: $\hat\varepsilon-\varepsilon=-\sqrt{\bar\alpha_t/(1-\bar\alpha_t)}\,(\hat x_0-x_0)$. So
+# The five targets carry the same information but not the same loss. A guess $\hat x_0$ stands for a guess $\hat\varepsilon$, and by (3) their errors are proportional: $\hat\varepsilon-\varepsilon=-\sqrt{\bar\alpha_t/(1-\bar\alpha_t)}\,(\hat x_0-x_0)$. So
 #
 # $$ \lVert\hat\varepsilon-\varepsilon\rVert^2=\mathrm{SNR}(t)\,\lVert\hat x_0-x_0\rVert^2,\qquad \lVert\hat v-v\rVert^2=\big(\mathrm{SNR}(t)+1\big)\lVert\hat x_0-x_0\rVert^2. $$
 #
-# The second follows in the same way from $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$: the two errors have opposite signs and add up to $\big(\sqrt{\bar\alpha_t\,\mathrm{SNR}}+\sqrt{1-\bar\alpha_t}\big)\lVert\hat x_0-x_0\rVert$, and the bracket squared is $\frac{1}{1-\bar\alpha_t}=\mathrm{SNR}+1$.
+# The second follows in the same way from $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$: the two errors have opposite signs and add up to $\big(\sqrt{\bar\alpha_t\,\mathrm{SNR}}+\sqrt{1-\bar\alpha_t}\big)\lVert\hat x_0-x_0\rVert$, and the bracket squared is $\frac{1}{1-\bar\alpha_t}=\mathrm{SNR}+1$. For `flow` $=\hat\varepsilon-\hat x_0$ the factor is $\big(\sqrt{\mathrm{SNR}}+1\big)^2$ for the same reason.
 
 # %%
 guess = x0 + 0.1 * draw(T, key=7)
@@ -840,7 +845,7 @@ for kind in TARGETS:
     errors[kind] = difference**2
 snr = linear.abar[1:] / (1 - linear.abar[1:])
 of_x0 = linear.abar[:-1].sqrt() * linear.beta[1:] / (1 - linear.abar[1:])
-for kind, weight in [("eps", snr), ("v", snr + 1), ("mu", of_x0**2)]:
+for kind, weight in [("eps", snr), ("v", snr + 1), ("flow", (snr.sqrt() + 1) ** 2), ("mu", of_x0**2)]:
     close(errors[kind] / (weight * errors["x0"]), torch.ones(T, dtype=torch.float64), 1e-6)
 
 # %%

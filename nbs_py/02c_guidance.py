@@ -50,7 +50,7 @@ import pandas as pd
 
 from genlab.ddpm import DDPMConfig, Denoiser, run_ddpm
 from genlab.diffusion import Diffusion, GaussianMixture, cosine_betas
-from genlab.samplers import dpmpp
+from genlab.samplers import dpmpp, sigma_at
 
 
 # %% [markdown]
@@ -76,10 +76,16 @@ def guided(
     t: torch.Tensor,  # (B,)
     labels: torch.Tensor | None = None,  # int64 (B,); None: no class
     scale: float = 1.0,  # 0: ignore the class, 1: as the network says, above 1: exaggerate
+    guide: nn.Module | None = None,  # see Guidance today; None: the network itself, told no class
 ) -> torch.Tensor:  # like xt, float32
-    "A network's prediction with classifier-free guidance (Ho and Salimans 2022, eq. 6 with w = scale - 1)."
-    if labels is None or scale == 1:
+    """A network's prediction with classifier-free guidance (Ho and Salimans 2022, eq. 6 with w = scale - 1).
+
+    With a `guide`, autoguidance (Karras et al. 2024, eq. 3)."""
+    if scale == 1 or (labels is None and guide is None):
         return net(xt, t, labels).float()
+    if guide is not None:
+        weak = guide(xt, t, labels).float()
+        return weak + scale * (net(xt, t, labels).float() - weak)
     none = torch.full_like(labels, net.classes)
     both = net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([none, labels])).float()
     without, given = both.chunk(2)
@@ -166,6 +172,70 @@ plot_guidance(run.pictures(epochs));
 
 # %% [markdown]
 # The samplers of [02b_samplers](02b_samplers.ipynb) know nothing of this: `Denoiser` asks the network through `guided`, and what they get is a clean image, as always. From a shell, `papermill nbs/02_ddpm.ipynb out.ipynb -p conditional true -p name by-class -p guidance 2` draws with $s=2$.
+#
+# ## Guidance today
+#
+# Guidance costs variety. Two remedies, each of a few lines:
+#
+# - **An interval** ([Kynkäänniemi et al. 2024](https://arxiv.org/abs/2404.07724)). Where there is nearly nothing but noise, guidance drives all samples of a class to the same place; where there is hardly any, nothing is left to decide. So let it act in between only: `Denoiser(..., interval=(low, high))`, in units of $\sigma=\sqrt{1/\bar\alpha-1}$. Outside, one evaluation of the network is enough.
+# - **Autoguidance** ([Karras et al. 2024](https://arxiv.org/abs/2406.02507)). The network that is told no class differs from the one that is in two ways: it solves another task, and it solves it less well. Guidance leads away from both. To lead away from the errors alone, take for a guide a *weaker version of the same network*, told the same class, say an earlier one: $\hat\varepsilon^{\,\text{weak}}+s\,(\hat\varepsilon-\hat\varepsilon^{\,\text{weak}})$. It needs no classes at all. `Denoiser(..., guide=weak)`.
+#
+# First that they do what they say:
+
+# %%
+torch.manual_seed(seed)
+xt, labels = torch.randn(6, 1, dtype=torch.float64), torch.tensor([0, 1, 0, 1, 0, 1])
+at_300, asked = (xt, 300), (TwoClasses(), diffusion, "eps", labels)
+sigma = sigma_at(diffusion, 300)
+plain, strong = (Denoiser(*asked, s).output(*at_300) for s in (1.0, 3.0))
+outside, inside = ((0, sigma / 2), (2 * sigma, 99)), (sigma / 2, 2 * sigma)
+for interval in outside:
+    assert torch.equal(Denoiser(*asked, 3.0, interval=interval).output(*at_300), plain)
+assert torch.equal(Denoiser(*asked, 3.0, interval=inside).output(*at_300), strong)
+assert not torch.allclose(plain, strong)
+assert torch.allclose(Denoiser(*asked, 3.0, guide=TwoClasses()).output(*at_300), plain), "as good as itself"
+
+
+class Worse(TwoClasses):
+    "The exact noise, and half as much again."
+
+    def forward(self, xt, t, y):
+        return 1.5 * super().forward(xt, t, y)
+
+
+led = Denoiser(*asked, 3.0, guide=Worse()).output(*at_300)
+assert torch.allclose(led, 0 * plain), "1.5 + 3 (1 - 1.5) = 0"
+
+# %% [markdown]
+# Then on the digits: 2,000 samples for each way and scale, compared with the 500 test images. The weaker network is the same run after two epochs.
+
+# %%
+#| eval: false
+from genlab.data import spread_classes, to_image
+from genlab.ddpm import make_diffusion, train_ddpm
+from genlab.fid import evaluate
+from genlab.plug import SAMPLERS
+from genlab.runs import Run
+
+train, (strong, weak) = config.training_set(), (train_ddpm(Run(config), e).eval() for e in (epochs, 2))
+
+
+def score(scale, **how):
+    "Measures of 2,000 samples."
+    labels = spread_classes(train, 2000)
+    model = Denoiser(strong, make_diffusion(config), config.target, labels, scale, **how)
+    x = SAMPLERS[config.sampler](model, (2000, *train.images.shape[1:]), config.steps, seed)
+    scores = evaluate(to_image(x), dataset, ["fd_lenet", "precision", "recall"], train=train.images)
+    return {name: f"{s['value']:.2f} ± {s['sd']:.2f}" for name, s in scores.items()}
+
+
+ways = {"everywhere": {}, "sigma from 0.3 to 3": {"interval": (0.3, 3.0)}, "weaker network": {"guide": weak}}
+rows = [{"guidance": "none", "s": 1.0} | score(1.0)]
+rows += [{"guidance": way, "s": s} | score(s, **how) for way, how in ways.items() for s in (1.5, 2.0, 3.0)]
+pd.DataFrame(rows)
+
+# %% [markdown]
+# @GUIDE@
 #
 # ## What to remember
 #

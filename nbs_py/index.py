@@ -60,6 +60,7 @@
 # | [02b_samplers](02b_samplers.ipynb) | `genlab.samplers` | which noise levels to visit, and solvers that need few of them | 165 |
 # | [02c_guidance](02c_guidance.ipynb) | `genlab.guidance` | asking for a class, and asking louder: one line of Bayes' rule | 43 |
 # | [02d_likelihood](02d_likelihood.ipynb) | `genlab.likelihood` | how probable a diffusion model finds images that it has never seen | 41 |
+# | [02e_flow](02e_flow.ipynb) | `genlab.flow` | the straight way from noise to images: flow matching, what it shares with diffusion and EDM, and reflow | 50 |
 # | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, which latent numbers are used | 93 |
 # | [04b_vae_gan](04b_vae_gan.ipynb) | `genlab.vae_gan` | scale, beta and posterior collapse, and a VAE that learns from a discriminator | 318 |
 # | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: the Frechet distance, its floor and its error bars | 562 |
