@@ -204,7 +204,7 @@ class Worse(TwoClasses):
 
 
 led = Denoiser(*asked, 3.0, guide=Worse()).output(*at_300)
-assert torch.allclose(led, 0 * plain), "1.5 + 3 (1 - 1.5) = 0"
+assert led.abs().max() < 1e-5, "1.5 + 3 (1 - 1.5) = 0"
 
 # %% [markdown]
 # Then on the digits: 2,000 samples for each way and scale, compared with the 500 test images. The weaker network is the same run after two epochs.
@@ -235,7 +235,7 @@ rows += [{"guidance": way, "s": s} | score(s, **how) for way, how in ways.items(
 pd.DataFrame(rows)
 
 # %% [markdown]
-# @GUIDE@
+# At $s=1.5$ the ways cannot be told apart. The larger the scale, the more both remedies help: at $s=3$ recall is 0.58 with the interval and 0.70 with the weaker network, instead of 0.49, and the distance is smaller. They differ in precision. The interval keeps what guidance gains there. The weaker network, which was told the same class, does not lead towards what is typical of a class, and at $s=3$ precision falls below that of no guidance at all.
 #
 # ## What to remember
 #

@@ -113,7 +113,7 @@ if (dataset, size, epochs, seed) == ("digits", None, 60, 0):
     assert kls[0] < kls[1] < kls[2], "and codes then carry more nats"
 
 # %% [markdown]
-# A learned Laplace scale should become the mean absolute error that is left. On test images that error is somewhat larger:
+# A learned Laplace scale should become the mean absolute error that is left. On test images, which the networks do not know, that error is larger:
 
 # %%
 learned, m = trade["laplace, b learned"]
@@ -122,12 +122,12 @@ learned.load_weights(epochs, net)
 b = net.log_scale.exp().item()
 error = b * (-m["likelihood"]["reconstruction"] / data.images[0].numel() - math.log(2 * b))
 print(f"learned b = {b:.3f}, mean absolute error on test images {error:.3f}")
-assert abs(b / error - 1) < 0.25
+assert 0.6 < b / error < 1.1
 
 # %% [markdown]
 # Of the Laplace rows, the one with a learned scale has the best *likelihood*, by far, and the largest KL term: details that matter are worth encoding. Its samples from the prior are the worse for it, because the codes, each now nearly a point, no longer fill the prior; a mixture fitted to the codes repairs most of that. With $b=1$ the model encodes less, its codes come nearer to the prior, and its bits per dimension are above 8, more than it takes to store the bytes as they are. This is why there is no single best scale: the likelihood, and samples from the mixture, want a small one, samples from the prior a larger one. (1 is the largest of these. With $b=64$, which is what the averaged loss of the toy in 04_vae amounts to, the codes collapsed.) We take 1 as the default, since samples from the prior are what this course looks at. The logistic needs fewer bits than a density because its lowest bin has the whole tail below it: where the decoder says $m=-1$, a black pixel has a probability of about one half and costs about one bit (hardly less, since tanh stops $m$ at $-1$).
 #
-# Nor is the gap between prior and mixture a matter of the few images of `digits`. On MNIST, after 20 epochs with `latent = 16`, a Laplace scale of 1 and N = 10,000 samples (floor 0.86 ± 0.09), `fd_lenet` was:
+# Nor is the gap between prior and mixture a matter of the few images of `digits`. On MNIST, after 20 epochs with `latent = 16`, a Laplace scale of 1, Adam for all weights, batches of 128 and N = 10,000 samples (floor 0.86 ± 0.09), `fd_lenet` was:
 #
 # | | prior | mixture | posterior | training on one CPU core |
 # |---|---|---|---|---|
@@ -413,14 +413,14 @@ if (dataset, size, epochs, seed) == ("digits", None, 60, 0):
     assert table["VAE"]["sharpness"] < table["VAE-GAN"]["sharpness"], "a VAE is blurry"
 
 # %% [markdown]
-# Sharper, and from the *prior* nearer to the data. From the mixture and the posterior the plain VAE is nearer. So it is on MNIST, with `width = 16`, N = 10,000 and 20 epochs:
+# Sharper, and from the *prior* nearer to the data. So it is on MNIST (Adam for all weights, batches of 128, N = 10,000, 20 epochs), where from the mixture and the posterior the plain VAE is nearer:
 #
 # | `fd_lenet` | prior | mixture | posterior | recall |
 # |---|---|---|---|---|
 # | VAE | 54.1 | 4.0 | 3.6 | 0.90 |
 # | VAE-GAN | 29.7 | 23.5 | 18.2 | 0.54 |
 #
-# The VAE-GAN's samples are less varied, as its recall says. On `digits` its samples from the prior are better than those from the mixture, perhaps because the verdict was given on draws from the prior, too; on MNIST it is the other way round. The price: training is a game again, with its swings and its luck. There is no likelihood any more. And reconstructions keep what the discriminator cares about rather than the pixels. `FEATURES` is the knob between the two: a larger one asks for closer reconstructions and leaves less weight to the verdict.
+# The VAE-GAN's samples are less varied, as its recall says. On both data sets its samples from the mixture are better than those from the prior, though the verdict was given on draws from the prior, too. The price: training is a game again, with its swings and its luck. There is no likelihood any more. And reconstructions keep what the discriminator cares about rather than the pixels. `FEATURES` is the knob between the two: a larger one asks for closer reconstructions and leaves less weight to the verdict.
 
 # %% [markdown]
 # ## What to remember
@@ -459,7 +459,7 @@ if (dataset, size, epochs, seed) == ("digits", None, 60, 0):
 #         b, fd = net.log_scale.exp().item(), r.metrics(epochs)["scores"]["fd_lenet"]["value"]
 #         print(f"b = {b:.2f}: fd_lenet {fd:.0f}, with the draw {noisy:.0f}")
 #
-# (`to_image` clips what leaves the range, which a draw often does.) The samples' `fd_lenet` goes from 86 to 291 with $b=1$, and from 108 to 111 with the learned scale, which is $b=0.04$.
+# (`to_image` clips what leaves the range, which a draw often does.) The samples' `fd_lenet` goes from 47 to 279 with $b=1$, and from 112 to 114 with the learned scale, which is $b=0.03$.
 #
 # Is it right? Yes: these, and not the decoder's $m$, are draws from $p_\theta(x)$, the distribution whose likelihood we maximise and report. The distance says that this distribution is far from the data, and it is: its pixels have independent noise around $m$, with $b=1$ as wide as the whole range of greys (a standard deviation of $\sqrt2\,b$), and no image of the data has that. What one usually shows, $m$, comes from another model that has no likelihood. But do not read much into how large the number is, since LeNet has never seen such noise.
 #

@@ -526,7 +526,7 @@ pd.DataFrame(rows).T.round(1)
 
 
 # %% [markdown]
-# (Three seeds give a rough idea of a standard deviation, no more.) With EMA and without, the distances are about as large. With EMA, the three seeds agree by luck: other samples alone would make them differ by more. So take the larger of the two standard deviations. A difference between two *kinds* of model that is smaller is no result.
+# (Three seeds give a rough idea of a standard deviation, no more.) With EMA and without, the distances are about as large, and seeds differ a little more than other samples of one model would. It may be the other way round, by luck. So take the larger of the two standard deviations. A difference between two *kinds* of model that is smaller is no result.
 #
 # ## Scoring samples
 #

@@ -358,9 +358,9 @@ def train_small(model):
     "A small run of its own for a model without one."
     common = {"dataset": dataset, "size": size, "metrics": []}
     if model == "gan":
-        return run_gan(GANConfig(epochs=40, width=32, **common))
+        return run_gan(GANConfig(epochs=40, batch_size=128, lr=2e-4, **common))
     if model == "vae":
-        return run_vae(VAEConfig(epochs=60, network="mlp", **common))
+        return run_vae(VAEConfig(epochs=60, network="mlp", optimizer="adam", batch_size=128, **common))
     return run_ddpm(DDPMConfig(epochs=10, n_samples=64, **common))
 
 
