@@ -98,9 +98,9 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance", "interval")
     since: ClassVar[dict] = {
-        "patch": 1, "width": None, "levels": "uniform", "optimizer": "adam", "beta2": 0.999,
+        "patch": 1, "width": None, "levels": "uniform", "optimizer": "adam", "beta2": 0.999, "interval": None,
     }  # fmt: skip
 
     model: Literal["ddpm"] = "ddpm"
@@ -129,6 +129,7 @@ class DDPMConfig(RunConfig):
     sampler: key_of(SAMPLERS) = Field("sde_dpmpp", exclude=True)
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
     guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # of the class, see genlab.guidance; 1: plain
+    interval: tuple[float, float] | None = Field(None, exclude=True)  # sigma, where guidance acts
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
 
     @model_validator(mode="before")
@@ -158,6 +159,8 @@ class DDPMConfig(RunConfig):
         if self.guidance != 1 and not self.conditional:
             needed = "a model that knows classes; train one with conditional=True"
             raise ValueError(f"guidance: {self.guidance} needs {needed}.")
+        if self.interval and not 0 <= self.interval[0] < self.interval[1]:
+            raise ValueError(f"interval: {list(self.interval)} are not two rising noise levels from 0 on.")
         if self.conditional and self.network == "report003":
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
         if self.patch > 1 and self.network == "report003":
@@ -169,8 +172,8 @@ class DDPMConfig(RunConfig):
     def with_sampler(self, text: str) -> "DDPMConfig":
         "The same configuration with a sampler given as sampler:steps, such as ddim:50; or a ValueError."
         sampler, _, steps = text.partition(":")
-        drawing = {"sampler": sampler, "steps": steps, "guidance": self.guidance, "n_samples": self.n_samples}
-        return type(self)(**self.model_dump() | drawing)
+        kept = {key: getattr(self, key) for key in ("guidance", "interval", "n_samples")}
+        return type(self)(**self.model_dump() | kept | {"sampler": sampler, "steps": steps})
 
 # %% ../nbs/02_ddpm.ipynb #c3d6fb30
 def make_diffusion(config: DDPMConfig) -> Diffusion:
@@ -306,8 +309,10 @@ class Denoiser:
 # %% ../nbs/02_ddpm.ipynb #0e26016d
 def make_denoiser(net: nn.Module, config: DDPMConfig, labels: torch.Tensor | None = None) -> Denoiser:
     "A network of this configuration, as samplers want it; `labels` are for those that know classes."
-    labels = labels if config.conditional else None
-    return Denoiser(net, make_diffusion(config), config.target, labels, config.guidance, config.precision)
+    return Denoiser(
+        net, make_diffusion(config), config.target, labels if config.conditional else None, config.guidance,
+        config.precision, config.interval,
+    )  # fmt: skip
 
 # %% ../nbs/02_ddpm.ipynb #8869576d
 def ancestral(
@@ -543,7 +548,7 @@ def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]: 
     test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
-        key = {name: getattr(other, name) for name in config.sample_fields}
+        key = other.sample_settings()
         if any(key.items() <= row.items() for row in (own, *table)):
             continue
         if net is None:

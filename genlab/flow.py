@@ -36,7 +36,7 @@ def share_at(diffusion: Diffusion, t) -> torch.Tensor:  # float64, the shape of 
 
 # %% ../nbs/02e_flow.ipynb #d29fb803
 def straight_times(diffusion: Diffusion, steps: int) -> list[float]:
-    "`steps` + 1 noise levels from T to 0, even in tau. ValueError as for `even_times`."
+    "`steps` + 1 noise levels from T to 0, even in tau down to level 1. ValueError as for `even_times`."
     even_times(diffusion, steps)  # the same limits
     tau = torch.linspace(share_at(diffusion, diffusion.T).item(), 0, steps + 1, dtype=torch.float64)[:-1]
     return [*diffusion.t_at(-2 * tau.logit()).tolist(), 0]

@@ -24,7 +24,7 @@ def guided(
 ) -> torch.Tensor:  # like xt, float32
     """A network's prediction with classifier-free guidance (Ho and Salimans 2022, eq. 6 with w = scale - 1).
 
-    With a `guide`, autoguidance (Karras et al. 2024, eq. 3)."""
+    With a `guide`, autoguidance (Karras et al. 2024)."""
     if scale == 1 or (labels is None and guide is None):
         return net(xt, t, labels).float()
     if guide is not None:

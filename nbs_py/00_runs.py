@@ -1359,9 +1359,10 @@ def _save_arrays(file: Path, **arrays: np.ndarray) -> None:
 
 
 @patch
-def sample_settings(self: Run) -> dict:
-    "The fields that say which samples are drawn, as `asked` in metrics.json."
-    return {key: getattr(self.config, key) for key in self.config.sample_fields}
+def sample_settings(self: RunConfig) -> dict:
+    "The fields that say which samples are drawn, as `asked` in metrics.json (later ones as in `hash`)."
+    values = {key: getattr(self, key) for key in self.sample_fields}
+    return {key: value for key, value in values.items() if key not in self.since or value != self.since[key]}
 
 
 # %%
@@ -1383,7 +1384,7 @@ def finish(
     if pictures:
         _save_arrays(folder / "pictures.npz", **pictures)
     metrics = {"run": str(self.folder.relative_to(runs_root())), "epochs": epochs}
-    metrics |= {"n_samples": len(samples), "asked": self.sample_settings()}
+    metrics |= {"n_samples": len(samples), "asked": self.config.sample_settings()}
     metrics |= self.training | results | {"config": self.config.model_dump()}
     versions = {"python": platform.python_version(), "genlab": genlab.__version__, "torch": torch.__version__}
     with atomic(folder / "metrics.json") as path:
@@ -1400,7 +1401,7 @@ def finish(
 def _is_done(self: Run, epochs: int) -> bool:
     "Has it been evaluated with these samples and all of these metrics, and are the files whole?"
     metrics, folder = self.metrics(epochs), self.epoch_folder(epochs)
-    if metrics is None or metrics.get("asked") != self.sample_settings():
+    if metrics is None or metrics.get("asked") != self.config.sample_settings():
         return False
     whole = all(map(zipfile.is_zipfile, [folder / "samples.npz", *folder.glob("pictures.npz")]))
     return whole and set(self.config.metrics) <= set(metrics.get("scores", {}))

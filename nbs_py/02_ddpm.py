@@ -55,9 +55,10 @@ seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
 channels_last = False  # keep channels innermost in memory
 compile = False  # compile the network with torch.compile
-sampler = "sde_dpmpp"  # ancestral, ddim, dpmpp, heun or sde_dpmpp: see 02b_samplers
+sampler = "sde_dpmpp"  # ancestral, ddim, dpmpp, heun, sde_dpmpp: see 02b_samplers; flow_heun: 02e_flow
 steps = 20  # of the sampler
 guidance = 1.0  # scale of classifier-free guidance, see 02c_guidance; needs conditional
+interval = None  # [lowest, highest] noise level sigma at which guidance acts; None: all
 n_samples = None  # images to draw and score; None: as many as there are test images
 metrics = ["fd_lenet"]  # fd_lenet, precision, recall, memorisation and more: see 05_fid
 compare = []  # other samplers to score at the end, as sampler:steps; see 02b_samplers
@@ -310,9 +311,9 @@ class DDPMConfig(RunConfig):
     "A diffusion run."
 
     log_line: ClassVar[str] = "loss: {loss:.4f}"
-    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance")
+    sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance", "interval")
     since: ClassVar[dict] = {
-        "patch": 1, "width": None, "levels": "uniform", "optimizer": "adam", "beta2": 0.999,
+        "patch": 1, "width": None, "levels": "uniform", "optimizer": "adam", "beta2": 0.999, "interval": None,
     }  # fmt: skip
 
     model: Literal["ddpm"] = "ddpm"
@@ -341,6 +342,7 @@ class DDPMConfig(RunConfig):
     sampler: key_of(SAMPLERS) = Field("sde_dpmpp", exclude=True)
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
     guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # of the class, see genlab.guidance; 1: plain
+    interval: tuple[float, float] | None = Field(None, exclude=True)  # sigma, where guidance acts
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
 
     @model_validator(mode="before")
@@ -370,6 +372,8 @@ class DDPMConfig(RunConfig):
         if self.guidance != 1 and not self.conditional:
             needed = "a model that knows classes; train one with conditional=True"
             raise ValueError(f"guidance: {self.guidance} needs {needed}.")
+        if self.interval and not 0 <= self.interval[0] < self.interval[1]:
+            raise ValueError(f"interval: {list(self.interval)} are not two rising noise levels from 0 on.")
         if self.conditional and self.network == "report003":
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
         if self.patch > 1 and self.network == "report003":
@@ -381,8 +385,8 @@ class DDPMConfig(RunConfig):
     def with_sampler(self, text: str) -> "DDPMConfig":
         "The same configuration with a sampler given as sampler:steps, such as ddim:50; or a ValueError."
         sampler, _, steps = text.partition(":")
-        drawing = {"sampler": sampler, "steps": steps, "guidance": self.guidance, "n_samples": self.n_samples}
-        return type(self)(**self.model_dump() | drawing)
+        kept = {key: getattr(self, key) for key in ("guidance", "interval", "n_samples")}
+        return type(self)(**self.model_dump() | kept | {"sampler": sampler, "steps": steps})
 
 
 # %%
@@ -399,6 +403,8 @@ for wrong, sentence in [
     (dict(guidance=1e30, conditional=True), "guidance: 1e.30 should be less than or equal to 100"),
     (dict(guidance=math.inf, conditional=True), "guidance: inf should be"),
     (dict(guidance=math.nan, conditional=True), "guidance: nan should be"),
+    (dict(interval=[3, 0.3]), r"interval: \[3.0, 0.3\] are not two rising noise levels"),
+    (dict(interval=[1]), "interval"),
     (dict(target="mean"), "target: 'mean' should be 'eps', 'x0', 'v' or 'flow'"),
     (dict(network="unit"), r"network: 'unit' is unknown; did you mean unet\?"),
     (dict(schedule="cosin"), r"schedule: 'cosin' is unknown; did you mean cosine\?"),
@@ -577,8 +583,10 @@ class Denoiser:
 #| export
 def make_denoiser(net: nn.Module, config: DDPMConfig, labels: torch.Tensor | None = None) -> Denoiser:
     "A network of this configuration, as samplers want it; `labels` are for those that know classes."
-    labels = labels if config.conditional else None
-    return Denoiser(net, make_diffusion(config), config.target, labels, config.guidance, config.precision)
+    return Denoiser(
+        net, make_diffusion(config), config.target, labels if config.conditional else None, config.guidance,
+        config.precision, config.interval,
+    )  # fmt: skip
 
 
 # %% [markdown]
@@ -934,7 +942,7 @@ def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]: 
     test = load_dataset(config.dataset, "test", config.size)
     distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
     for other in map(config.with_sampler, config.compare):
-        key = {name: getattr(other, name) for name in config.sample_fields}
+        key = other.sample_settings()
         if any(key.items() <= row.items() for row in (own, *table)):
             continue
         if net is None:

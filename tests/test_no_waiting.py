@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_iter
 from genlab.augment import AUGMENTATIONS
 from genlab.data import ImageSet
 from genlab.ddpm import DDPMConfig, Denoiser, denoising_loss, make_diffusion, make_network
+from genlab.flow import flow_heun  # noqa: F401  adds itself
 from genlab.gan import GANConfig, make_networks, update_gan
 from genlab.plug import LOSSES, NETWORKS, SAMPLERS
 from genlab.reports import report004  # noqa: F401  adds its networks
@@ -71,9 +72,9 @@ def update(config, conditional=False):
 
 
 @pytest.mark.parametrize("network", NETWORKS["ddpm"])
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "flow"])
 @pytest.mark.parametrize(
-    "fields", [{}, {"min_snr": 5.0}, {"conditional": True}, {"optimizer": "muon", "levels": "logit-normal"}]
+    "fields", [{}, {"min_snr": 5.0}, {"conditional": True}, {"schedule": "straight", "levels": "edm"}]
 )
 def test_ddpm(network, target, fields):
     if network == "report003" and "conditional" in fields:

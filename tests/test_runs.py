@@ -86,6 +86,10 @@ MODELS = {
         DDPMConfig(**TINY | {"widths": [16]}, optimizer="muon", levels="logit-normal", beta2=0.99, patch=2),
         run_ddpm,
     ),
+    "ddpm, flow": (
+        DDPMConfig(**TINY, schedule="straight", target="flow", sampler="flow_heun"),
+        run_ddpm,
+    ),
 }
 
 
@@ -387,7 +391,7 @@ def test_folders_and_configurations_that_are_no_results(runs_folder):
     named = [str(warning.message).split("/config.json")[0].split("/")[-1] for warning in caught]
     assert sorted(named) == sorted(texts)
     edited = run.folder / "config.json"
-    edited.write_text(edited.read_text().replace('"lr": 0.0002', '"lr": 0.0003'))
+    edited.write_text(edited.read_text().replace('"lr": 0.001', '"lr": 0.002'))
     with pytest.raises(ValueError, match="config.json was changed after training"):
         open_run(run.folder)
     with pytest.warns(UserWarning, match="was changed after training"):
