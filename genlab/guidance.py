@@ -15,7 +15,7 @@ from .data import show_grid
 
 # %% ../nbs/02c_guidance.ipynb #b94b57e6
 def guided(
-    net: nn.Module,  # (xt, t, y) -> eps, x0 or v; with .classes, the label that means "no class"
+    net: nn.Module,  # (xt, t, y) -> eps, x0, v or flow; with .classes, the label that means "no class"
     xt: torch.Tensor,  # (B, C, H, W)
     t: torch.Tensor,  # (B,)
     labels: torch.Tensor | None = None,  # int64 (B,); None: no class

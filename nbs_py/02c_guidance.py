@@ -71,7 +71,7 @@ from genlab.samplers import dpmpp, sigma_at
 # %%
 #| export
 def guided(
-    net: nn.Module,  # (xt, t, y) -> eps, x0 or v; with .classes, the label that means "no class"
+    net: nn.Module,  # (xt, t, y) -> eps, x0, v or flow; with .classes, the label that means "no class"
     xt: torch.Tensor,  # (B, C, H, W)
     t: torch.Tensor,  # (B,)
     labels: torch.Tensor | None = None,  # int64 (B,); None: no class

@@ -93,6 +93,7 @@
 #     papermill nbs/01_gan.ipynb out.ipynb -p loss hinge -p norm layer -p conditional true
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50 -p sampler heun    # trains nothing, samples again
+#     papermill nbs/02_ddpm.ipynb out.ipynb -p name flow -p schedule straight -p target flow    # flow matching
 #     papermill nbs/04_vae.ipynb out.ipynb -p epochs 20 -p dataset mnist -p side_epochs 0
 #     papermill nbs/06_interpolation.ipynb out.ipynb -p dataset mnist       # walks through the runs above
 #

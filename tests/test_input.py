@@ -111,7 +111,7 @@ def test_a_wrong_parameter_is_named(values, sentence):
         (dict(network="report003", conditional=True), "conditional: report 003's network knows no classes"),
         (dict(widths=[]), "widths: [] list should have at least 1 item"),
         (dict(widths=[12]), "widths: [12] are not all multiples of 8"),
-        (dict(target="mu"), "target: 'mu' should be 'eps', 'x0' or 'v'"),
+        (dict(target="mu"), "target: 'mu' should be 'eps', 'x0', 'v' or 'flow'"),
         (dict(lr=-1), "lr: -1 should be greater than 0"),
     ],
 )

@@ -375,7 +375,7 @@ def test_papermill_runs_the_parameters_and_continues(tmp_path, runs_folder):
     (run,) = runs_folder.glob("digits/gan/*")
     assert sorted(p.name for p in run.glob("epoch-*")) == ["epoch-0001", "epoch-0003"]
     first, second = (json.loads((run / f"epoch-000{e}" / "metrics.json").read_text()) for e in (1, 3))
-    assert first["updates"] == 11 and second["updates"] == 33 and "[3/3][10/11]" in logs[1]
+    assert first["updates"] == 21 and second["updates"] == 63 and "[3/3][20/21]" in logs[1]
 
 
 def test_each_job_has_a_gpu_of_its_own(tmp_path):
