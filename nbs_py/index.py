@@ -51,7 +51,7 @@
 # | notebook | module | what it is about | seconds |
 # |---|---|---|--:|
 # | [00_data](00_data.ipynb) | `genlab.data` | data sets as tensors, batches in a seeded order | 17 |
-# | [01_gan](01_gan.ipynb) | `genlab.gan` | a GAN in thirty lines; the DCGAN, its losses, the loop | 163 |
+# | [01_gan](01_gan.ipynb) | `genlab.gan` | a GAN in thirty lines; the DCGAN, its losses, the loop | 39 |
 # | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 250 |
 # | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 177 |
 # | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute | 37 |
@@ -60,9 +60,9 @@
 # | [02b_samplers](02b_samplers.ipynb) | `genlab.samplers` | which noise levels to visit, and solvers that need few of them | 165 |
 # | [02c_guidance](02c_guidance.ipynb) | `genlab.guidance` | asking for a class, and asking louder: one line of Bayes' rule | 43 |
 # | [02d_likelihood](02d_likelihood.ipynb) | `genlab.likelihood` | how probable a diffusion model finds images that it has never seen | 41 |
-# | [02e_flow](02e_flow.ipynb) | `genlab.flow` | the straight way from noise to images: flow matching, what it shares with diffusion and EDM, and reflow | 50 |
-# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, which latent numbers are used | 93 |
-# | [04b_vae_gan](04b_vae_gan.ipynb) | `genlab.vae_gan` | scale, beta and posterior collapse, and a VAE that learns from a discriminator | 318 |
+# | [02e_flow](02e_flow.ipynb) | `genlab.flow` | the straight way from noise to images: flow matching, what it shares with diffusion and EDM, and reflow | 32 |
+# | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, which latent numbers are used | 45 |
+# | [04b_vae_gan](04b_vae_gan.ipynb) | `genlab.vae_gan` | scale, beta and posterior collapse, and a VAE that learns from a discriminator | 176 |
 # | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: the Frechet distance, its floor and its error bars | 562 |
 # | [05b_features](05b_features.ipynb) | `genlab.features` | what a classifier says about an image: LeNet, Inception, an extractor of your own | 12 |
 # | [05c_measures](05c_measures.ipynb) | `genlab.measures` | what the distance does not see: precision and recall, classes, copies | 20 |
@@ -83,7 +83,7 @@
 # | [07_report](07_report.ipynb) | `genlab.report` | the PDF, and the command `genlab_report` | 23 |
 # | [07b_reports](07b_reports.ipynb) | `genlab.reports` | the five reports again, with what they printed beside what is measured here | 25 |
 #
-# The seconds are those from the first cell to the last, on one core of an AMD EPYC with other work beside it (a few cells of 03_unet and 05_fid train more than the rest; the tests leave them out). Each notebook can also be read on its own and ends with exercises and their solutions (folded).
+# The seconds are those from the first cell to the last, on one core of an AMD EPYC with other work beside it, but for the table at the end of 02c_guidance, which takes minutes more (a few cells of 03_unet and 05_fid train more than the rest; the tests leave all these out). Each notebook can also be read on its own and ends with exercises and their solutions (folded).
 #
 # ## Running a notebook with other parameters
 #
