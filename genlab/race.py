@@ -20,8 +20,7 @@ from filelock import FileLock
 from .fid import check_metrics, evaluate
 from .plug import KINDS, look_up
 from .runs import Run, RunConfig, atomic, project_root, read_json
-from .samplers import log_ticks
-from .tables import number, over_seeds
+from .tables import log_ticks, number, over_seeds
 
 # %% ../nbs/07e_race.ipynb #eaff486f
 BY_THE_RACE = ("name", "dataset", "size", "subset", "seed", "epochs", "snapshots", "n_samples", "metrics")

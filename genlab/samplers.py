@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'Noise', 'even_times', 'karras_times', 'check_times', 'begin', 'x0_on_the_way', 'dpmpp', 'scale_at',
-           'sigma_at', 'heun', 'sde_dpmpp', 'flow', 'scored_samplers', 'log_ticks', 'plot_samplers', 'sampler_table',
+           'sigma_at', 'heun', 'sde_dpmpp', 'flow', 'scored_samplers', 'plot_samplers', 'sampler_table',
            'sampler_sentence', 'samplers_section']
 
 # %% ../nbs/02b_samplers.ipynb #c4d36a05
@@ -18,7 +18,6 @@ from typing import ClassVar
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from matplotlib.ticker import LogLocator, NullLocator
 
 from .data import derive_seed
 from .diffusion import Diffusion
@@ -30,6 +29,7 @@ from genlab.tables import (
     device_marks,
     devices,
     figure,
+    log_ticks,
     markdown_table,
     number,
     plural,
@@ -206,13 +206,6 @@ def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, evalua
     row |= {key: own[key] for key in ("evaluations", "scores")}
     same = lambda other: all(other.get(key) == row[key] for key in ("sampler", "steps", "guidance", "n"))
     return [row, *(other for other in others if not same(other))]
-
-
-def log_ticks(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
-    "Plain numbers at these multiples of the powers of ten on a logarithmic axis, such as `ax.yaxis`."
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
 
 # %% ../nbs/02b_samplers.ipynb #2a5740f0
 def plot_samplers(

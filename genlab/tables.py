@@ -7,7 +7,7 @@ __all__ = ['NONE', 'escape', 'plain', 'plot_label', 'slug', 'verbatim', 'value_a
            'markdown_table', 'last_of_each', 'with_distance', 'loss_table', 'measures_of', 'distance_table',
            'measure_table', 'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'over_seeds', 'seed_table',
            'cost_table', 'provenance_table', 'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history',
-           'sample_sheets', 'distance_figure', 'precision_recall_figure', 'bias_figure']
+           'log_ticks', 'sample_sheets', 'distance_figure', 'precision_recall_figure', 'bias_figure']
 
 # %% ../nbs/07c_tables.ipynb #9f088798
 import contextlib
@@ -20,6 +20,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullLocator
 from scipy import stats
 
 from .data import load_dataset, show_grid
@@ -394,6 +395,13 @@ def read_history(r) -> pd.DataFrame:
     return pd.read_csv(r.job.run.folder / "history.csv")
 
 # %% ../nbs/07c_tables.ipynb #3aac6833
+def log_ticks(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
+    "Plain numbers at these multiples of the powers of ten on a logarithmic axis, such as `ax.yaxis`."
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def _plot_curves(curves: list[tuple], yscale: str) -> plt.Figure:
     "Four panels a row, each (label of the run, its history, y label, columns of the history)."
     ncols, nrows = max(2, min(4, len(curves))), -(-len(curves) // 4)
@@ -406,6 +414,8 @@ def _plot_curves(curves: list[tuple], yscale: str) -> plt.Figure:
             ax.get_legend().remove()
         ax.set_title(label, fontsize=7, pad=3)
         ax.set_yscale(yscale)
+        if yscale == "log":
+            log_ticks(ax.yaxis)
         ax.tick_params(labelsize=6)
         ax.set_xlabel("epoch" if i + ncols >= len(curves) else "", fontsize=7)
         ax.set_ylabel(ylabel, fontsize=7)

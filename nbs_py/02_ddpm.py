@@ -112,7 +112,6 @@ from genlab.samplers import (
     even_times,
     flow,
     karras_times,
-    log_ticks,
     samplers_section,
     sigma_at,
 )
@@ -121,6 +120,7 @@ from genlab.tables import (
     NONE,
     figure,
     last_of_each,
+    log_ticks,
     loss_curves,
     loss_table,
     plural,

@@ -55,7 +55,6 @@ from typing import ClassVar
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from matplotlib.ticker import LogLocator, NullLocator
 
 from genlab.data import derive_seed
 from genlab.diffusion import Diffusion
@@ -67,6 +66,7 @@ from genlab.tables import (
     device_marks,
     devices,
     figure,
+    log_ticks,
     markdown_table,
     number,
     plural,
@@ -468,13 +468,6 @@ def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, evalua
     row |= {key: own[key] for key in ("evaluations", "scores")}
     same = lambda other: all(other.get(key) == row[key] for key in ("sampler", "steps", "guidance", "n"))
     return [row, *(other for other in others if not same(other))]
-
-
-def log_ticks(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
-    "Plain numbers at these multiples of the powers of ten on a logarithmic axis, such as `ax.yaxis`."
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
 
 
 # %%

@@ -43,6 +43,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullLocator
 from scipy import stats
 
 from genlab.data import load_dataset, show_grid
@@ -571,10 +572,17 @@ def read_history(r) -> pd.DataFrame:
 
 
 # %% [markdown]
-# The panels are small, so legends stand only in those of the first run.
+# The panels are small, so legends stand only in those of the first run. Logarithmic axes have plain numbers; Matplotlib's own ticks overlap where an axis has less than a decade.
 
 # %%
 #| export
+def log_ticks(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
+    "Plain numbers at these multiples of the powers of ten on a logarithmic axis, such as `ax.yaxis`."
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def _plot_curves(curves: list[tuple], yscale: str) -> plt.Figure:
     "Four panels a row, each (label of the run, its history, y label, columns of the history)."
     ncols, nrows = max(2, min(4, len(curves))), -(-len(curves) // 4)
@@ -587,6 +595,8 @@ def _plot_curves(curves: list[tuple], yscale: str) -> plt.Figure:
             ax.get_legend().remove()
         ax.set_title(label, fontsize=7, pad=3)
         ax.set_yscale(yscale)
+        if yscale == "log":
+            log_ticks(ax.yaxis)
         ax.tick_params(labelsize=6)
         ax.set_xlabel("epoch" if i + ncols >= len(curves) else "", fontsize=7)
         ax.set_ylabel(ylabel, fontsize=7)

@@ -55,8 +55,7 @@ from filelock import FileLock
 from genlab.fid import check_metrics, evaluate
 from genlab.plug import KINDS, look_up
 from genlab.runs import Run, RunConfig, atomic, project_root, read_json
-from genlab.samplers import log_ticks
-from genlab.tables import number, over_seeds
+from genlab.tables import log_ticks, number, over_seeds
 
 # %%
 #| hide
