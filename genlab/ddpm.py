@@ -53,7 +53,6 @@ from genlab.samplers import (
     flow,
     karras_times,
     samplers_section,
-    sigma_at,
 )
 from .sources import progress
 from genlab.tables import (
@@ -129,7 +128,7 @@ class DDPMConfig(RunConfig):
     sampler: key_of(SAMPLERS) = Field("sde_dpmpp", exclude=True)
     steps: PositiveInt = Field(20, exclude=True)  # of the sampler
     guidance: float = Field(1.0, ge=0, le=100, exclude=True)  # of the class, see genlab.guidance; 1: plain
-    interval: tuple[float, float] | None = Field(None, exclude=True)  # sigma, where guidance acts
+    interval: list[float] | None = Field(None, min_length=2, max_length=2, exclude=True)  # of sigma
     compare: list[str] = Field([], exclude=True)  # other samplers to score at the end, as sampler:steps
 
     @model_validator(mode="before")
@@ -160,7 +159,7 @@ class DDPMConfig(RunConfig):
             needed = "a model that knows classes; train one with conditional=True"
             raise ValueError(f"guidance: {self.guidance} needs {needed}.")
         if self.interval and not 0 <= self.interval[0] < self.interval[1]:
-            raise ValueError(f"interval: {list(self.interval)} are not two rising noise levels from 0 on.")
+            raise ValueError(f"interval: {self.interval} are not two rising noise levels from 0 on.")
         if self.conditional and self.network == "report003":
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
         if self.patch > 1 and self.network == "report003":
@@ -272,7 +271,7 @@ class Denoiser:
         labels: torch.Tensor | None = None,  # int64 (B,): classes to draw; None: any
         guidance: float = 1.0,  # see genlab.guidance
         precision: str = "no",  # bf16: bfloat16 autocast
-        interval: tuple[float, float] | None = None,  # of sigma, in which guidance acts; None: always
+        interval: tuple[float, float] | None = None,  # of sigma: guidance acts where all images are in it
         guide: nn.Module | None = None,  # a weaker network to lead away from; None: the same, told no class
     ):
         self.interval, self.guide = interval, guide if guide is None else guide.eval()
@@ -286,13 +285,17 @@ class Denoiser:
     def output(self, xt: torch.Tensor, t) -> torch.Tensor:
         "What the network says about xt (B, C, H, W) at times t, a number or (B,); float32."
         self.evaluations += 1
-        acts = self.interval is None or self.interval[0] <= sigma_at(self.diffusion, t) <= self.interval[1]
+        scale = self.guidance
+        if scale != 1 and self.interval:
+            low, high = self.interval
+            sigma = (1 / self.diffusion.abar_at(t) - 1).sqrt()
+            scale = scale if ((low <= sigma) & (sigma <= high)).all() else 1.0
         if isinstance(t, torch.Tensor):
             t = t.expand(len(xt)).to(self.device).float()
         else:
             t = torch.full((len(xt),), t, dtype=torch.float32, device=self.device)
         with self.autocast:
-            return guided(self.net, xt, t, self.labels, self.guidance if acts else 1.0, self.guide)
+            return guided(self.net, xt, t, self.labels, scale, self.guide)
 
     def eps(self, xt: torch.Tensor, t) -> torch.Tensor:
         "The noise that the network sees in xt, as it comes."

@@ -329,6 +329,14 @@ def test_more_samples_need_no_training(tmp_path, runs_folder):
     assert torch.equal(again.samples(1)[:20], twenty), "the first samples stay as they were"
 
 
+def test_guidance_in_an_interval_is_found_again(runs_folder):
+    config = DDPMConfig(**TINY, conditional=True, guidance=2.0, interval=[0.3, 3])
+    run = run_ddpm(config)
+    assert run.metrics(1)["asked"]["interval"] == [0.3, 3] and run.pending() == []
+    everywhere = run_ddpm(config.model_copy(update={"interval": None}))
+    assert "interval" not in everywhere.metrics(1)["asked"] and run.pending() == [1], "other samples"
+
+
 # -- what may lie in a run's folder --------------------------------------------------------------------------
 
 
