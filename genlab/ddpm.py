@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'LEVELS', 'CAPTIONS', 'METHOD', 'loss_weight', 'draw_levels', 'DDPMConfig', 'make_diffusion', 'make_unet',
-           'make_report003', 'make_network', 'fresh_network', 'denoising_loss', 'train_ddpm', 'Denoiser',
+           'make_report003', 'make_network', 'fresh_network', 'denoising_loss', 'compiled', 'train_ddpm', 'Denoiser',
            'make_denoiser', 'ancestral', 'ddim', 'sample_ddpm', 'look_inside', 'plot_denoising', 'plot_noise',
            'plot_level_losses', 'run_ddpm', 'draw_ddpm', 'measure_likelihood', 'renew_likelihood', 'compare_samplers',
            'denoiser', 'ddpm_space', 'ddpm_losses_fragment', 'picture_figures', 'ddpm_pictures_fragment',
@@ -232,6 +232,19 @@ def denoising_loss(
     error = (output - diffusion.target(config.target, x0, eps, t)).square().flatten(1).mean(1)
     return (loss_weight(diffusion, t, config.target, config.min_snr) * error).mean()
 
+# %% ../nbs/02_ddpm.ipynb #21c74bad
+def compiled(net: nn.Module, backend: str | Callable = "inductor") -> Callable:
+    "The network (xt, t, y), compiled once for batches of any size."
+    model = torch.compile(net, backend=backend)
+
+    def call(*inputs: torch.Tensor | None) -> torch.Tensor:
+        for x in inputs:
+            if x is not None:
+                torch._dynamo.maybe_mark_dynamic(x, 0)
+        return model(*inputs)
+
+    return call
+
 # %% ../nbs/02_ddpm.ipynb #5005ba3c
 def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
@@ -243,7 +256,7 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
         return net
     average = EMA(net, config.ema)
     optimizers = make_optimizers(net, config.optimizer, config.lr, config.beta2)
-    model = torch.compile(net) if config.compile else net
+    model = compiled(net) if config.compile else net
     count = lambda net, x0, y: denoising_loss(net, config, diffusion.to("meta"), x0, y, classes).backward()
     run.costs = count_costs(count, config, data, net)
 

@@ -134,6 +134,7 @@ from genlab.unet import Report003UNet, UNet
 import math
 
 import pytest
+from torch._dynamo.testing import CompileCounter
 
 import genlab
 from genlab.likelihood import read_likelihood
@@ -496,6 +497,32 @@ def denoising_loss(
 
 
 # %% [markdown]
+# `torch.compile` makes code for the shapes it sees. The last batch of an epoch is short, and would be compiled anew; so the number of images is marked as one that varies.
+
+# %%
+#| export
+def compiled(net: nn.Module, backend: str | Callable = "inductor") -> Callable:
+    "The network (xt, t, y), compiled once for batches of any size."
+    model = torch.compile(net, backend=backend)
+
+    def call(*inputs: torch.Tensor | None) -> torch.Tensor:
+        for x in inputs:
+            if x is not None:
+                torch._dynamo.maybe_mark_dynamic(x, 0)
+        return model(*inputs)
+
+    return call
+
+
+# %%
+counter = CompileCounter()
+once = compiled(UNet(1, [8, 16], classes=3, size=8), counter)
+for n in (8, 3, 8, 5):
+    once(torch.ones(n, 1, 8, 8), torch.ones(n), torch.arange(n) % 3)
+assert counter.frame_count == 1
+
+
+# %% [markdown]
 # **The loop** is an ordinary one, but for its optimizer: Muon moves the matrices and kernels, and Adam the rest ([00_runs](00_runs.ipynb)). Samples come from a moving average of the weights (`EMA`). `run.batches` takes the place of a data loader, and keeps the state of the training on disk ([00_runs](00_runs.ipynb)). `network` is for a module of your own: it takes $x_t$, $t$ and the labels, and returns a tensor of the shape of $x_t$.
 
 # %%
@@ -510,7 +537,7 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
         return net
     average = EMA(net, config.ema)
     optimizers = make_optimizers(net, config.optimizer, config.lr, config.beta2)
-    model = torch.compile(net) if config.compile else net
+    model = compiled(net) if config.compile else net
     count = lambda net, x0, y: denoising_loss(net, config, diffusion.to("meta"), x0, y, classes).backward()
     run.costs = count_costs(count, config, data, net)
 

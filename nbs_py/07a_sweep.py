@@ -37,11 +37,13 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 #| export
 import ast
 import functools
+import heapq
 import io
 import json
 import math
 import os
 import re
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -50,12 +52,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 from genlab.data import load_dataset
 from genlab.plug import KINDS, LABS, did_you_mean, import_plugins
-from genlab.runs import Run, RunConfig, project_root
-from genlab.tables import escape, value_at
+from genlab.runs import Run, RunConfig, project_root, read_json, runs_root
+from genlab.tables import escape, plural, value_at
 
 # %%
 #| hide
@@ -737,6 +740,82 @@ four = try_profile(
 )  # fmt: skip
 assert [(job.notebook, job.epochs) for job in walked(four)] == [("01_gan", 5), ("04_vae", 3)]
 assert walked([]) == []
+
+
+# %% [markdown]
+# ## How long will it take?
+#
+# An execution leaves its notebook beside the results, and papermill notes in it how many seconds that took. `report/seconds.json` has these of a sweep, one execution a core, with the seconds that a small **probe**, some updates of a convolution, took there. The probe here says how much slower this machine is. A run that the file does not know is a run that nobody has timed, and is counted as such. On a GPU nothing is said: the probe knows nothing of it.
+
+# %%
+#| export
+def probe(updates: int = 60) -> float:
+    "Seconds that one core takes for the updates of a small convolution: a yardstick of this machine."
+    threads, layer = torch.get_num_threads(), torch.nn.Conv2d(32, 32, 3, padding=1)
+    torch.set_num_threads(1)
+    x, start = torch.ones(64, 32, 16, 16), time.perf_counter()
+    for _ in range(updates):
+        layer(x).square().mean().backward()
+    torch.set_num_threads(threads)
+    return time.perf_counter() - start
+
+
+def executed_seconds(result: Path) -> float | None:
+    "What papermill noted in the notebook that was executed for this result, of a run or of a lab."
+    stem = result.parent if result.name == "metrics.json" else result
+    return value_at(read_json(stem.with_suffix(".ipynb")), "metadata", "papermill", "duration")
+
+
+def keep_seconds(results: Iterable[Path], path: Path) -> None:
+    "Write how long the executions of a finished sweep took, and this machine's probe."
+    found = {_key(result): executed_seconds(result) for result in results}
+    seconds = {key: round(s, 1) for key, s in found.items() if s}
+    path.write_text(json.dumps({"probe": round(probe(), 2), "seconds": seconds}, indent=1) + "\n")
+
+
+def _key(result: Path) -> str:
+    "The name of a result, wherever the runs are."
+    return result.relative_to(runs_root()).as_posix()
+
+
+# %% [markdown]
+# Executions are handed to the cores as Snakemake does it, the next one to whichever is free first.
+
+# %%
+#| export
+def estimate(results: Iterable[Path], cores: int, path: Path) -> str:
+    "A sentence on how long the executions take whose results are missing; empty if none is, or on a GPU."
+    missing = {_key(result) for result in results if not result.exists()}
+    if not missing or torch.cuda.is_available():
+        return ""
+    kept = read_json(path) or {"probe": 1, "seconds": {}}
+    known = sorted((kept["seconds"][key] for key in missing & kept["seconds"].keys()), reverse=True)
+    text, untimed = f"{plural(len(missing), 'execution')} to do", len(missing) - len(known)
+    if not known:
+        return f"{text}; nobody has measured how long they take."
+    free = [0.0] * cores
+    for seconds in known:
+        heapq.heapreplace(free, free[0] + seconds)
+    minutes = max(1, round(max(free) * probe() / kept["probe"] / 60))
+    text += f": about {plural(minutes, 'minute')} on this machine"
+    return text + (f", and {untimed} that nobody has timed." if untimed else ".")
+
+
+# %%
+#| hide
+timed, results = Path(home.name, "seconds.json"), [Path(home.name, f"{name}.npz") for name in "abc"]
+assert estimate(results, 2, timed) == "3 executions to do; nobody has measured how long they take."
+for result, seconds in zip(results[:2], (6000, 60), strict=True):
+    executed = {"metadata": {"papermill": {"duration": seconds}}}
+    result.with_suffix(".ipynb").write_text(json.dumps(executed))
+keep_seconds(results, timed)
+assert json.loads(timed.read_text())["seconds"] == {"a.npz": 6000, "b.npz": 60}
+sentence = r"3 executions to do: about (\d+) minutes on this machine, and 1 that nobody has timed\."
+found = re.fullmatch(sentence, estimate(results, 2, timed))
+assert 20 < int(found[1]) < 500, "the first takes 100 minutes, the second fits beside it"
+for result in results:
+    result.touch()
+assert estimate(results, 2, timed) == ""
 
 # %%
 #| hide
