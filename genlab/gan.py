@@ -94,7 +94,9 @@ class GANLoss(NamedTuple):
 
     d_loss: Callable  # of D's verdicts on real (B,) and generated images (B,)
     g_loss: Callable  # of those on generated images; with `pairs`, of both, as d_loss
-    penalty: Callable | None = None  # of D, real and generated images: D's loss has config.penalty times it, too
+    penalty: Callable | None = (
+        None  # of D, real and generated images: D's loss has config.penalty times it, too
+    )
     pairs: bool = False
     probability: bool = False  # the sigmoid of a verdict is the probability that an image is real
 
@@ -218,6 +220,8 @@ class GANConfig(RunConfig):
         "Loss_D: {loss_d:.4f}  Loss_G: {loss_g:.4f}  D(x): {d_x:.4f}  D(G(z)): {d_g_z1:.4f} / {d_g_z2:.4f}"
     )
 
+    since: ClassVar[dict] = {"entropy": None}
+
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
     batch_size: PositiveInt = 64
@@ -232,6 +236,7 @@ class GANConfig(RunConfig):
     penalty: PositiveFloat = 10.0  # of a loss that has one, such as wgan-gp: weight of the gradient penalty
     d_steps: PositiveInt = 1  # updates of D for each of G
     unroll: NonNegativeInt = 0  # G sees D's answer so many updates ahead
+    entropy: float | None = Field(None, ge=0)  # weight of G's entropy, see 01e_presgan; None: G has no noise
     lr: PositiveFloat = 1e-3  # Adam's learning rate
     lr_d: PositiveFloat | None = None  # the same for D; None: as for G
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
@@ -244,6 +249,9 @@ class GANConfig(RunConfig):
         if penalised and self.unroll:
             raise ValueError("unroll: looking ahead does not know the gradient penalty; "
                              f"use another loss than {self.loss}.")  # fmt: skip
+        if self.entropy is not None and (self.unroll or self.augment):
+            raise ValueError("entropy: a PresGAN neither looks ahead nor augments images; "
+                             "leave out unroll and augment.")  # fmt: skip
         if penalised and dcgan and self.norm == "batch":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation "
                              "mixes; use norm='layer' or 'spectral'.")  # fmt: skip
@@ -277,7 +285,12 @@ def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Modu
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
     seed_everything(config.seed, 0)
-    return look_up("network", config.network, NETWORKS["gan"])(config, data)
+    G, D = look_up("network", config.network, NETWORKS["gan"])(config, data)
+    if config.entropy is not None:
+        from genlab.presgan import Prescribed
+
+        G = Prescribed(G, data.images.shape[1:], config.latent)
+    return G, D
 
 # %% ../nbs/01_gan.ipynb #ec1e3604
 def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
@@ -335,6 +348,10 @@ def update_gan(
     update_G: bool = True,  # G takes a step, too
 ) -> dict[str, torch.Tensor]:  # what is logged
     "One update of the discriminator and, with `update_G`, one of the generator."
+    if config.entropy is not None:
+        from genlab.presgan import update_presgan
+
+        return update_presgan(G, D, opt_G, opt_D, real, y, config, update_G)
     labels = () if y is None else (y,)
     fake = G(torch.randn(len(real), config.latent, device=real.device), *labels)
     real = augment_images(real, config.augment)

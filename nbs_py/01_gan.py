@@ -45,6 +45,7 @@ loss = "nonsaturating"  # nonsaturating, minmax, hinge or wgan-gp; relativistic:
 penalty = 10.0  # wgan-gp, relativistic: weight of the gradient penalty
 d_steps = 1  # updates of D for each of G
 unroll = 0  # let G see D's answer so many updates ahead (see 01b_mode_collapse)
+entropy = None  # weight of G's entropy; with one, G adds noise to its images (see 01e_presgan)
 lr = 1e-3  # Adam's learning rate
 lr_d = None  # the same for D; None: as for G
 beta1 = 0.5  # Adam's decay of the gradient's mean
@@ -386,7 +387,9 @@ class GANLoss(NamedTuple):
 
     d_loss: Callable  # of D's verdicts on real (B,) and generated images (B,)
     g_loss: Callable  # of those on generated images; with `pairs`, of both, as d_loss
-    penalty: Callable | None = None  # of D, real and generated images: D's loss has config.penalty times it, too
+    penalty: Callable | None = (
+        None  # of D, real and generated images: D's loss has config.penalty times it, too
+    )
     pairs: bool = False
     probability: bool = False  # the sigmoid of a verdict is the probability that an image is real
 
@@ -687,6 +690,8 @@ class GANConfig(RunConfig):
         "Loss_D: {loss_d:.4f}  Loss_G: {loss_g:.4f}  D(x): {d_x:.4f}  D(G(z)): {d_g_z1:.4f} / {d_g_z2:.4f}"
     )
 
+    since: ClassVar[dict] = {"entropy": None}
+
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
     batch_size: PositiveInt = 64
@@ -701,6 +706,7 @@ class GANConfig(RunConfig):
     penalty: PositiveFloat = 10.0  # of a loss that has one, such as wgan-gp: weight of the gradient penalty
     d_steps: PositiveInt = 1  # updates of D for each of G
     unroll: NonNegativeInt = 0  # G sees D's answer so many updates ahead
+    entropy: float | None = Field(None, ge=0)  # weight of G's entropy, see 01e_presgan; None: G has no noise
     lr: PositiveFloat = 1e-3  # Adam's learning rate
     lr_d: PositiveFloat | None = None  # the same for D; None: as for G
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
@@ -713,6 +719,9 @@ class GANConfig(RunConfig):
         if penalised and self.unroll:
             raise ValueError("unroll: looking ahead does not know the gradient penalty; "
                              f"use another loss than {self.loss}.")  # fmt: skip
+        if self.entropy is not None and (self.unroll or self.augment):
+            raise ValueError("entropy: a PresGAN neither looks ahead nor augments images; "
+                             "leave out unroll and augment.")  # fmt: skip
         if penalised and dcgan and self.norm == "batch":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation "
                              "mixes; use norm='layer' or 'spectral'.")  # fmt: skip
@@ -762,7 +771,12 @@ def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Modu
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
     seed_everything(config.seed, 0)
-    return look_up("network", config.network, NETWORKS["gan"])(config, data)
+    G, D = look_up("network", config.network, NETWORKS["gan"])(config, data)
+    if config.entropy is not None:
+        from genlab.presgan import Prescribed
+
+        G = Prescribed(G, data.images.shape[1:], config.latent)
+    return G, D
 
 
 # %%
@@ -866,6 +880,10 @@ def update_gan(
     update_G: bool = True,  # G takes a step, too
 ) -> dict[str, torch.Tensor]:  # what is logged
     "One update of the discriminator and, with `update_G`, one of the generator."
+    if config.entropy is not None:
+        from genlab.presgan import update_presgan
+
+        return update_presgan(G, D, opt_G, opt_D, real, y, config, update_G)
     labels = () if y is None else (y,)
     fake = G(torch.randn(len(real), config.latent, device=real.device), *labels)
     real = augment_images(real, config.augment)
