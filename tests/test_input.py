@@ -78,6 +78,11 @@ from genlab.vae import (
             dict(loss="relativistic", norm="layer", unroll=2),
             "unroll: looking ahead does not know the gradient penalty; use another loss than relativistic",
         ),
+        (
+            dict(entropy=0.1, unroll=2),
+            "entropy: a PresGAN neither looks ahead nor augments images; leave out unroll and augment",
+        ),
+        (dict(entropy=-1), "entropy: -1 should be greater than or equal to 0"),
         (dict(extra_layers=10**9), "extra_layers: 1000000000 should be less than or equal to 100"),
         (dict(extra_layers=2), "extra_layers: only the networks of report004 take more layers"),
         (dict(network="report004", conditional=True), "network: report004 knows no classes"),

@@ -53,7 +53,7 @@ def test_gan(loss, conditional):
     update(config, conditional)
 
 
-OTHERWISE = [{"network": "report004", "extra_layers": 1}, {"norm": "spectral"}, {"unroll": 2}]
+OTHERWISE = [{"network": "report004", "extra_layers": 1}, {"norm": "spectral"}, {"unroll": 2}, {"entropy": 1e-3}]
 OTHERWISE += [{"network": "residual", "loss": "relativistic", "dropout": 0.1}]
 
 

@@ -58,6 +58,7 @@ MODELS = {
         GANConfig(**GAN | {"width": 4}, network="report004", size=8, dropout=0.4, extra_layers=1, subset=200),
         run_gan,
     ),
+    "gan, entropy": (GANConfig(**GAN | {"width": 4}, entropy=1e-3, ema=0.9, subset=200), run_gan),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
     "ddpm, report 003": (
         DDPMConfig(
