@@ -161,7 +161,8 @@ for estimate, wanted in zip(estimates, exact, strict=True):
     error = (estimate.mean(0) - wanted) / (estimate.std(0) / len(x) ** 0.5)
     assert error.abs().max() < 4
 x_of = z @ weights.T + log_sigma.exp() * eps
-grads = torch.autograd.grad(surrogate(x_of, one).mean(), (weights, log_sigma))
+found = entropy_slope(x_of, (codes @ W.T)[None], sigma)  # surrogate takes it as a number
+grads = torch.autograd.grad(surrogate(x_of, found).mean(), (weights, log_sigma))
 assert all(torch.allclose(g, e.mean(0)) for g, e in zip(grads, estimates, strict=True))
 
 # %% [markdown]
@@ -383,6 +384,20 @@ def update_presgan(
 
 
 # %% [markdown]
+# With a discriminator that has no opinion, only the entropy moves the generator. For the linear model this is the direction that we know; the length depends on the chain, which is short.
+
+# %%
+G, D = Prescribed(nn.Linear(2, 3, bias=False), (3,), 2), nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
+G.net.weight.data, G.log_sigma.data = W.float(), sigma.log().float()
+for p in D.parameters():
+    nn.init.zeros_(p)
+opt_G, opt_D = torch.optim.SGD(G.parameters(), 1e-3), torch.optim.SGD(D.parameters(), 0.0)
+update_presgan(G, D, opt_G, opt_D, x.float(), None, GANConfig(latent=2, entropy=1.0))
+moved, direction = G.net.weight.detach() - W, Sigma.inverse() @ W
+assert torch.cosine_similarity(moved.flatten(), direction.flatten(), 0) > 0.95
+assert 0.5 < moved.norm() / (1e-3 * direction.norm()) < 1.2
+
+# %% [markdown]
 # `entropy` in the configuration of a GAN ([01_gan](01_gan.ipynb)) is the weight $\lambda$. With it any of its generators is wrapped in `Prescribed`, and `update_gan` leaves the update to `update_presgan`.
 
 # %%
@@ -390,10 +405,11 @@ def update_presgan(
 digits = load_dataset("digits")
 config = GANConfig(entropy=1e-3, width=8, latent=16)
 G, D = make_networks(config, digits)
-before = {name: buffer.clone() for name, buffer in G.net.named_buffers()}
 codes = torch.randn(8, 16)
-means = posterior_means(G, G(codes), codes)
-counted = {name for name, buffer in G.net.named_buffers() if not torch.equal(buffer, before[name])}
+images = G(codes)
+before = {name: buffer.clone() for name, buffer in G.net.named_buffers()}
+means = posterior_means(G, images, codes)
+assert all(torch.equal(buffer, before[name]) for name, buffer in G.net.named_buffers())
 assert means.shape == (2, 8, 1, 16, 16) and not means.requires_grad
 assert all(p.grad is None for p in G.parameters()), "the chain leaves no gradients behind"
 
