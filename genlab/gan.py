@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'METHOD', 'ABOUT_LOSSES', 'PANELS', 'COLUMNS', 'bce_d_loss', 'nonsaturating_g_loss', 'minmax_g_loss',
-           'hinge_d_loss', 'wasserstein_d_loss', 'wasserstein_g_loss', 'gradient_penalty', 'resolutions', 'Generator',
-           'normalise', 'Discriminator', 'init_weights', 'output_only', 'layer_table', 'GANConfig', 'dcgan',
-           'make_networks', 'verdict', 'take_step', 'update_discriminator', 'update_gan', 'discriminator_ahead',
-           'make_optimizers', 'gan_costs', 'train_gan', 'judge_held_out', 'sample_gan', 'run_gan', 'draw_gan',
-           'gan_space', 'gan_section']
+           'hinge_d_loss', 'wasserstein_d_loss', 'wasserstein_g_loss', 'gradient_penalty', 'GANLoss', 'find_loss',
+           'resolutions', 'Generator', 'normalise', 'Discriminator', 'init_weights', 'output_only', 'layer_table',
+           'GANConfig', 'dcgan', 'make_networks', 'verdict', 'take_step', 'update_discriminator', 'generator_loss',
+           'update_gan', 'discriminator_ahead', 'make_optimizers', 'gan_costs', 'train_gan', 'judge_held_out',
+           'sample_gan', 'run_gan', 'draw_gan', 'gan_space', 'gan_section']
 
 # %% ../nbs/01_gan.ipynb #539b0c66
 import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -76,14 +76,6 @@ def wasserstein_g_loss(fake_logits: torch.Tensor) -> torch.Tensor:
     "-f(G(z)), averaged over the batch: the generator's loss against a hinge discriminator or a critic."
     return -fake_logits.mean()
 
-
-LOSSES |= {  # name: the discriminator's, the generator's
-    "nonsaturating": (bce_d_loss, nonsaturating_g_loss),
-    "minmax": (bce_d_loss, minmax_g_loss),
-    "hinge": (hinge_d_loss, wasserstein_g_loss),
-    "wgan-gp": (wasserstein_d_loss, wasserstein_g_loss),
-}
-
 # %% ../nbs/01_gan.ipynb #d74cdc3c
 def gradient_penalty(
     critic: Callable,  # a function of images (B, ...) that returns (B,)
@@ -95,6 +87,31 @@ def gradient_penalty(
     between = torch.lerp(real, fake.detach(), share).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+# %% ../nbs/01_gan.ipynb #40a77b5b
+class GANLoss(NamedTuple):
+    "What the networks minimise; `LOSSES` takes a pair of functions as well."
+
+    d_loss: Callable  # of D's verdicts on real (B,) and generated images (B,)
+    g_loss: Callable  # of those on generated images; with `pairs`, of both, as d_loss
+    penalty: Callable | None = (
+        None  # of D, real and generated images: D's loss has config.penalty times it, too
+    )
+    pairs: bool = False
+    probability: bool = False  # the sigmoid of a verdict is the probability that an image is real
+
+
+def find_loss(name: str) -> GANLoss:
+    "The loss of that name, with all its parts."
+    return GANLoss(*LOSSES[name])
+
+
+LOSSES |= {
+    "nonsaturating": GANLoss(bce_d_loss, nonsaturating_g_loss, probability=True),
+    "minmax": GANLoss(bce_d_loss, minmax_g_loss, probability=True),
+    "hinge": GANLoss(hinge_d_loss, wasserstein_g_loss),
+    "wgan-gp": GANLoss(wasserstein_d_loss, wasserstein_g_loss, gradient_penalty),
+}
 
 # %% ../nbs/01_gan.ipynb #b4ef072d
 def resolutions(size: int) -> list[int]:
@@ -203,6 +220,8 @@ class GANConfig(RunConfig):
         "Loss_D: {loss_d:.4f}  Loss_G: {loss_g:.4f}  D(x): {d_x:.4f}  D(G(z)): {d_g_z1:.4f} / {d_g_z2:.4f}"
     )
 
+    since: ClassVar[dict] = {"entropy": None}
+
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
     batch_size: PositiveInt = 64
@@ -214,9 +233,10 @@ class GANConfig(RunConfig):
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
     conditional: bool = False  # both networks are told the class
     loss: key_of(LOSSES) = "nonsaturating"
-    penalty: PositiveFloat = 10.0  # wgan-gp: weight of the gradient penalty
+    penalty: PositiveFloat = 10.0  # of a loss that has one, such as wgan-gp: weight of the gradient penalty
     d_steps: PositiveInt = 1  # updates of D for each of G
     unroll: NonNegativeInt = 0  # G sees D's answer so many updates ahead
+    entropy: float | None = Field(None, ge=0)  # weight of G's entropy, see 01e_presgan; None: G has no noise
     lr: PositiveFloat = 1e-3  # Adam's learning rate
     lr_d: PositiveFloat | None = None  # the same for D; None: as for G
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
@@ -225,10 +245,13 @@ class GANConfig(RunConfig):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        dcgan, penalised = self.network == "dcgan", self.loss == "wgan-gp"
+        dcgan, penalised = self.network == "dcgan", find_loss(self.loss).penalty is not None
         if penalised and self.unroll:
             raise ValueError("unroll: looking ahead does not know the gradient penalty; "
-                             "use another loss than wgan-gp.")  # fmt: skip
+                             f"use another loss than {self.loss}.")  # fmt: skip
+        if self.entropy is not None and (self.unroll or self.augment):
+            raise ValueError("entropy: a PresGAN neither looks ahead nor augments images; "
+                             "leave out unroll and augment.")  # fmt: skip
         if penalised and dcgan and self.norm == "batch":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation "
                              "mixes; use norm='layer' or 'spectral'.")  # fmt: skip
@@ -262,12 +285,17 @@ def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Modu
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
     seed_everything(config.seed, 0)
-    return look_up("network", config.network, NETWORKS["gan"])(config, data)
+    G, D = look_up("network", config.network, NETWORKS["gan"])(config, data)
+    if config.entropy is not None:
+        from genlab.presgan import Prescribed
+
+        G = Prescribed(G, data.images.shape[1:], config.latent)
+    return G, D
 
 # %% ../nbs/01_gan.ipynb #ec1e3604
 def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
     "The mean verdict: of probabilities for the losses with a logarithm, of bare outputs for all others."
-    return (logits.sigmoid() if loss in ("nonsaturating", "minmax") else logits).mean().detach()
+    return (logits.sigmoid() if find_loss(loss).probability else logits).mean().detach()
 
 # %% ../nbs/01_gan.ipynb #8a218642
 def take_step(opt: torch.optim.Optimizer, loss: torch.Tensor) -> None:
@@ -287,11 +315,26 @@ def update_discriminator(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # its loss, and its logits of both before the step
     "One step of the discriminator."
     real_logits, fake_logits = D(real, *labels), D(fake.detach(), *labels)
-    loss = LOSSES[config.loss][0](real_logits, fake_logits)
-    if config.loss == "wgan-gp":
-        loss = loss + config.penalty * gradient_penalty(lambda x: D(x, *labels), real, fake)
+    named = find_loss(config.loss)
+    loss = named.d_loss(real_logits, fake_logits)
+    if named.penalty:
+        loss = loss + config.penalty * named.penalty(lambda x: D(x, *labels), real, fake)
     take_step(opt_D, loss)
     return loss, real_logits, fake_logits
+
+# %% ../nbs/01_gan.ipynb #6c9cd6e6
+def generator_loss(
+    judge: Callable,  # the discriminator, as it is or as it will be
+    real: torch.Tensor,  # images (B, ...)
+    fake: torch.Tensor,  # (B, ...)
+    labels: tuple[torch.Tensor, ...],  # the classes (B,), or nothing
+    loss: str,
+) -> tuple[torch.Tensor, torch.Tensor]:  # the loss, and the logits of the fakes (B,)
+    "What the generator minimises."
+    fake_logits, named = judge(fake, *labels), find_loss(loss)
+    if named.pairs:
+        return named.g_loss(judge(real, *labels), fake_logits), fake_logits
+    return named.g_loss(fake_logits), fake_logits
 
 # %% ../nbs/01_gan.ipynb #04a49346
 def update_gan(
@@ -305,6 +348,10 @@ def update_gan(
     update_G: bool = True,  # G takes a step, too
 ) -> dict[str, torch.Tensor]:  # what is logged
     "One update of the discriminator and, with `update_G`, one of the generator."
+    if config.entropy is not None:
+        from genlab.presgan import update_presgan
+
+        return update_presgan(G, D, opt_G, opt_D, real, y, config, update_G)
     labels = () if y is None else (y,)
     fake = G(torch.randn(len(real), config.latent, device=real.device), *labels)
     real = augment_images(real, config.augment)
@@ -312,8 +359,7 @@ def update_gan(
         fake = augment_images(fake, config.augment)
     loss_D, real_logits, fake_logits = update_discriminator(D, opt_D, real, fake, labels, config)
     judge = discriminator_ahead(D, opt_D, real, fake, labels, config) if config.unroll and update_G else D
-    new_logits = judge(fake, *labels)
-    loss_G = LOSSES[config.loss][1](new_logits)  # have the fakes called real
+    loss_G, new_logits = generator_loss(judge, real, fake, labels, config.loss)
     if update_G:
         take_step(opt_G, loss_G)
     means = {"d_x": real_logits, "d_g_z1": fake_logits, "d_g_z2": new_logits}
@@ -325,7 +371,7 @@ def discriminator_ahead(D: nn.Module, opt_D: torch.optim.Adam, real, fake, label
     "The discriminator as it will be after `config.unroll` more updates on the same images."
     from genlab.collapse import unrolled
 
-    d_loss = LOSSES[config.loss][0]
+    d_loss = find_loss(config.loss).d_loss
     return unrolled(D, opt_D, lambda later: d_loss(later(real, *labels), later(fake, *labels)), config.unroll)
 
 # %% ../nbs/01_gan.ipynb #2117a163

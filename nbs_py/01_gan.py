@@ -34,17 +34,18 @@ name = "dcgan"  # a word for the run's folder
 size = None  # pixels a side, a multiple of 4; None: the data set's own
 subset = None  # train on so many images, or on this share of them; None: all
 batch_size = 64  # images in an update
-network = "dcgan"  # dcgan; report004: see 07b_reports
+network = "dcgan"  # dcgan; report004: see 07b_reports; residual: see 01d_modern_gan
 latent = 100  # numbers in z
 width = 32  # channels at half the image's resolution, doubled at each further halving
 extra_layers = 0  # so many more convolutions in each network; report004 only
 dropout = 0.0  # share of D's features that is dropped before its last layer
 norm = "batch"  # D's normalisation: batch, layer or spectral
 conditional = False  # tell both networks the class
-loss = "nonsaturating"  # nonsaturating, minmax, hinge or wgan-gp
-penalty = 10.0  # wgan-gp: weight of the gradient penalty
+loss = "nonsaturating"  # nonsaturating, minmax, hinge or wgan-gp; relativistic: see 01d_modern_gan
+penalty = 10.0  # wgan-gp, relativistic: weight of the gradient penalty
 d_steps = 1  # updates of D for each of G
 unroll = 0  # let G see D's answer so many updates ahead (see 01b_mode_collapse)
+entropy = None  # weight of G's entropy; with one, G adds noise to its images (see 01e_presgan)
 lr = 1e-3  # Adam's learning rate
 lr_d = None  # the same for D; None: as for G
 beta1 = 0.5  # Adam's decay of the gradient's mean
@@ -68,7 +69,7 @@ import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -331,14 +332,6 @@ def wasserstein_g_loss(fake_logits: torch.Tensor) -> torch.Tensor:
     return -fake_logits.mean()
 
 
-LOSSES |= {  # name: the discriminator's, the generator's
-    "nonsaturating": (bce_d_loss, nonsaturating_g_loss),
-    "minmax": (bce_d_loss, minmax_g_loss),
-    "hinge": (hinge_d_loss, wasserstein_g_loss),
-    "wgan-gp": (wasserstein_d_loss, wasserstein_g_loss),
-}
-
-
 # %% [markdown]
 # How is a critic kept from being steeper than 1? [Gulrajani et al. (2017)](https://arxiv.org/abs/1704.00028) show that the best such critic has the slope 1 almost everywhere on the way from fakes to data. They keep it there with a **gradient penalty** $\lambda\,\mathbb E\big[(\lVert\nabla_{\hat x}f(\hat x)\rVert-1)^2\big]$ at random points $\hat x$ between a real image and a fake (WGAN-GP; $\lambda$ is the parameter `penalty`). The penalty contains a gradient, and is itself differentiated with respect to the critic's weights, hence `create_graph`. It is about the slope at single images. Batch normalisation makes an output depend on the whole batch, so it cannot be used in such a critic.
 
@@ -383,6 +376,36 @@ assert torch.isclose(torch.autograd.grad(cost, scale)[0], slope), "the critic le
 assert hinge_d_loss(torch.tensor([0.5]), torch.tensor([0.0])) == 1.5
 assert hinge_d_loss(torch.tensor([1.0, 5.0]), torch.tensor([-1.0, -9.0])) == 0, "sure enough"
 
+
+# %% [markdown]
+# So a loss of a GAN is two functions, and some have more: a penalty, which is added to the discriminator's loss with the weight `penalty`; and in [01d_modern_gan](01d_modern_gan.ipynb) there is a generator that is told $D$'s verdicts on real images, too. The ones of this notebook by name:
+
+# %%
+#| export
+class GANLoss(NamedTuple):
+    "What the networks minimise; `LOSSES` takes a pair of functions as well."
+
+    d_loss: Callable  # of D's verdicts on real (B,) and generated images (B,)
+    g_loss: Callable  # of those on generated images; with `pairs`, of both, as d_loss
+    penalty: Callable | None = (
+        None  # of D, real and generated images: D's loss has config.penalty times it, too
+    )
+    pairs: bool = False
+    probability: bool = False  # the sigmoid of a verdict is the probability that an image is real
+
+
+def find_loss(name: str) -> GANLoss:
+    "The loss of that name, with all its parts."
+    return GANLoss(*LOSSES[name])
+
+
+LOSSES |= {
+    "nonsaturating": GANLoss(bce_d_loss, nonsaturating_g_loss, probability=True),
+    "minmax": GANLoss(bce_d_loss, minmax_g_loss, probability=True),
+    "hinge": GANLoss(hinge_d_loss, wasserstein_g_loss),
+    "wgan-gp": GANLoss(wasserstein_d_loss, wasserstein_g_loss, gradient_penalty),
+}
+
 # %% [markdown]
 # For the generator, the losses differ in how strongly a fake with logit $a$ is pushed. Hinge and Wasserstein push all fakes alike: these two differ only in the discriminator.
 
@@ -390,7 +413,7 @@ assert hinge_d_loss(torch.tensor([1.0, 5.0]), torch.tensor([-1.0, -9.0])) == 0, 
 a = torch.linspace(-6, 6, 201, dtype=torch.float64, requires_grad=True)
 fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
 for key, style in [("nonsaturating", "-"), ("minmax", "-"), ("hinge", "-"), ("wgan-gp", "--")]:
-    g_loss = LOSSES[key][1]
+    g_loss = find_loss(key).g_loss
     ax.plot(a.detach(), torch.autograd.grad(len(a) * g_loss(a), a)[0], style, label=key)
 ax.set(xlabel="logit (or critic's value) of a fake", ylabel="slope of $G$'s loss")
 ax.legend(frameon=False, fontsize=8);
@@ -410,7 +433,7 @@ def wishes(theta, psi, loss, gamma):
     "Minus the slopes of both losses: where generator and discriminator want to go; gamma weighs the penalty."
     # one game for each entry of theta and psi; times len, because the losses are means over all of them
     theta, psi = (x.clone().requires_grad_() for x in (theta, psi))
-    d_loss, g_loss = LOSSES[loss]
+    d_loss, g_loss = LOSSES[loss][:2]
     loss_D = len(psi) * d_loss(0 * psi, psi * theta) + gamma / 2 * psi.square().sum()
     loss_G = len(psi) * g_loss(psi * theta)
     return -torch.autograd.grad(loss_G, theta)[0], -torch.autograd.grad(loss_D, psi)[0]
@@ -667,6 +690,8 @@ class GANConfig(RunConfig):
         "Loss_D: {loss_d:.4f}  Loss_G: {loss_g:.4f}  D(x): {d_x:.4f}  D(G(z)): {d_g_z1:.4f} / {d_g_z2:.4f}"
     )
 
+    since: ClassVar[dict] = {"entropy": None}
+
     model: Literal["gan"] = "gan"
     name: str = Field("dcgan", pattern=r"^[\w.-]+$")
     batch_size: PositiveInt = 64
@@ -678,9 +703,10 @@ class GANConfig(RunConfig):
     norm: Literal["batch", "layer", "spectral"] = "batch"  # D's normalisation
     conditional: bool = False  # both networks are told the class
     loss: key_of(LOSSES) = "nonsaturating"
-    penalty: PositiveFloat = 10.0  # wgan-gp: weight of the gradient penalty
+    penalty: PositiveFloat = 10.0  # of a loss that has one, such as wgan-gp: weight of the gradient penalty
     d_steps: PositiveInt = 1  # updates of D for each of G
     unroll: NonNegativeInt = 0  # G sees D's answer so many updates ahead
+    entropy: float | None = Field(None, ge=0)  # weight of G's entropy, see 01e_presgan; None: G has no noise
     lr: PositiveFloat = 1e-3  # Adam's learning rate
     lr_d: PositiveFloat | None = None  # the same for D; None: as for G
     beta1: float = Field(0.5, ge=0, lt=1)  # Adam's decay of the gradient's mean
@@ -689,10 +715,13 @@ class GANConfig(RunConfig):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        dcgan, penalised = self.network == "dcgan", self.loss == "wgan-gp"
+        dcgan, penalised = self.network == "dcgan", find_loss(self.loss).penalty is not None
         if penalised and self.unroll:
             raise ValueError("unroll: looking ahead does not know the gradient penalty; "
-                             "use another loss than wgan-gp.")  # fmt: skip
+                             f"use another loss than {self.loss}.")  # fmt: skip
+        if self.entropy is not None and (self.unroll or self.augment):
+            raise ValueError("entropy: a PresGAN neither looks ahead nor augments images; "
+                             "leave out unroll and augment.")  # fmt: skip
         if penalised and dcgan and self.norm == "batch":
             raise ValueError("norm: a gradient penalty is about single images, which batch normalisation "
                              "mixes; use norm='layer' or 'spectral'.")  # fmt: skip
@@ -742,7 +771,12 @@ def make_networks(config: GANConfig, data: ImageSet) -> tuple[nn.Module, nn.Modu
     if config.conditional and not data.classes:
         raise ValueError("conditional: the data set has no labels; sort the images into class folders.")
     seed_everything(config.seed, 0)
-    return look_up("network", config.network, NETWORKS["gan"])(config, data)
+    G, D = look_up("network", config.network, NETWORKS["gan"])(config, data)
+    if config.entropy is not None:
+        from genlab.presgan import Prescribed
+
+        G = Prescribed(G, data.images.shape[1:], config.latent)
+    return G, D
 
 
 # %%
@@ -767,13 +801,13 @@ assert all(abs(value - 1) < 0.02 for value in largest), largest
 #
 # One update has two halves, as in the thirty lines above. First the discriminator sees a batch of real images and a batch of fakes and takes a step; then the generator takes a step against the discriminator *as it has just become*.
 #
-# Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and $D(G(z))$, the mean verdict on the fakes, once before and once after the discriminator's step. (With `unroll`, after the steps of looking ahead.) A verdict is the probability $\sigma(a)$ for the two losses with a logarithm, and the bare output $a$ for hinge and Wasserstein.
+# Three numbers are logged besides the losses: $D(x)$, the mean verdict on real images, and $D(G(z))$, the mean verdict on the fakes, once before and once after the discriminator's step. (With `unroll`, after the steps of looking ahead.) A verdict is the probability $\sigma(a)$ for the two losses with a logarithm, and the bare output $a$ for all others.
 
 # %%
 #| export
 def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
     "The mean verdict: of probabilities for the losses with a logarithm, of bare outputs for all others."
-    return (logits.sigmoid() if loss in ("nonsaturating", "minmax") else logits).mean().detach()
+    return (logits.sigmoid() if find_loss(loss).probability else logits).mean().detach()
 
 
 # %% [markdown]
@@ -803,11 +837,31 @@ def update_discriminator(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # its loss, and its logits of both before the step
     "One step of the discriminator."
     real_logits, fake_logits = D(real, *labels), D(fake.detach(), *labels)
-    loss = LOSSES[config.loss][0](real_logits, fake_logits)
-    if config.loss == "wgan-gp":
-        loss = loss + config.penalty * gradient_penalty(lambda x: D(x, *labels), real, fake)
+    named = find_loss(config.loss)
+    loss = named.d_loss(real_logits, fake_logits)
+    if named.penalty:
+        loss = loss + config.penalty * named.penalty(lambda x: D(x, *labels), real, fake)
     take_step(opt_D, loss)
     return loss, real_logits, fake_logits
+
+
+# %% [markdown]
+# **The generator's half**: have the fakes called real. Most losses need no more than the verdicts on them.
+
+# %%
+#| export
+def generator_loss(
+    judge: Callable,  # the discriminator, as it is or as it will be
+    real: torch.Tensor,  # images (B, ...)
+    fake: torch.Tensor,  # (B, ...)
+    labels: tuple[torch.Tensor, ...],  # the classes (B,), or nothing
+    loss: str,
+) -> tuple[torch.Tensor, torch.Tensor]:  # the loss, and the logits of the fakes (B,)
+    "What the generator minimises."
+    fake_logits, named = judge(fake, *labels), find_loss(loss)
+    if named.pairs:
+        return named.g_loss(judge(real, *labels), fake_logits), fake_logits
+    return named.g_loss(fake_logits), fake_logits
 
 
 # %% [markdown]
@@ -826,6 +880,10 @@ def update_gan(
     update_G: bool = True,  # G takes a step, too
 ) -> dict[str, torch.Tensor]:  # what is logged
     "One update of the discriminator and, with `update_G`, one of the generator."
+    if config.entropy is not None:
+        from genlab.presgan import update_presgan
+
+        return update_presgan(G, D, opt_G, opt_D, real, y, config, update_G)
     labels = () if y is None else (y,)
     fake = G(torch.randn(len(real), config.latent, device=real.device), *labels)
     real = augment_images(real, config.augment)
@@ -833,8 +891,7 @@ def update_gan(
         fake = augment_images(fake, config.augment)
     loss_D, real_logits, fake_logits = update_discriminator(D, opt_D, real, fake, labels, config)
     judge = discriminator_ahead(D, opt_D, real, fake, labels, config) if config.unroll and update_G else D
-    new_logits = judge(fake, *labels)
-    loss_G = LOSSES[config.loss][1](new_logits)  # have the fakes called real
+    loss_G, new_logits = generator_loss(judge, real, fake, labels, config.loss)
     if update_G:
         take_step(opt_G, loss_G)
     means = {"d_x": real_logits, "d_g_z1": fake_logits, "d_g_z2": new_logits}
@@ -851,7 +908,7 @@ def discriminator_ahead(D: nn.Module, opt_D: torch.optim.Adam, real, fake, label
     "The discriminator as it will be after `config.unroll` more updates on the same images."
     from genlab.collapse import unrolled
 
-    d_loss = LOSSES[config.loss][0]
+    d_loss = find_loss(config.loss).d_loss
     return unrolled(D, opt_D, lambda later: d_loss(later(real, *labels), later(fake, *labels)), config.unroll)
 
 

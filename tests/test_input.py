@@ -33,6 +33,7 @@ from genlab.features import Extractor, LeNet, LeNetFeatures, cached_features, le
 from genlab.fid import check_metrics, evaluate
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
+from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss
 from genlab.plug import EXTRACTORS, KINDS, import_plugins
 from genlab.runs import Run, memory_to_train
 from genlab.sources import to_square
@@ -70,8 +71,18 @@ from genlab.vae import (
         ),
         (
             dict(loss="wgan-gp", norm="layer", unroll=2),
-            "unroll: looking ahead does not know the gradient penalty",
+            "unroll: looking ahead does not know the gradient penalty; use another loss than wgan-gp",
         ),
+        (dict(loss="relativistic"), "norm: a gradient penalty is about single images"),
+        (
+            dict(loss="relativistic", norm="layer", unroll=2),
+            "unroll: looking ahead does not know the gradient penalty; use another loss than relativistic",
+        ),
+        (
+            dict(entropy=0.1, unroll=2),
+            "entropy: a PresGAN neither looks ahead nor augments images; leave out unroll and augment",
+        ),
+        (dict(entropy=-1), "entropy: -1 should be greater than or equal to 0"),
         (dict(extra_layers=10**9), "extra_layers: 1000000000 should be less than or equal to 100"),
         (dict(extra_layers=2), "extra_layers: only the networks of report004 take more layers"),
         (dict(network="report004", conditional=True), "network: report004 knows no classes"),

@@ -13,7 +13,8 @@ from genlab.augment import AUGMENTATIONS
 from genlab.data import ImageSet
 from genlab.ddpm import DDPMConfig, Denoiser, denoising_loss, make_diffusion, make_network
 from genlab.flow import flow_heun  # noqa: F401  adds itself
-from genlab.gan import GANConfig, make_networks, update_gan
+from genlab.gan import GANConfig, find_loss, make_networks, update_gan
+from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss
 from genlab.plug import LOSSES, NETWORKS, SAMPLERS
 from genlab.reports import report004  # noqa: F401  adds its networks
 from genlab.runs import EMA, make_accelerator, make_optimizers
@@ -46,13 +47,14 @@ def adam(net):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("conditional", [False, True])
 def test_gan(loss, conditional):
-    norm = "layer" if loss == "wgan-gp" else "batch"
+    norm = "layer" if find_loss(loss).penalty else "batch"
     augment = list(AUGMENTATIONS)
     config = GANConfig(width=8, loss=loss, norm=norm, conditional=conditional, augment=augment, dropout=0.1)
     update(config, conditional)
 
 
-OTHERWISE = [{"network": "report004", "extra_layers": 1}, {"norm": "spectral"}, {"unroll": 2}]
+OTHERWISE = [{"network": "report004", "extra_layers": 1}, {"norm": "spectral"}, {"unroll": 2}, {"entropy": 1e-3}]
+OTHERWISE += [{"network": "residual", "loss": "relativistic", "dropout": 0.1}]
 
 
 @pytest.mark.parametrize("fields", OTHERWISE)

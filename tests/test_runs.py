@@ -25,6 +25,7 @@ from genlab.ddpm import DDPMConfig, look_inside, run_ddpm, sample_ddpm, train_dd
 from genlab.gan import GANConfig, run_gan, sample_gan, train_gan
 from genlab.interpolation import find_run, open_run
 from genlab.likelihood import read_likelihood
+from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss
 from genlab.plug import KINDS, LOADERS, import_plugins
 from genlab.runs import EMA, Run, RunConfig, read_config
 from genlab.samplers import scored_samplers
@@ -48,11 +49,16 @@ MODELS = {
         run_gan,
     ),
     "gan, wgan-gp": (GANConfig(**GAN, loss="wgan-gp", norm="layer", d_steps=3, dropout=0.2), run_gan),
+    "gan, relativistic": (
+        GANConfig(**GAN, loss="relativistic", network="residual", conditional=True, ema=0.9, d_steps=2),
+        run_gan,
+    ),
     "gan, min-max, unrolled": (GANConfig(**GAN, loss="minmax", unroll=2, subset=200), run_gan),
     "gan, report 004": (
         GANConfig(**GAN | {"width": 4}, network="report004", size=8, dropout=0.4, extra_layers=1, subset=200),
         run_gan,
     ),
+    "gan, entropy": (GANConfig(**GAN | {"width": 4}, entropy=1e-3, ema=0.9, subset=200), run_gan),
     "ddpm": (DDPMConfig(**TINY), run_ddpm),
     "ddpm, report 003": (
         DDPMConfig(
@@ -202,6 +208,7 @@ SEEING = {  # configurations in which a network that is used changes, or draws r
     "spectral": dict(norm="spectral", loss="hinge"),
     "layer": dict(norm="layer", loss="wgan-gp", d_steps=2),
     "dropout": dict(dropout=0.3, conditional=True),
+    "relativistic": dict(loss="relativistic", network="residual", dropout=0.2),
     "augmented": dict(augment=["translate", "colour"], norm="spectral", ema=0.9),
     "unrolled": dict(unroll=1),
     "report 004": dict(network="report004", size=8, width=4, dropout=0.4),
@@ -242,7 +249,7 @@ def look_around(model, config, data):
         vae_pictures(model, 0, data, data)
 
 
-@pytest.mark.parametrize("kind", ["gan", "gan, hinge", "gan, wgan-gp", "ddpm, by class", "vae", "vae-gan"])
+@pytest.mark.parametrize("kind", ["gan", "gan, hinge", "gan, wgan-gp", "gan, relativistic", "ddpm, by class", "vae", "vae-gan"])
 def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
     config = MODELS[kind][0].model_copy(update={"subset": 100, "epochs": 1})
     data, go, update, found = (
