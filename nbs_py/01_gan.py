@@ -21,7 +21,7 @@
 #
 # In a **generative adversarial network** ([Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)) the painter is the **generator** $G$, a network that turns random numbers $z\sim\mathcal N(0,I)$, the *latent*, into an image $G(z)$. The expert is the **discriminator** $D$, which turns an image $x$ into a probability $D(x)$ that it is real. This notebook begins with a small GAN. Then it explains the game, builds the deep convolutional version, DCGAN ([Radford et al. 2016](https://arxiv.org/abs/1511.06434)), trains it, and measures it.
 #
-# Change the parameters below (`dataset` and `epochs` to begin with; the others are explained on the way) and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`. Two notebooks go on from here: [01b_mode_collapse](01b_mode_collapse.ipynb), on generators that draw only part of what there is, and [01c_few_images](01c_few_images.ipynb), on training with few images.
+# Change the parameters below (`dataset` and `epochs` to begin with; the others are explained on the way) and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`. Three notebooks go on from here: [01b_mode_collapse](01b_mode_collapse.ipynb), on generators that draw only part of what there is, [01c_few_images](01c_few_images.ipynb), on training with few images, and [01d_modern_gan](01d_modern_gan.ipynb), on a GAN of 2024.
 
 # %%
 #| default_exp gan
