@@ -94,9 +94,7 @@ class GANLoss(NamedTuple):
 
     d_loss: Callable  # of D's verdicts on real (B,) and generated images (B,)
     g_loss: Callable  # of those on generated images; with `pairs`, of both, as d_loss
-    penalty: Callable | None = (
-        None  # of D, real and generated images: D's loss has config.penalty times it, too
-    )
+    penalty: Callable | None = None  # of D, real and generated images; config.penalty weighs it in D's loss
     pairs: bool = False
     probability: bool = False  # the sigmoid of a verdict is the probability that an image is real
 
@@ -503,10 +501,11 @@ The generator's part of @eq-value has next to no gradient while its images are b
 minimises $-\log D(G(z))$ instead. Both networks are convolutional, with batch normalisation, and are
 initialised and trained as in DCGAN [@radford2016]: Adam with a learning rate of $2\cdot10^{-4}$ and
 $\beta_1 = 0.5$. @tbl-provenance says where a run departs from that: in its networks, its loss (hinge
-[@lim2017; @miyato2018], Wasserstein [@arjovsky2017; @gulrajani2017]), or its normalisation. With these
-two losses $D$ is no probability, but a number without bounds. In each update the discriminator learns
-from a batch of real and a batch of generated images, then the generator learns from the
-discriminator's verdict.
+[@lim2017; @miyato2018], Wasserstein [@arjovsky2017; @gulrajani2017], or relativistic, which compares real
+and generated images in pairs and penalises the slope of $D$ at both [@jolicoeur2019; @mescheder2018;
+@huang2024]), or its normalisation. With these losses $D$ is no probability, but a number without bounds.
+In each update the discriminator learns from a batch of real and a batch of generated images, then the
+generator learns from the discriminator's verdict.
 """
 
 # %% ../nbs/01_gan.ipynb #9d7e701d

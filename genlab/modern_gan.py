@@ -24,7 +24,7 @@ def relativistic_d_loss(
     real_logits: torch.Tensor,  # D's verdicts on real images (B,)
     fake_logits: torch.Tensor,  # and on generated ones (B,)
 ) -> torch.Tensor:  # scalar, nats
-    "-log P(the real one of a pair is seen), averaged (Jolicoeur-Martineau 2019, RSGAN; Huang et al. 2024, eq. 2)."
+    "-log P(the real one of a pair is found), averaged (Jolicoeur-Martineau 2019, RSGAN; Huang et al. 2024)."
     return F.softplus(fake_logits - real_logits).mean()
 
 
@@ -79,7 +79,7 @@ def linear(layer: nn.Module) -> nn.Module:
 
 
 class ResidualGenerator(nn.Module):
-    "As `Generator`: z (B, latent), and labels (B,) if it has classes, to images in [-1, 1]; no normalisation."
+    "As `Generator`, without normalisation: z (B, latent), and labels (B,) of classes, to images in [-1, 1]."
 
     def __init__(self, latent: int, channels: int, size: int, width: int = 32, classes: int = 0):
         super().__init__()
@@ -99,7 +99,7 @@ class ResidualGenerator(nn.Module):
 
 # %% ../nbs/01d_modern_gan.ipynb #17644d6b
 class ResidualDiscriminator(nn.Module):
-    "As `Discriminator`: images, and labels (B,) if it has classes, to verdicts (B,); no normalisation."
+    "As `Discriminator`, without normalisation: images, and labels (B,) of classes, to verdicts (B,)."
 
     def __init__(self, channels: int, size: int, width: int = 32, classes: int = 0, dropout: float = 0.0):
         super().__init__()
@@ -159,7 +159,7 @@ def count_stacked(
     images: torch.Tensor,  # uint8 (N, 3, H, W)
     dataset: str = "mnist",  # whose classifier reads the channels; it has ten classes
 ) -> tuple[int, float]:
-    "Modes, of 1,000, with a sample at least, and KL of their shares to equal ones in nats (Srivastava et al. 2017)."
+    "Modes with a sample, of 1,000, and KL of their shares to equal ones, nats (Srivastava et al. 2017)."
     net, _ = load_lenet(dataset, images.shape[-1])
     digits = torch.cat([net(to_model(x)).argmax(1) for x in images.flatten(0, 1)[:, None].split(3000)])
     share = torch.bincount(digits.view(-1, 3) @ PLACES, minlength=1000) / len(images)

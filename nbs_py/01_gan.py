@@ -21,7 +21,7 @@
 #
 # In a **generative adversarial network** ([Goodfellow et al. 2014](https://arxiv.org/abs/1406.2661)) the painter is the **generator** $G$, a network that turns random numbers $z\sim\mathcal N(0,I)$, the *latent*, into an image $G(z)$. The expert is the **discriminator** $D$, which turns an image $x$ into a probability $D(x)$ that it is real. This notebook begins with a small GAN. Then it explains the game, builds the deep convolutional version, DCGAN ([Radford et al. 2016](https://arxiv.org/abs/1511.06434)), trains it, and measures it.
 #
-# Change the parameters below (`dataset` and `epochs` to begin with; the others are explained on the way) and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`. Two notebooks go on from here: [01b_mode_collapse](01b_mode_collapse.ipynb), on generators that draw only part of what there is, and [01c_few_images](01c_few_images.ipynb), on training with few images.
+# Change the parameters below (`dataset` and `epochs` to begin with; the others are explained on the way) and run the notebook, or run it from a shell: `papermill nbs/01_gan.ipynb out.ipynb -p dataset mnist -p epochs 20`. Three notebooks go on from here: [01b_mode_collapse](01b_mode_collapse.ipynb), on generators that draw only part of what there is, [01c_few_images](01c_few_images.ipynb), on training with few images, and [01d_modern_gan](01d_modern_gan.ipynb), on a GAN of 2024.
 
 # %%
 #| default_exp gan
@@ -387,9 +387,7 @@ class GANLoss(NamedTuple):
 
     d_loss: Callable  # of D's verdicts on real (B,) and generated images (B,)
     g_loss: Callable  # of those on generated images; with `pairs`, of both, as d_loss
-    penalty: Callable | None = (
-        None  # of D, real and generated images: D's loss has config.penalty times it, too
-    )
+    penalty: Callable | None = None  # of D, real and generated images; config.penalty weighs it in D's loss
     pairs: bool = False
     probability: bool = False  # the sigmoid of a verdict is the probability that an image is real
 
@@ -1283,10 +1281,11 @@ The generator's part of @eq-value has next to no gradient while its images are b
 minimises $-\log D(G(z))$ instead. Both networks are convolutional, with batch normalisation, and are
 initialised and trained as in DCGAN [@radford2016]: Adam with a learning rate of $2\cdot10^{-4}$ and
 $\beta_1 = 0.5$. @tbl-provenance says where a run departs from that: in its networks, its loss (hinge
-[@lim2017; @miyato2018], Wasserstein [@arjovsky2017; @gulrajani2017]), or its normalisation. With these
-two losses $D$ is no probability, but a number without bounds. In each update the discriminator learns
-from a batch of real and a batch of generated images, then the generator learns from the
-discriminator's verdict.
+[@lim2017; @miyato2018], Wasserstein [@arjovsky2017; @gulrajani2017], or relativistic, which compares real
+and generated images in pairs and penalises the slope of $D$ at both [@jolicoeur2019; @mescheder2018;
+@huang2024]), or its normalisation. With these losses $D$ is no probability, but a number without bounds.
+In each update the discriminator learns from a batch of real and a batch of generated images, then the
+generator learns from the discriminator's verdict.
 """
 
 # %% [markdown]

@@ -249,7 +249,9 @@ def look_around(model, config, data):
         vae_pictures(model, 0, data, data)
 
 
-@pytest.mark.parametrize("kind", ["gan", "gan, hinge", "gan, wgan-gp", "gan, relativistic", "ddpm, by class", "vae", "vae-gan"])
+@pytest.mark.parametrize(
+    "kind", ["gan", "gan, hinge", "gan, wgan-gp", "gan, relativistic", "ddpm, by class", "vae", "vae-gan"]
+)
 def test_looking_in_the_middle_changes_nothing(kind, tmp_path, monkeypatch):
     config = MODELS[kind][0].model_copy(update={"subset": 100, "epochs": 1})
     data, go, update, found = (
