@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['as_xt', 'denoise', 'redraw', 'inpaint', 'psnr']
 
-# %% ../nbs/02g_restoration.ipynb #5fb58db2
+# %% ../nbs/02g_restoration.ipynb #83bd03d1
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,9 +15,9 @@ import torch
 
 from .samplers import Noise, even_times, karras_times, sde_dpmpp
 
-# %% ../nbs/02g_restoration.ipynb #6e8df177
+# %% ../nbs/02g_restoration.ipynb #a04f767d
 def as_xt(model, y: torch.Tensor, sigma: float) -> tuple[torch.Tensor, float]:
-    "Images with noise of standard deviation sigma, as the xt and t of a diffusion. ValueError if it has none."
+    "Images with noise of standard deviation sigma, as xt and t. ValueError if there is no such noise level."
     lowest, highest = (1 / model.diffusion.abar[[1, -1]] - 1).sqrt().tolist()
     if not lowest <= sigma <= highest:
         raise ValueError(f"sigma: {sigma} is not between {lowest:.2g} and {highest:.2g}, the noise it knows.")
@@ -33,7 +33,7 @@ def denoise(
     xt, t = as_xt(model, y, sigma)
     return model(xt.to(model.device), t)
 
-# %% ../nbs/02g_restoration.ipynb #9f48e8e5
+# %% ../nbs/02g_restoration.ipynb #61e6bb86
 def _first_then(first: torch.Tensor, noise: Callable) -> Iterator[torch.Tensor]:
     yield first
     while True:
@@ -50,11 +50,13 @@ def redraw(
 ) -> torch.Tensor:  # like y
     "A sample of p(x0 | y) for each image; arguments as for `denoise`."
     xt, _ = as_xt(model, y, sigma)
-    noise = partial(next, _first_then(xt, Noise(y.shape, seed)))
+    fresh = Noise(y.shape, seed)
+    fresh()  # the first draw is left out: it could be the very noise that is in y
+    noise = partial(next, _first_then(xt, fresh))
     times = karras_times(model.diffusion, steps, largest=sigma)
     return sampler(model, y.shape, steps, seed, times=times, noise=noise)
 
-# %% ../nbs/02g_restoration.ipynb #a2ec62fb
+# %% ../nbs/02g_restoration.ipynb #5ca5b025
 def inpaint(
     model,  # (xt, t) -> x0, with .diffusion and .device; such as a Denoiser
     image: torch.Tensor,  # float (B, ...) in [-1, 1]; unknown parts may hold any finite number
@@ -63,7 +65,7 @@ def inpaint(
     seed: int = 0,
     repeats: int = 1,  # of each step but the last; 1: replacement. ValueError below 1
 ) -> torch.Tensor:  # like image, and equal to it where it is known
-    "A sample of the image given its known part (Lugmayr et al. 2022, algorithm 1); nearly so, see the notebook."
+    "The image, completed from its known part (Lugmayr et al. 2022, algorithm 1); how exactly, see 02g."
     if known.dtype != torch.bool:
         raise TypeError(f"known: a mask is bool, and this is {known.dtype}.")
     if repeats < 1:
@@ -80,7 +82,7 @@ def inpaint(
             x = torch.where(known, diffusion.q_sample(image, s, noise()), x)
     return x
 
-# %% ../nbs/02g_restoration.ipynb #d6f0ca1b
+# %% ../nbs/02g_restoration.ipynb #4d90032e
 def psnr(
     x: torch.Tensor,  # (B, ...) in [-1, 1]; what lies outside is clipped
     truth: torch.Tensor,  # like x
