@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['as_xt', 'denoise', 'redraw', 'inpaint', 'psnr']
 
-# %% ../nbs/02g_restoration.ipynb #83bd03d1
+# %% ../nbs/02g_restoration.ipynb #bca0b5d1
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ import torch
 
 from .samplers import Noise, even_times, karras_times, sde_dpmpp
 
-# %% ../nbs/02g_restoration.ipynb #a04f767d
+# %% ../nbs/02g_restoration.ipynb #fc40529b
 def as_xt(model, y: torch.Tensor, sigma: float) -> tuple[torch.Tensor, float]:
     "Images with noise of standard deviation sigma, as xt and t. ValueError if there is no such noise level."
     lowest, highest = (1 / model.diffusion.abar[[1, -1]] - 1).sqrt().tolist()
@@ -33,7 +33,7 @@ def denoise(
     xt, t = as_xt(model, y, sigma)
     return model(xt.to(model.device), t)
 
-# %% ../nbs/02g_restoration.ipynb #61e6bb86
+# %% ../nbs/02g_restoration.ipynb #29ffad15
 def _first_then(first: torch.Tensor, noise: Callable) -> Iterator[torch.Tensor]:
     yield first
     while True:
@@ -45,18 +45,16 @@ def redraw(
     y: torch.Tensor,
     sigma: float,
     steps: int = 20,  # of the sampler, at Karras's levels from sigma down
-    seed: int = 0,
+    seed: int = 0,  # another one than that of the noise in y: equal seeds draw equal noise
     sampler: Callable = sde_dpmpp,  # one that draws noise at each step
 ) -> torch.Tensor:  # like y
     "A sample of p(x0 | y) for each image; arguments as for `denoise`."
     xt, _ = as_xt(model, y, sigma)
-    fresh = Noise(y.shape, seed)
-    fresh()  # the first draw is left out: it could be the very noise that is in y
-    noise = partial(next, _first_then(xt, fresh))
+    noise = partial(next, _first_then(xt, Noise(y.shape, seed)))
     times = karras_times(model.diffusion, steps, largest=sigma)
     return sampler(model, y.shape, steps, seed, times=times, noise=noise)
 
-# %% ../nbs/02g_restoration.ipynb #5ca5b025
+# %% ../nbs/02g_restoration.ipynb #c75a6a98
 def inpaint(
     model,  # (xt, t) -> x0, with .diffusion and .device; such as a Denoiser
     image: torch.Tensor,  # float (B, ...) in [-1, 1]; unknown parts may hold any finite number
@@ -82,7 +80,7 @@ def inpaint(
             x = torch.where(known, diffusion.q_sample(image, s, noise()), x)
     return x
 
-# %% ../nbs/02g_restoration.ipynb #4d90032e
+# %% ../nbs/02g_restoration.ipynb #c8107a70
 def psnr(
     x: torch.Tensor,  # (B, ...) in [-1, 1]; what lies outside is clipped
     truth: torch.Tensor,  # like x

@@ -173,8 +173,8 @@ def position_codes(
 
 # %%
 codes = position_codes(3, 5, 16)
-assert codes.shape == (15, 16) and torch.equal(codes[7, :8], sinusoids(torch.tensor([1]), 8)[0])
-assert torch.equal(codes[7, 8:], sinusoids(torch.tensor([2]), 8)[0]), "row 1, column 2"
+assert codes.shape == (15, 16) and torch.equal(codes[11, :8], sinusoids(torch.tensor([2]), 8)[0])
+assert torch.equal(codes[11, 8:], sinusoids(torch.tensor([1]), 8)[0]), "row 2, column 1"
 difference = attention(tokens[:, order] + codes) - attention(tokens + codes)[:, order]
 assert difference.abs().max() > 0.01, "now the order matters"
 with pytest.raises(ValueError, match="width: 6 is no multiple of 4"):
@@ -357,6 +357,8 @@ with pytest.raises(ValueError, match="width: 18 is no multiple of 4"):
     DiT(1, 18, 1, 3)
 wide = make_network(DDPMConfig(network="dit", widths=[24], blocks=2, channels=3, conditional=True), train)
 assert (wide.width, len(wide.blocks), wide.classes, wide.out.out_features) == (24, 8, 10, 12)
+plain = make_network(DDPMConfig(network="dit"), train)
+assert plain.label is None and not plain.modulation.weight.any() and not plain.modulation.bias.any()
 
 # %% [markdown]
 # Does a network of so many zeros ever begin to learn? The first update can move the last layer only: all others have a zero between them and the loss. The second moves whatever is behind *one* zero, the gates among it. From the third on everything moves.
