@@ -29,6 +29,7 @@ import genlab.sources
 from genlab.command import load_images
 from genlab.data import epoch_batches, fingerprint, load_dataset, take
 from genlab.ddpm import DDPMConfig, make_network, run_ddpm
+from genlab.dit import DiT  # adds the network `dit`
 from genlab.features import Extractor, LeNet, LeNetFeatures, cached_features, lenet_extractor, load_lenet
 from genlab.fid import check_metrics, evaluate
 from genlab.gan import GANConfig, make_networks, run_gan
@@ -322,6 +323,18 @@ def test_images_that_a_u_net_cannot_halve(runs_folder):
         run_ddpm(DDPMConfig(network="report003", widths=[8], size=4, metrics=[]))
     with pytest.raises(ValueError, match="heads: 8 channels cannot be shared among 3 heads"):
         run_ddpm(DDPMConfig(widths=[8], heads=3))
+    assert not list(runs_folder.rglob("*.safetensors"))
+
+
+def test_a_transformer_that_cannot_be(runs_folder):
+    with pytest.raises(ValueError, match="heads: tokens of width 8 cannot be shared among 3 heads"):
+        run_ddpm(DDPMConfig(network="dit", widths=[8], heads=3))
+    with pytest.raises(ValueError, match="heads: tokens of width 64 cannot be shared among 0 heads"):
+        run_ddpm(DDPMConfig(network="dit", heads=0))
+    with pytest.raises(ValueError, match="width: 6 is no multiple of 4"):
+        DiT(width=6, heads=1)
+    with pytest.raises(ValueError, match="of memory"):
+        run_ddpm(DDPMConfig(network="dit", widths=[2**20]))
     assert not list(runs_folder.rglob("*.safetensors"))
 
 

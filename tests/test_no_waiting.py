@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_iter
 from genlab.augment import AUGMENTATIONS
 from genlab.data import ImageSet
 from genlab.ddpm import DDPMConfig, Denoiser, denoising_loss, make_diffusion, make_network
+from genlab.dit import make_dit  # noqa: F401  adds itself
 from genlab.flow import flow_heun  # noqa: F401  adds itself
 from genlab.gan import GANConfig, find_loss, make_networks, update_gan
 from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 import genlab.ddpm
 from genlab.data import load_dataset
 from genlab.ddpm import DDPMConfig, look_inside, run_ddpm, sample_ddpm, train_ddpm
+from genlab.dit import make_dit  # noqa: F401  adds itself
 from genlab.gan import GANConfig, run_gan, sample_gan, train_gan
 from genlab.interpolation import find_run, open_run
 from genlab.likelihood import read_likelihood
@@ -83,6 +84,12 @@ MODELS = {
     "vae-gan": (
         VAEConfig(size=8, width=8, latent=4, adversarial=1, batch_size=64, n_samples=50, metrics=[]),
         run_vae,
+    ),
+    "ddpm, dit": (
+        DDPMConfig(
+            **TINY | {"size": 10, "widths": [16]}, network="dit", conditional=True, levels="logit-normal"
+        ),
+        run_ddpm,
     ),
     "ddpm, by class": (
         DDPMConfig(**TINY, conditional=True, min_snr=5, sampler="ancestral", channels_last=True),
