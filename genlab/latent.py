@@ -199,10 +199,10 @@ class LatentConfig(RunConfig):
     latent: PositiveInt = 32
     beta: float = Field(0.1, ge=0)
     adversarial: float = Field(0.0, ge=0)
-    first_epochs: PositiveInt = 20
-    denoiser: key_of(NETWORKS["ddpm"]) = "unet"  # of the second stage, as all below
-    widths: list[int] = Field([32, 64], min_length=1)
-    blocks: int = Field(1, gt=0, le=100)
+    first_epochs: PositiveInt = 15
+    denoiser: key_of(NETWORKS["ddpm"]) = "mlp"  # of the second stage, as all below
+    widths: list[int] = Field([256], min_length=1)
+    blocks: int = Field(3, gt=0, le=100)
     schedule: key_of(SCHEDULES) = "straight"
     target: Literal["eps", "x0", "v", "flow"] = "flow"
     conditional: bool = False
@@ -462,8 +462,9 @@ def fsq(config: RunConfig, data: ImageSet) -> tuple[nn.Module, nn.Module]:
     "`spatial` with finite scalar quantisation (Mentzer et al. 2024); a channel for each of LEVELS."
     shape = code_shape(config, data)
     if shape[0] != len(LEVELS):
-        needed = f"{len(LEVELS)} at each of {shape[1]}x{shape[2]} places, {len(LEVELS) * shape[1] * shape[2]}"
-        raise ValueError(f"latent: quantised codes have {needed} numbers, and not {config.latent}.")
+        numbers = f"{len(LEVELS)} numbers at each of {shape[1]}x{shape[2]} places"
+        total = len(LEVELS) * shape[1] * shape[2]
+        raise ValueError(f"latent: quantised codes have {numbers}, {total} in all, and not {config.latent}.")
     encoder, decoder = spatial(config, data)
     quantised = nn.Sequential(Snap(shape, LEVELS), *decoder)
     quantised.shape = shape
