@@ -199,7 +199,7 @@ class LatentConfig(RunConfig):
     latent: PositiveInt = 32
     beta: float = Field(0.1, ge=0)
     adversarial: float = Field(0.0, ge=0)
-    first_epochs: PositiveInt = 15
+    first_epochs: PositiveInt = 12
     denoiser: key_of(NETWORKS["ddpm"]) = "mlp"  # of the second stage, as all below
     widths: list[int] = Field([256], min_length=1)
     blocks: int = Field(3, gt=0, le=100)
