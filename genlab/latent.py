@@ -535,7 +535,7 @@ METHOD = r"""# Latent diffusion {#sec-latent}
 ## Method {#sec-latent-method}
 
 An autoencoder compresses images, and a diffusion model generates its codes [@rombach2022; @vahdat2021].
-The first stage is a VAE (@eq-elbo) with a small weight of its KL term, so that little is lost;
+The first stage is a VAE [@kingma2014] with a small weight of its KL term, so that little is lost;
 its codes are a map a quarter as high and wide as the image, or a row of numbers.
 The second stage learns to draw from the codes of all images together, with the encoder's noise.
 For this they are standardised, to mean 0 and variance 1 in each channel, and the denoiser is trained on a
