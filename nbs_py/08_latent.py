@@ -445,7 +445,7 @@ with pytest.raises(ValueError, match="latent: 40 numbers .* among 4x4 places; ch
 
 
 # %% [markdown]
-# A small weight $\beta$ of the KL term makes reconstructions sharp: the code may say more. The prior then fits the codes even less, but who draws from the prior? That is the flow's task now.
+# A small weight $\beta$ of the KL term makes reconstructions sharp: the code may say more. The prior then fits the codes even less, but who draws from the prior? That is the flow's task now. (Rombach et al. add a distance in the features of a trained network and the verdict of a discriminator, for photographs. Here `adversarial` makes the first stage a VAE-GAN, as in [04b_vae_gan](04b_vae_gan.ipynb). It shows its discriminator draws from the prior, too, which suits a small $\beta$ badly, and was not measured.)
 #
 # ## A configuration of two
 #
