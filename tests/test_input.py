@@ -34,6 +34,7 @@ from genlab.features import Extractor, LeNet, LeNetFeatures, cached_features, le
 from genlab.fid import check_metrics, evaluate
 from genlab.gan import GANConfig, make_networks, run_gan
 from genlab.interpolation import check_run, latent_space, open_run
+from genlab.latent import LatentConfig, run_latent
 from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss
 from genlab.plug import EXTRACTORS, KINDS, import_plugins
 from genlab.runs import Run, memory_to_train
@@ -157,6 +158,51 @@ def test_a_wrong_vae_parameter_is_named(values, sentence):
     assert sentence in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        (dict(latent=0), "latent: 0 should be greater than 0"),
+        (dict(first_epochs=0), "first_epochs: 0 should be greater than 0"),
+        (dict(network="spatail"), "network: 'spatail' is unknown; did you mean spatial?"),
+        (dict(denoiser="unett"), "denoiser: 'unett' is unknown; did you mean unet?"),
+        (dict(widths=[12]), "widths: [12] are not all multiples of 8"),
+        (dict(steps=1001), "steps: 1001 are more than the T = 1000 noise levels there are"),
+        (
+            dict(network="fsq", latent=64),
+            "beta: quantised codes have no KL term to weigh with 0.1; use beta=0",
+        ),
+    ],
+)
+def test_a_wrong_parameter_of_latent_diffusion_is_named(values, sentence):
+    with pytest.raises(ValueError) as error:
+        LatentConfig(**values)
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        (dict(latent=40), "latent: 40 numbers cannot be shared among 4x4 places; choose a multiple of 16."),
+        (dict(latent=8), "latent: 8 numbers cannot be shared among 4x4 places; choose a multiple of 16."),
+        (dict(size=18), "size: this VAE halves images twice, and 18 pixels cannot be"),
+        (
+            dict(size=8, latent=8, denoiser="unet", widths=[32, 64]),
+            "size: this U-Net makes images 2 times smaller, and 2 pixels cannot be",
+        ),
+        (
+            dict(network="fsq", beta=0),
+            "latent: quantised codes have 4 numbers at each of 4x4 places, 64 in all, and not 32.",
+        ),
+    ],
+)
+def test_codes_that_cannot_be(values, sentence, runs_folder):
+    "Said before the first stage is trained."
+    with pytest.raises(ValueError) as error:
+        run_latent(LatentConfig(**values, metrics=[]))
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+    assert not list(runs_folder.rglob("*.safetensors"))
+
+
 import_plugins()
 CONFIGS = [kind.config for kind in KINDS.values()]
 FLOATS = [
@@ -222,6 +268,8 @@ def test_a_subset_has_one_meaning():
     (run_ddpm, DDPMConfig(n_samples=10**14), "n_samples"),
     (run_vae, VAEConfig(width=8 * 10**12), "width"),
     (run_vae, VAEConfig(latent=10**12, network="mlp"), "latent"),
+    (run_latent, LatentConfig(widths=[8 * 10**12]), "widths"),
+    (run_latent, LatentConfig(n_samples=10**14), "n_samples"),
 ], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_a_run_that_does_not_fit_into_memory(runs_folder, go, config, key):
     with pytest.raises(

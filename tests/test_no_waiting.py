@@ -15,6 +15,7 @@ from genlab.ddpm import DDPMConfig, Denoiser, denoising_loss, make_diffusion, ma
 from genlab.dit import make_dit  # noqa: F401  adds itself
 from genlab.flow import flow_heun  # noqa: F401  adds itself
 from genlab.gan import GANConfig, find_loss, make_networks, update_gan
+from genlab.latent import Codes, LatentConfig, code_loss, flow_config, make_latent
 from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss
 from genlab.plug import LOSSES, NETWORKS, SAMPLERS
 from genlab.reports import report004  # noqa: F401  adds its networks
@@ -112,7 +113,7 @@ def test_samplers(sampler, guidance):
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("network", NETWORKS["vae"])
 def test_vae(likelihood, network):
-    config = VAEConfig(network=network, width=8, likelihood=likelihood, scale=None)
+    config = VAEConfig(network=network, width=8, latent=64, likelihood=likelihood, scale=None)
     vae = make_vae(config, DATA).to("meta")
     average, optimizers = EMA(vae, 0.9), vae_optimizers(vae, config)
     accelerator = make_accelerator()
@@ -130,6 +131,23 @@ def test_vae_gan():
     with NoCopies():
         losses = update_vae_gan(*arguments)
     assert losses["loss"].device.type == "meta"
+
+
+@pytest.mark.parametrize("fields", [{}, {"denoiser": "mlp", "conditional": True}])
+def test_latent(fields):
+    config = LatentConfig(width=8, widths=[8, 16], **fields)
+    model, second = make_latent(config, DATA).to("meta"), flow_config(config)
+    diffusion, (_, y) = make_diffusion(second).to("meta"), batch()
+    codes, numbers = Codes(*torch.empty(2, 8, config.latent, device="meta"), y), batch(4)[1]
+    average, optimizers = EMA(model.net, 0.9), make_optimizers(model.net, "adam", config.lr, 0.99)
+    with NoCopies():
+        for _ in range(2):
+            loss = code_loss(model, second, diffusion, codes, numbers, 3 if config.conditional else 0)
+            model.net.zero_grad()
+            loss.backward()
+            optimizers["opt"].step()
+            average.update(model.net)
+    assert loss.device.type == "meta"
 
 
 X = torch.empty(2, device="meta")

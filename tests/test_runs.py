@@ -25,6 +25,7 @@ from genlab.ddpm import DDPMConfig, look_inside, run_ddpm, sample_ddpm, train_dd
 from genlab.dit import make_dit  # noqa: F401  adds itself
 from genlab.gan import GANConfig, run_gan, sample_gan, train_gan
 from genlab.interpolation import find_run, open_run
+from genlab.latent import LatentConfig, run_latent
 from genlab.likelihood import read_likelihood
 from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss
 from genlab.plug import KINDS, LOADERS, import_plugins
@@ -103,6 +104,21 @@ MODELS = {
         DDPMConfig(**TINY, schedule="straight", target="flow", sampler="flow_heun"),
         run_ddpm,
     ),
+    "latent": (
+        LatentConfig(
+            size=8,
+            width=8,
+            latent=8,
+            first_epochs=2,
+            denoiser="mlp",
+            widths=[16],
+            conditional=True,
+            steps=2,
+            n_samples=50,
+            metrics=[],
+        ),
+        run_latent,
+    ),
 }
 
 
@@ -139,7 +155,7 @@ def in_child(processes, *arguments):
 
 def result(runs, config):
     "Weights and history of a finished run, from disk."
-    (folder,) = runs.glob("*/*/*")
+    (folder,) = runs.glob(f"*/{config.model}/*")  # a first stage has another one
     weights = load_file(folder / f"epoch-{config.epochs:04}" / "weights.safetensors")
     return weights, (folder / "history.csv").read_bytes(), load_file(folder / "checkpoint.safetensors")
 
@@ -193,7 +209,7 @@ def test_continued(straight, processes, tmp_path):
     for epochs in (1, 4, 8):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     assert_same(result(tmp_path, config), expected)
-    (folder,) = tmp_path.glob("*/*/*")
+    (folder,) = tmp_path.glob(f"*/{config.model}/*")
     assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == [
         "epoch-0001",
         "epoch-0004",
