@@ -55,8 +55,13 @@ def test_gan(loss, conditional):
     update(config, conditional)
 
 
-OTHERWISE = [{"network": "report004", "extra_layers": 1}, {"norm": "spectral"}, {"unroll": 2}, {"entropy": 1e-3}]
-OTHERWISE += [{"network": "residual", "loss": "relativistic", "dropout": 0.1}]
+OTHERWISE = [
+    {"network": "report004", "extra_layers": 1},
+    {"norm": "spectral"},
+    {"unroll": 2},
+    {"entropy": 1e-3},
+    {"network": "residual", "loss": "relativistic", "dropout": 0.1},
+]
 
 
 @pytest.mark.parametrize("fields", OTHERWISE)
