@@ -319,6 +319,11 @@ assert not torch.equal(full, inpaint(model, clean, half, steps=3, repeats=2, see
 told = make_denoiser(net, small, data.labels[:4])
 assert not torch.equal(inpaint(told, clean, half, steps=2), inpaint(model, clean, half, steps=2))
 assert redraw(model, clean, 0.5, 3).shape == denoise(model, clean, 0.5).shape == clean.shape
+seen = []
+net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+inpaint(model, 0 * clean, torch.tensor(True), steps=4)
+noise_there = [(1 - model.diffusion.abar[t]).sqrt().item() for t in (1000, 750, 500, 250)]
+assert [x.std().item() for x in seen] == pytest.approx(noise_there, abs=0.08), "the known part is noised, too"
 with pytest.raises(ValueError, match="repeats: each step is made once at least, not 0 times"):
     inpaint(model, clean, half, repeats=0)
 with pytest.raises(TypeError, match="known: a mask is bool, and this is torch.float32"):
