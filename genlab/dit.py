@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['to_patches', 'from_patches', 'SelfAttention', 'position_codes', 'modulated', 'DiTBlock', 'DiT', 'make_dit']
 
-# %% ../nbs/03b_dit.ipynb #4713b6ad
+# %% ../nbs/03b_dit.ipynb #213955e1
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,7 +15,7 @@ from .ddpm import DDPMConfig
 from .plug import NETWORKS
 from .unet import sinusoids, zero
 
-# %% ../nbs/03b_dit.ipynb #357e36d9
+# %% ../nbs/03b_dit.ipynb #18474880
 def to_patches(
     x: torch.Tensor,  # (B, C, H, W)
     patch: int,  # pixels a side; divides H and W
@@ -28,7 +28,7 @@ def from_patches(patches: torch.Tensor, patch: int, height: int) -> torch.Tensor
     "The image, `height` pixels high, that these patches (B, N, C * patch^2) are of: `to_patches` undone."
     return F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, (height // patch, -1)), patch)
 
-# %% ../nbs/03b_dit.ipynb #f85458bb
+# %% ../nbs/03b_dit.ipynb #fcc8e33f
 class SelfAttention(nn.Module):
     """Tokens (B, N, width) look at each other (Vaswani et al. 2017).
 
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
         y = F.scaled_dot_product_attention(*self.queries_keys_values(x))
         return self.out(y.transpose(1, 2).flatten(2))
 
-# %% ../nbs/03b_dit.ipynb #a7d8611d
+# %% ../nbs/03b_dit.ipynb #25f8f9b8
 def position_codes(
     rows: int,
     columns: int,
@@ -62,7 +62,7 @@ def position_codes(
     grid = of_row[:, None].expand(-1, columns, -1), of_column.expand(rows, -1, -1)
     return torch.cat(grid, 2).flatten(0, 1)
 
-# %% ../nbs/03b_dit.ipynb #cadee68b
+# %% ../nbs/03b_dit.ipynb #bc98abd8
 def modulated(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     "Each token of x (B, N, width) with mean 0 and variance 1, then scaled and shifted, (B, 1, width)."
     return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
@@ -85,7 +85,7 @@ class DiTBlock(nn.Module):
         x = x + g1 * self.attention(modulated(x, a1, b1))
         return x + g2 * self.mlp(modulated(x, a2, b2))
 
-# %% ../nbs/03b_dit.ipynb #fbc777b0
+# %% ../nbs/03b_dit.ipynb #ef5f9054
 class DiT(nn.Module):
     """(B, channels, H, W), times (B,) and classes (B,) to (B, channels, H, W), as `genlab.unet.UNet`.
 
@@ -123,7 +123,7 @@ class DiT(nn.Module):
         h = self.out(modulated(h, *self.modulation(emb)[:, None].chunk(2, 2)))
         return from_patches(h, self.patch, x.shape[2])[:, :, :height, :width]
 
-# %% ../nbs/03b_dit.ipynb #af20f8d2
+# %% ../nbs/03b_dit.ipynb #e8c400f8
 def make_dit(config: DDPMConfig, data: ImageSet) -> nn.Module:
     """The network `dit`, for images like those of `data`.
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['as_xt', 'denoise', 'redraw', 'inpaint', 'psnr']
 
-# %% ../nbs/02g_restoration.ipynb #bca0b5d1
+# %% ../nbs/02g_restoration.ipynb #4db3ce1d
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ import torch
 
 from .samplers import Noise, even_times, karras_times, sde_dpmpp
 
-# %% ../nbs/02g_restoration.ipynb #fc40529b
+# %% ../nbs/02g_restoration.ipynb #4a9c758e
 def as_xt(model, y: torch.Tensor, sigma: float) -> tuple[torch.Tensor, float]:
     "Images with noise of standard deviation sigma, as xt and t. ValueError if there is no such noise level."
     lowest, highest = (1 / model.diffusion.abar[[1, -1]] - 1).sqrt().tolist()
@@ -33,7 +33,7 @@ def denoise(
     xt, t = as_xt(model, y, sigma)
     return model(xt.to(model.device), t)
 
-# %% ../nbs/02g_restoration.ipynb #29ffad15
+# %% ../nbs/02g_restoration.ipynb #f306a6a6
 def _first_then(first: torch.Tensor, noise: Callable) -> Iterator[torch.Tensor]:
     yield first
     while True:
@@ -54,7 +54,7 @@ def redraw(
     times = karras_times(model.diffusion, steps, largest=sigma)
     return sampler(model, y.shape, steps, seed, times=times, noise=noise)
 
-# %% ../nbs/02g_restoration.ipynb #c75a6a98
+# %% ../nbs/02g_restoration.ipynb #a8f55489
 def inpaint(
     model,  # (xt, t) -> x0, with .diffusion and .device; such as a Denoiser
     image: torch.Tensor,  # float (B, ...) in [-1, 1]; unknown parts may hold any finite number
@@ -80,7 +80,7 @@ def inpaint(
             x = torch.where(known, diffusion.q_sample(image, s, noise()), x)
     return x
 
-# %% ../nbs/02g_restoration.ipynb #c8107a70
+# %% ../nbs/02g_restoration.ipynb #89206110
 def psnr(
     x: torch.Tensor,  # (B, ...) in [-1, 1]; what lies outside is clipped
     truth: torch.Tensor,  # like x

@@ -396,7 +396,7 @@ pd.DataFrame(rows).rename_axis("width of the tokens", axis=1)
 
 
 # %% [markdown]
-# Up to a width of 128 the matrices of attention and MLP go to Muon, as they should. Above it, dense layers of more than $2^{16}$ weights stay with Adam, a rule that was made for the GAN's and the VAE's first and last layers; in a wide DiT it takes the MLP along. The modulations of width 128 and up are among them, too.
+# Up to a width of 128 the matrices of attention and MLP go to Muon, as they should. Above it, dense layers of more than $2^{16}$ weights stay with Adam, a rule that was made for the GAN's and the VAE's first and last layers; in a wide DiT it takes the MLP along. (The modulations of the blocks are among them from 128 on.)
 #
 # ## What it costs
 #
@@ -516,7 +516,7 @@ for ax, title in zip(axes[0], ["what it sees", *(f"block {i}" for i in range(1, 
     ax.set_title(title, fontsize=9)
 
 # %% [markdown]
-# Dark tokens get much weight; the line is the outline of the clean digit. In the first block the token that looks (+) looks at a broad neighbourhood. Later blocks look at one or two of the nearest tokens, and at the same ones in all three digits: left and below in block 2, right in block 3, above in block 4. The network has found out who its neighbours are, and has taught itself something like a convolution. The U-Net was built with it. (That is the mean of four heads, each of which may do otherwise.)
+# Dark tokens get much weight; the line is the outline of the clean digit. In the first block the token that looks (+) looks at a broad neighbourhood. Later blocks look at one or two of the nearest tokens, and mostly at the same ones in all three digits: left and below in block 2, right in block 3, above in block 4. The network has found out who its neighbours are, and has taught itself something like a convolution. The U-Net was built with it. (That is the mean of four heads, each of which may do otherwise.)
 #
 # ## Against the U-Net
 #
