@@ -368,9 +368,9 @@ plot_strips({f"{updates} updates": points[:, 0].numpy()}, grid);
 #
 # </details>
 #
-# All 25, with ten seeds of ten. But read the next two rows before you praise the pairs. The usual loss with the same penalties does as well, and so does $R_1$ alone. What the plain GAN lacks on this grid is a zero-centred penalty that falls, no matter which. (Its good points are as good; it has too few places for them.) Huang et al. saw the parts fail on stacked MNIST, see below. This grid, where networks are small and real points lie everywhere, does not tell them apart. WGAN-GP and the unrolled GAN were not trained for so long: with 1,500 updates, at a constant rate, they found 15 to 20 and 2 to 12 (01b).
+# All 25, with ten seeds of ten. But read the next two rows before you praise the pairs. The usual loss with the same penalties does as well, and so does $R_1$ alone. What the plain GAN lacks on this grid is a zero-centred penalty, no matter which. (Whether it has to fall was not tried with all else equal.) (Its good points are as good; it has too few places for them.) Huang et al. saw the parts fail on stacked MNIST, see below. This grid, where networks are small and real points lie everywhere, does not tell them apart. WGAN-GP and the unrolled GAN were not trained for so long: with 1,500 updates, at a constant rate, they found 15 to 20 and 2 to 12 (01b).
 #
-# The weights of the penalty, 0.05 falling to 0.002, were found by trying on the first five seeds (hence the second row). With 0.02 falling to 0.002 they find 25, 25, 22, 25 and 25 modes, with 0.85 good points. After 6,000 updates with learning rates of 3e-3 a weight that stays at 0.01 gives 18 to 25 modes (Adam as in 01b, 0.42 good), one that falls from 0.1 to 0.003 gives 19 to 25 (0.53), and from 1 to 0.003 gives 22 to 25 (0.50). So without patience and falling rates this GAN does not find all modes either.
+# The weights of the penalty, 0.05 falling to 0.002, were found by trying on the first five seeds (hence the second row). With 0.02 falling to 0.002 they find 25, 25, 22, 25 and 25 modes, with 0.85 good points. After 6,000 updates with learning rates of 3e-3 a weight that stays at 0.01 gives 18 to 25 modes (Adam as in 01b, 0.42 good), one that falls from 0.1 to 0.003 gives 19 to 25 (0.53), and from 1 to 0.003 gives 22 to 25 (0.50). So this GAN needs its settings and its time to find all modes.
 
 # %% [markdown]
 # ## Networks without normalisation
@@ -650,7 +650,7 @@ print(f"fd_lenet {score['value']:.1f} ± {score['sd']:.1f}, floor {score['floor'
 # - Near its end the game is linear, and the eigenvalues of a 2x2 matrix say what happens: without a penalty a circle, with one a spiral, with too much a crawl.
 # - Zero-centred penalties make $D$ flat at real ($R_1$) and generated ($R_2$) images, so that whoever has arrived may stay. WGAN-GP wants the slope 1, and between them.
 # - In pairs a fake is compared with each real image. It is pushed as long as some of them are judged better, also where the usual loss is content.
-# - On the grid of 25 it was the penalty, falling, and not the pairs that made the difference. Take a recipe apart before you believe in a part of it.
+# - On the grid of 25 it was the penalty and not the pairs that made the difference. Take a recipe apart before you believe in a part of it.
 # - Residual branches that begin at zero need no normalisation.
 #
 # ## Exercises
