@@ -121,7 +121,7 @@ class DDPMConfig(RunConfig):
     min_snr: PositiveFloat | None = None  # see loss_weight
     levels: Literal["uniform", "logit-normal", "edm"] = "logit-normal"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
-    tuned_from: PositiveInt | None = None  # epochs of the plain run to start from, see genlab.few_steps
+    tuned_from: PositiveInt | None = None  # epochs of the plain run to start with, see genlab.few_steps
     optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
     lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
     beta2: float = Field(0.99, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
@@ -226,7 +226,7 @@ def denoising_loss(
     x0: torch.Tensor,  # float (B, C, H, W) in [-1, 1]
     y: torch.Tensor,  # int64 (B,), on the device of x0
     classes: int = 0,  # how many; 0: the network is not told
-    average: nn.Module | None = None,  # tuning: the network whose own answer is the goal, see genlab.few_steps
+    average: nn.Module | None = None,  # tuning: whose own answer is the goal, see genlab.few_steps
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
     x0 = x0.expand(-1, config.channels or -1, -1, -1)
@@ -714,14 +714,13 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
         return Section(f"{METHOD}\n{NONE}\n")
     samplers, likelihood = samplers_section(runs, folder), likelihood_section(runs)
     pictures = _all_pictures(runs, folder)
-    noise_predicted = pictures.pop(1)  # of the first run
     text = [
         METHOD,
         ddpm_losses_fragment(runs, folder),
         "## Samples {#sec-ddpm-samples}\n",
         sample_sheets(runs, folder, "samples-ddpm"),
         "## What the network does {#sec-ddpm-inside}\n",
-        noise_predicted,
+        pictures.pop(1),  # the noise predicted by the first run
         "The appendix has more such pictures, of all runs.\n",
         samplers.text,
         few_steps_section(runs).text,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GAP', 'SLOWER', 'METHOD', 'lower_level', 'own_answer', 'consistency', 'few_steps_section']
 
-# %% ../nbs/02f_few_steps.ipynb #0af6d473
+# %% ../nbs/02f_few_steps.ipynb #8e85e841
 from itertools import pairwise
 
 import pandas as pd
@@ -17,7 +17,7 @@ from .plug import SAMPLERS, Section
 from .samplers import begin, even_times, scored_samplers
 from .tables import markdown_table, uncertain, value_at
 
-# %% ../nbs/02f_few_steps.ipynb #db50fd8b
+# %% ../nbs/02f_few_steps.ipynb #19540205
 GAP = 0.1  # share of a level's angle that the level of the goal is lower by
 SLOWER = 10  # factor by which learning rates are smaller in tuning
 
@@ -33,7 +33,7 @@ def lower_level(
     level = diffusion.t_at(-2 * lower.tan().log()).to(t)
     return torch.where(lower < angle(diffusion.abar[1]), 0, level)
 
-# %% ../nbs/02f_few_steps.ipynb #fc38e4b7
+# %% ../nbs/02f_few_steps.ipynb #df72e6ff
 @torch.no_grad()
 def own_answer(
     average: nn.Module,  # (xt, t, y) -> prediction
@@ -51,7 +51,7 @@ def own_answer(
     answer, _ = diffusion.x0_eps(target, average(x_lower, lower, y).float(), x_lower, lower)
     return answer, diffusion.x0_eps("x0", answer, xt, t)[1]
 
-# %% ../nbs/02f_few_steps.ipynb #e01dd7c1
+# %% ../nbs/02f_few_steps.ipynb #f3053c73
 def consistency(model, shape, steps, seed, callback=None, start=0, times=None, noise=None) -> torch.Tensor:
     """Answer, add new noise, answer again (Song et al. 2023, algorithm 1).
 
@@ -68,7 +68,7 @@ def consistency(model, shape, steps, seed, callback=None, start=0, times=None, n
 
 SAMPLERS["consistency"] = consistency
 
-# %% ../nbs/02f_few_steps.ipynb #d70023ed
+# %% ../nbs/02f_few_steps.ipynb #15f48e51
 METHOD = r"""## One to four evaluations {#sec-few-steps}
 
 Some networks were *tuned* for few evaluations [@geng2024], from the plain run of the same settings:
@@ -80,9 +80,10 @@ To sample, one asks for an image, adds new noise, less than before, and asks aga
 
 def few_steps_section(runs: pd.DataFrame) -> Section:
     "The distances of runs that were tuned, by evaluations; empty if there are none."
-    tuned = [r for r in runs.itertuples() if r.job.run.config.tuned_from and value_at(r.metrics, "scores", "fd_lenet")]
-    rows = []
-    for r in tuned:
+    rows, scored = [], [r for r in runs.itertuples() if value_at(r.metrics, "scores", "fd_lenet")]
+    for r in scored:
+        if r.job.run.config.tuned_from is None:
+            continue
         own = r.metrics | r.metrics["asked"] | {"n": r.metrics["n_samples"]}
         for row in scored_samplers(r.job.run) or [own]:
             fd = row["scores"]["fd_lenet"]

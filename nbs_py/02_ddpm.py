@@ -46,7 +46,7 @@ target = "v"  # what the network predicts: eps, x0, v or flow
 min_snr = None  # clip the weight of easy noise levels at this signal-to-noise ratio, e.g. 5; None: plain MSE
 levels = "logit-normal"  # how training draws noise levels: uniform; logit-normal, more in the middle; or edm
 conditional = False  # tell the network the class
-tuned_from = None  # epochs: start from the same run after so many, and tune it for few steps, see 02f_few_steps
+tuned_from = None  # epochs: start from this run after so many, and tune it for few steps; see 02f_few_steps
 batch_size = 64  # images in an update
 optimizer = "muon"  # adam, or muon for the matrices and Adam for the rest: see 00_runs
 lr = 1e-3  # Adam's learning rate; Muon's is 20 times as large
@@ -335,7 +335,7 @@ class DDPMConfig(RunConfig):
     min_snr: PositiveFloat | None = None  # see loss_weight
     levels: Literal["uniform", "logit-normal", "edm"] = "logit-normal"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
-    tuned_from: PositiveInt | None = None  # epochs of the plain run to start from, see genlab.few_steps
+    tuned_from: PositiveInt | None = None  # epochs of the plain run to start with, see genlab.few_steps
     optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
     lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
     beta2: float = Field(0.99, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
@@ -491,7 +491,7 @@ def denoising_loss(
     x0: torch.Tensor,  # float (B, C, H, W) in [-1, 1]
     y: torch.Tensor,  # int64 (B,), on the device of x0
     classes: int = 0,  # how many; 0: the network is not told
-    average: nn.Module | None = None,  # tuning: the network whose own answer is the goal, see genlab.few_steps
+    average: nn.Module | None = None,  # tuning: whose own answer is the goal, see genlab.few_steps
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
     x0 = x0.expand(-1, config.channels or -1, -1, -1)
@@ -509,7 +509,10 @@ def denoising_loss(
 
 
 # %% [markdown]
-# **The loop** is an ordinary one, but for its optimizer: Muon moves the matrices and kernels, and Adam the rest ([00_runs](00_runs.ipynb)). Samples come from a moving average of the weights (`EMA`). `run.batches` takes the place of a data loader, and keeps the state of the training on disk ([00_runs](00_runs.ipynb)). `network` is for a module of your own: it takes $x_t$, $t$ and the labels, and returns a tensor of the shape of $x_t$.
+# (With `average` given, the goal is not the image but what that network sees in it at a lower noise level: [02f_few_steps](02f_few_steps.ipynb).)
+
+# %% [markdown]
+# Three helpers of the loop. `-p tuned_from 20` continues with the weights of the run that is otherwise the same after 20 epochs, with smaller steps and the goal of [02f_few_steps](02f_few_steps.ipynb). All other runs start with fresh weights, and the first two do nothing special.
 
 # %%
 #| export
@@ -537,6 +540,9 @@ def ddpm_costs(net: nn.Module, config: DDPMConfig, data: ImageSet) -> dict:
 
     return count_costs(count, config, data, net)
 
+
+# %% [markdown]
+# **The loop** is an ordinary one, but for its optimizer: Muon moves the matrices and kernels, and Adam the rest ([00_runs](00_runs.ipynb)). Samples come from a moving average of the weights (`EMA`). `run.batches` takes the place of a data loader, and keeps the state of the training on disk ([00_runs](00_runs.ipynb)). `network` is for a module of your own: it takes $x_t$, $t$ and the labels, and returns a tensor of the shape of $x_t$.
 
 # %%
 #| export
@@ -1225,14 +1231,13 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
         return Section(f"{METHOD}\n{NONE}\n")
     samplers, likelihood = samplers_section(runs, folder), likelihood_section(runs)
     pictures = _all_pictures(runs, folder)
-    noise_predicted = pictures.pop(1)  # of the first run
     text = [
         METHOD,
         ddpm_losses_fragment(runs, folder),
         "## Samples {#sec-ddpm-samples}\n",
         sample_sheets(runs, folder, "samples-ddpm"),
         "## What the network does {#sec-ddpm-inside}\n",
-        noise_predicted,
+        pictures.pop(1),  # the noise predicted by the first run
         "The appendix has more such pictures, of all runs.\n",
         samplers.text,
         few_steps_section(runs).text,
