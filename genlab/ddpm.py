@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'LEVELS', 'CAPTIONS', 'METHOD', 'loss_weight', 'draw_levels', 'DDPMConfig', 'make_diffusion', 'make_unet',
-           'make_report003', 'make_network', 'fresh_network', 'denoising_loss', 'compiled', 'train_ddpm', 'Denoiser',
-           'make_denoiser', 'ancestral', 'ddim', 'sample_ddpm', 'look_inside', 'plot_denoising', 'plot_noise',
-           'plot_level_losses', 'run_ddpm', 'draw_ddpm', 'measure_likelihood', 'renew_likelihood', 'compare_samplers',
-           'denoiser', 'ddpm_space', 'ddpm_losses_fragment', 'picture_figures', 'ddpm_pictures_fragment',
-           'ddpm_section']
+           'make_report003', 'make_network', 'fresh_network', 'denoising_loss', 'compiled', 'start_weights',
+           'ddpm_optimizers', 'ddpm_costs', 'train_ddpm', 'Denoiser', 'make_denoiser', 'ancestral', 'ddim',
+           'sample_ddpm', 'look_inside', 'plot_denoising', 'plot_noise', 'plot_level_losses', 'run_ddpm', 'draw_ddpm',
+           'measure_likelihood', 'renew_likelihood', 'compare_samplers', 'denoiser', 'ddpm_space',
+           'ddpm_losses_fragment', 'picture_figures', 'ddpm_pictures_fragment', 'ddpm_section']
 
 # %% ../nbs/02_ddpm.ipynb #82ce576c
 import copy
@@ -29,6 +29,7 @@ from torch import nn
 
 from .data import ImageSet, load_dataset, show_grid, spread_classes, to_image, to_model
 from .diffusion import Diffusion
+from .few_steps import SLOWER, few_steps_section, own_answer
 from .fid import check_metrics, evaluate
 from .guidance import SCALES, guided, plot_guidance
 from .interpolation import LatentSpace, describe_run, load_or_explain
@@ -100,6 +101,7 @@ class DDPMConfig(RunConfig):
     sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance", "interval")
     since: ClassVar[dict] = {
         "patch": 1, "width": None, "levels": "uniform", "optimizer": "adam", "beta2": 0.999, "interval": None,
+        "tuned_from": None,
     }  # fmt: skip
 
     model: Literal["ddpm"] = "ddpm"
@@ -119,6 +121,7 @@ class DDPMConfig(RunConfig):
     min_snr: PositiveFloat | None = None  # see loss_weight
     levels: Literal["uniform", "logit-normal", "edm"] = "logit-normal"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
+    tuned_from: PositiveInt | None = None  # epochs of the plain run to start with, see genlab.few_steps
     optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
     lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
     beta2: float = Field(0.99, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
@@ -164,6 +167,9 @@ class DDPMConfig(RunConfig):
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
         if self.patch > 1 and self.network == "report003":
             raise ValueError("patch: report 003's network takes single pixels; use network='unet'.")
+        if self.tuned_from and self.target not in ("v", "flow"):
+            why = "with v or flow the guess at noise level 0 is the image, and errors stay bounded at level T"
+            raise ValueError(f"tuned_from: {self.target} is no target to tune; {why}.")
         for text in self.compare:
             self.with_sampler(text)
         return self
@@ -220,6 +226,7 @@ def denoising_loss(
     x0: torch.Tensor,  # float (B, C, H, W) in [-1, 1]
     y: torch.Tensor,  # int64 (B,), on the device of x0
     classes: int = 0,  # how many; 0: the network is not told
+    average: nn.Module | None = None,  # tuning: whose own answer is the goal, see genlab.few_steps
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
     x0 = x0.expand(-1, config.channels or -1, -1, -1)
@@ -228,11 +235,14 @@ def denoising_loss(
     if classes:
         none = torch.rand(len(y), device=y.device) < 0.1
         y = torch.where(none, classes, y)
-    output = model(xt, t, y if classes else None).float()
+    y = y if classes else None
+    output = model(xt, t, y).float()
+    if average is not None:
+        x0, eps = own_answer(average, config.target, diffusion, x0, eps, t, y)
     error = (output - diffusion.target(config.target, x0, eps, t)).square().flatten(1).mean(1)
     return (loss_weight(diffusion, t, config.target, config.min_snr) * error).mean()
 
-# %% ../nbs/02_ddpm.ipynb #21c74bad
+# %% ../nbs/02_ddpm.ipynb #a403f06e
 def compiled(net: nn.Module, backend: str | Callable = "inductor") -> Callable:
     "The network (xt, t, y), compiled once for batches of any size."
     model = torch.compile(net, backend=backend)
@@ -246,6 +256,31 @@ def compiled(net: nn.Module, backend: str | Callable = "inductor") -> Callable:
     return call
 
 # %% ../nbs/02_ddpm.ipynb #5005ba3c
+def start_weights(net: nn.Module, config: DDPMConfig, network: nn.Module | None = None) -> None:
+    "If its run is tuned from a plain one, give `net` the weights of that, which is trained first if need be."
+    if config.tuned_from:
+        plain = {"tuned_from": None, "epochs": config.tuned_from, "snapshots": []}
+        run = Run(config.model_copy(update=plain))
+        with run.lock():
+            net.load_state_dict(train_ddpm(run, config.tuned_from, network).state_dict())
+
+
+def ddpm_optimizers(net: nn.Module, config: DDPMConfig) -> dict[str, torch.optim.Optimizer]:
+    "Those of the configuration; tuning takes smaller steps."
+    lr = config.lr / SLOWER if config.tuned_from else config.lr
+    return make_optimizers(net, config.optimizer, lr, config.beta2)
+
+
+def ddpm_costs(net: nn.Module, config: DDPMConfig, data: ImageSet) -> dict:
+    "See `count_costs`."
+    diffusion, classes = make_diffusion(config).to("meta"), len(data.classes) if config.conditional else 0
+
+    def count(net: nn.Module, x0: torch.Tensor, y: torch.Tensor) -> None:
+        denoising_loss(net, config, diffusion, x0, y, classes, net if config.tuned_from else None).backward()
+
+    return count_costs(count, config, data, net)
+
+# %% ../nbs/02_ddpm.ipynb #a8f8cc40
 def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Module:
     "Train `run` until `epochs` epochs are done, from where it stands; returns the network to sample from."
     config, accelerator = run.config, make_accelerator(run.config.precision)
@@ -254,15 +289,14 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
     net = fresh_network(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
-    average = EMA(net, config.ema)
-    optimizers = make_optimizers(net, config.optimizer, config.lr, config.beta2)
+    start_weights(net, config, network)
+    average, optimizers = EMA(net, config.ema), ddpm_optimizers(net, config)
     model = compiled(net) if config.compile else net
-    count = lambda net, x0, y: denoising_loss(net, config, diffusion.to("meta"), x0, y, classes).backward()
-    run.costs = count_costs(count, config, data, net)
+    run.costs, asked = ddpm_costs(net, config, data), average.model if config.tuned_from else None
 
     for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, **optimizers):
         with accelerator.autocast():
-            loss = denoising_loss(model, config, diffusion, x0, y, classes)
+            loss = denoising_loss(model, config, diffusion, x0, y, classes, asked)
         net.zero_grad()
         accelerator.backward(loss)
         for optimizer in optimizers.values():
@@ -693,16 +727,16 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
         return Section(f"{METHOD}\n{NONE}\n")
     samplers, likelihood = samplers_section(runs, folder), likelihood_section(runs)
     pictures = _all_pictures(runs, folder)
-    noise_predicted = pictures.pop(1)  # of the first run
     text = [
         METHOD,
         ddpm_losses_fragment(runs, folder),
         "## Samples {#sec-ddpm-samples}\n",
         sample_sheets(runs, folder, "samples-ddpm"),
         "## What the network does {#sec-ddpm-inside}\n",
-        noise_predicted,
+        pictures.pop(1),  # the noise predicted by the first run
         "The appendix has more such pictures, of all runs.\n",
         samplers.text,
+        few_steps_section(runs).text,
         likelihood.text,
     ]
     appendix = [

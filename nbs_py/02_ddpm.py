@@ -33,7 +33,7 @@ snapshots = [1, 5]  # look at the model after these epoch counts, too
 name = "unet"  # a word for the run's folder
 size = None  # pixels a side; None: the data set's own
 subset = None  # train on so many images, or on this share of them; None: all
-network = "unet"  # unet or report003, see below
+network = "unet"  # unet; dit: see 03b_dit; report003: see below
 channels = None  # 3: show gray images to the network as three equal channels; None: as they are
 patch = 1  # pixels a side that are one place to the network; 2 saves time on larger images
 width = 16  # the dial for the network's size: channels a pixel at the first resolution, then doubled
@@ -46,6 +46,7 @@ target = "v"  # what the network predicts: eps, x0, v or flow
 min_snr = None  # clip the weight of easy noise levels at this signal-to-noise ratio, e.g. 5; None: plain MSE
 levels = "logit-normal"  # how training draws noise levels: uniform; logit-normal, more in the middle; or edm
 conditional = False  # tell the network the class
+tuned_from = None  # epochs: start from this run after so many, and tune it for few steps; see 02f_few_steps
 batch_size = 64  # images in an update
 optimizer = "muon"  # adam, or muon for the matrices and Adam for the rest: see 00_runs
 lr = 1e-3  # Adam's learning rate; Muon's is 20 times as large
@@ -55,7 +56,7 @@ seed = 0  # all randomness follows from it
 precision = "no"  # bf16: bfloat16 autocast
 channels_last = False  # keep channels innermost in memory
 compile = False  # compile the network with torch.compile
-sampler = "sde_dpmpp"  # ancestral, ddim, dpmpp, heun, sde_dpmpp: see 02b_samplers; flow_heun: 02e_flow
+sampler = "sde_dpmpp"  # ancestral, ddim, dpmpp, heun, sde_dpmpp: 02b; flow_heun: 02e; consistency: 02f
 steps = 20  # of the sampler
 guidance = 1.0  # scale of classifier-free guidance, see 02c_guidance; needs conditional
 interval = None  # [lowest, highest] noise level sigma at which guidance acts; None: all
@@ -89,6 +90,7 @@ from torch import nn
 
 from genlab.data import ImageSet, load_dataset, show_grid, spread_classes, to_image, to_model
 from genlab.diffusion import Diffusion
+from genlab.few_steps import SLOWER, few_steps_section, own_answer
 from genlab.fid import check_metrics, evaluate
 from genlab.guidance import SCALES, guided, plot_guidance
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
@@ -314,6 +316,7 @@ class DDPMConfig(RunConfig):
     sample_fields: ClassVar[tuple[str, ...]] = ("n_samples", "sampler", "steps", "guidance", "interval")
     since: ClassVar[dict] = {
         "patch": 1, "width": None, "levels": "uniform", "optimizer": "adam", "beta2": 0.999, "interval": None,
+        "tuned_from": None,
     }  # fmt: skip
 
     model: Literal["ddpm"] = "ddpm"
@@ -333,6 +336,7 @@ class DDPMConfig(RunConfig):
     min_snr: PositiveFloat | None = None  # see loss_weight
     levels: Literal["uniform", "logit-normal", "edm"] = "logit-normal"  # see draw_levels
     conditional: bool = False  # the network is told the class, in nine of ten updates
+    tuned_from: PositiveInt | None = None  # epochs of the plain run to start with, see genlab.few_steps
     optimizer: Literal["adam", "muon"] = "muon"  # see make_optimizers
     lr: PositiveFloat = 1e-3  # Adam's learning rate; Muon's is 20 times as large
     beta2: float = Field(0.99, ge=0, lt=1)  # Adam's decay of the squared gradient's mean
@@ -378,6 +382,9 @@ class DDPMConfig(RunConfig):
             raise ValueError("conditional: report 003's network knows no classes; use network='unet'.")
         if self.patch > 1 and self.network == "report003":
             raise ValueError("patch: report 003's network takes single pixels; use network='unet'.")
+        if self.tuned_from and self.target not in ("v", "flow"):
+            why = "with v or flow the guess at noise level 0 is the image, and errors stay bounded at level T"
+            raise ValueError(f"tuned_from: {self.target} is no target to tune; {why}.")
         for text in self.compare:
             self.with_sampler(text)
         return self
@@ -413,6 +420,8 @@ for wrong, sentence in [
     (dict(widths=[20]), "widths: .20. are not all multiples of 8"),
     (dict(width=20), "width: 20 is no multiple of 8"),
     (dict(network="report003", patch=2), "patch: report 003's network takes single pixels"),
+    (dict(tuned_from=0), "tuned_from: 0 should be greater than 0"),
+    (dict(tuned_from=5, target="eps"), "tuned_from: eps is no target to tune; with v or flow"),
     (dict(levels="logit"), "levels: 'logit' should be 'uniform', 'logit-normal' or 'edm'"),
 ]:
     with pytest.raises(ValueError, match=sentence):
@@ -483,6 +492,7 @@ def denoising_loss(
     x0: torch.Tensor,  # float (B, C, H, W) in [-1, 1]
     y: torch.Tensor,  # int64 (B,), on the device of x0
     classes: int = 0,  # how many; 0: the network is not told
+    average: nn.Module | None = None,  # tuning: whose own answer is the goal, see genlab.few_steps
 ) -> torch.Tensor:  # (), with its gradient
     "The loss at random noise levels and with random noise (Ho et al. 2020, algorithm 1, for any target)."
     x0 = x0.expand(-1, config.channels or -1, -1, -1)
@@ -491,10 +501,16 @@ def denoising_loss(
     if classes:
         none = torch.rand(len(y), device=y.device) < 0.1
         y = torch.where(none, classes, y)
-    output = model(xt, t, y if classes else None).float()
+    y = y if classes else None
+    output = model(xt, t, y).float()
+    if average is not None:
+        x0, eps = own_answer(average, config.target, diffusion, x0, eps, t, y)
     error = (output - diffusion.target(config.target, x0, eps, t)).square().flatten(1).mean(1)
     return (loss_weight(diffusion, t, config.target, config.min_snr) * error).mean()
 
+
+# %% [markdown]
+# (With `average` given, the goal is not the image but what that network sees in it at a lower noise level: [02f_few_steps](02f_few_steps.ipynb).)
 
 # %% [markdown]
 # `torch.compile` makes code for the shapes it sees. The last batch of an epoch is short, and would be compiled anew; so the number of images is marked as one that varies.
@@ -523,6 +539,36 @@ assert counter.frame_count == 1
 
 
 # %% [markdown]
+# Three helpers of the loop. `-p tuned_from 20` continues with the weights of the run that is otherwise the same after 20 epochs, with smaller steps and the goal of [02f_few_steps](02f_few_steps.ipynb). All other runs start with fresh weights, and the first two do nothing special.
+
+# %%
+#| export
+def start_weights(net: nn.Module, config: DDPMConfig, network: nn.Module | None = None) -> None:
+    "If its run is tuned from a plain one, give `net` the weights of that, which is trained first if need be."
+    if config.tuned_from:
+        plain = {"tuned_from": None, "epochs": config.tuned_from, "snapshots": []}
+        run = Run(config.model_copy(update=plain))
+        with run.lock():
+            net.load_state_dict(train_ddpm(run, config.tuned_from, network).state_dict())
+
+
+def ddpm_optimizers(net: nn.Module, config: DDPMConfig) -> dict[str, torch.optim.Optimizer]:
+    "Those of the configuration; tuning takes smaller steps."
+    lr = config.lr / SLOWER if config.tuned_from else config.lr
+    return make_optimizers(net, config.optimizer, lr, config.beta2)
+
+
+def ddpm_costs(net: nn.Module, config: DDPMConfig, data: ImageSet) -> dict:
+    "See `count_costs`."
+    diffusion, classes = make_diffusion(config).to("meta"), len(data.classes) if config.conditional else 0
+
+    def count(net: nn.Module, x0: torch.Tensor, y: torch.Tensor) -> None:
+        denoising_loss(net, config, diffusion, x0, y, classes, net if config.tuned_from else None).backward()
+
+    return count_costs(count, config, data, net)
+
+
+# %% [markdown]
 # **The loop** is an ordinary one, but for its optimizer: Muon moves the matrices and kernels, and Adam the rest ([00_runs](00_runs.ipynb)). Samples come from a moving average of the weights (`EMA`). `run.batches` takes the place of a data loader, and keeps the state of the training on disk ([00_runs](00_runs.ipynb)). `network` is for a module of your own: it takes $x_t$, $t$ and the labels, and returns a tensor of the shape of $x_t$.
 
 # %%
@@ -535,15 +581,14 @@ def train_ddpm(run: Run, epochs: int, network: nn.Module | None = None) -> nn.Mo
     net = fresh_network(config, data, network).to(accelerator.device)
     if run.load_weights(epochs, net):
         return net
-    average = EMA(net, config.ema)
-    optimizers = make_optimizers(net, config.optimizer, config.lr, config.beta2)
+    start_weights(net, config, network)
+    average, optimizers = EMA(net, config.ema), ddpm_optimizers(net, config)
     model = compiled(net) if config.compile else net
-    count = lambda net, x0, y: denoising_loss(net, config, diffusion.to("meta"), x0, y, classes).backward()
-    run.costs = count_costs(count, config, data, net)
+    run.costs, asked = ddpm_costs(net, config, data), average.model if config.tuned_from else None
 
     for x0, y in run.batches(data, epochs, accelerator.device, net=net, average=average, **optimizers):
         with accelerator.autocast():
-            loss = denoising_loss(model, config, diffusion, x0, y, classes)
+            loss = denoising_loss(model, config, diffusion, x0, y, classes, asked)
         net.zero_grad()
         accelerator.backward(loss)
         for optimizer in optimizers.values():
@@ -1213,16 +1258,16 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
         return Section(f"{METHOD}\n{NONE}\n")
     samplers, likelihood = samplers_section(runs, folder), likelihood_section(runs)
     pictures = _all_pictures(runs, folder)
-    noise_predicted = pictures.pop(1)  # of the first run
     text = [
         METHOD,
         ddpm_losses_fragment(runs, folder),
         "## Samples {#sec-ddpm-samples}\n",
         sample_sheets(runs, folder, "samples-ddpm"),
         "## What the network does {#sec-ddpm-inside}\n",
-        noise_predicted,
+        pictures.pop(1),  # the noise predicted by the first run
         "The appendix has more such pictures, of all runs.\n",
         samplers.text,
+        few_steps_section(runs).text,
         likelihood.text,
     ]
     appendix = [

@@ -83,17 +83,27 @@ def update(config, conditional=False):
 @pytest.mark.parametrize("network", NETWORKS["ddpm"])
 @pytest.mark.parametrize("target", ["eps", "x0", "v", "flow"])
 @pytest.mark.parametrize(
-    "fields", [{}, {"min_snr": 5.0}, {"conditional": True}, {"schedule": "straight", "levels": "edm"}]
+    "fields",
+    [
+        {},
+        {"min_snr": 5.0},
+        {"conditional": True},
+        {"schedule": "straight", "levels": "edm"},
+        {"tuned_from": 1, "conditional": True},
+    ],
 )
 def test_ddpm(network, target, fields):
     if network == "report003" and "conditional" in fields:
         pytest.skip("it knows no classes")
+    if "tuned_from" in fields and target in ("eps", "x0"):
+        pytest.skip("no target to tune")
     config = DDPMConfig(network=network, widths=[8, 16], target=target, **fields)
     net, diffusion = make_network(config, DATA).to("meta"), make_diffusion(config).to("meta")
     average, optimizers = EMA(net, 0.9), make_optimizers(net, config.optimizer, config.lr, config.beta2)
     with NoCopies():
         for _ in range(2):
-            loss = denoising_loss(net, config, diffusion, *batch(), 3 if config.conditional else 0)
+            asked = average.model if config.tuned_from else None
+            loss = denoising_loss(net, config, diffusion, *batch(), 3 if config.conditional else 0, asked)
             net.zero_grad()
             loss.backward()
             for optimizer in optimizers.values():

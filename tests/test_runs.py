@@ -119,6 +119,10 @@ MODELS = {
         ),
         run_latent,
     ),
+    "ddpm, tuned for few steps": (
+        DDPMConfig(**TINY | {"steps": 2}, tuned_from=2, sampler="consistency", conditional=True),
+        run_ddpm,
+    ),
 }
 
 
@@ -155,7 +159,7 @@ def in_child(processes, *arguments):
 
 def result(runs, config):
     "Weights and history of a finished run, from disk."
-    (folder,) = runs.glob(f"*/{config.model}/*")  # a first stage has another one
+    (folder,) = runs.glob(f"*/*/{config.name}-{config.hash}")
     weights = load_file(folder / f"epoch-{config.epochs:04}" / "weights.safetensors")
     return weights, (folder / "history.csv").read_bytes(), load_file(folder / "checkpoint.safetensors")
 
@@ -209,12 +213,30 @@ def test_continued(straight, processes, tmp_path):
     for epochs in (1, 4, 8):
         assert in_child(processes, tmp_path, config.model_copy(update={"epochs": epochs}), go) == 0
     assert_same(result(tmp_path, config), expected)
-    (folder,) = tmp_path.glob(f"*/{config.model}/*")
+    (folder,) = tmp_path.glob(f"*/*/{config.name}-{config.hash}")
     assert sorted(p.parent.name for p in folder.glob("*/metrics.json")) == [
         "epoch-0001",
         "epoch-0004",
         "epoch-0008",
     ]
+
+
+def test_a_run_is_tuned_from_the_plain_run_that_is_there(tmp_path, monkeypatch):
+    "It is not trained again, nor changed; without its weights it is, and the same comes out."
+    monkeypatch.setenv("GENLAB_RUNS", str(tmp_path))
+    config = MODELS["ddpm, tuned for few steps"][0].model_copy(update={"subset": 100})
+    plain = Run(config.model_copy(update={"tuned_from": None, "epochs": 2}))
+    train_ddpm(plain, 2)
+    weights = plain.epoch_folder(2) / "weights.safetensors"
+    before, first = weights.read_bytes(), train_ddpm(Run(config), 1).state_dict()
+    assert weights.read_bytes() == before and Run(config).folder != plain.folder
+    shutil.rmtree(plain.folder)
+    shutil.rmtree(Run(config).folder)
+    again = train_ddpm(Run(config), 1).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    shutil.rmtree(plain.folder)
+    train_ddpm(Run(config), 1)
+    assert not plain.folder.exists(), "what is tuned needs it no more"
 
 
 def test_snapshots_are_the_run_at_that_time(one_model, processes, tmp_path):
