@@ -6,9 +6,9 @@
 __all__ = ['LOSSES', 'METHOD', 'ABOUT_LOSSES', 'PANELS', 'COLUMNS', 'bce_d_loss', 'nonsaturating_g_loss', 'minmax_g_loss',
            'hinge_d_loss', 'wasserstein_d_loss', 'wasserstein_g_loss', 'gradient_penalty', 'GANLoss', 'find_loss',
            'resolutions', 'Generator', 'normalise', 'Discriminator', 'init_weights', 'output_only', 'layer_table',
-           'GANConfig', 'dcgan', 'make_networks', 'verdict', 'take_step', 'update_discriminator', 'generator_loss',
-           'update_gan', 'discriminator_ahead', 'make_optimizers', 'gan_costs', 'train_gan', 'judge_held_out',
-           'sample_gan', 'run_gan', 'draw_gan', 'gan_space', 'gan_section']
+           'GANConfig', 'dcgan', 'make_networks', 'verdict', 'logged', 'take_step', 'update_discriminator',
+           'generator_loss', 'update_gan', 'discriminator_ahead', 'make_optimizers', 'gan_costs', 'train_gan',
+           'judge_held_out', 'sample_gan', 'run_gan', 'draw_gan', 'gan_space', 'gan_section']
 
 # %% ../nbs/01_gan.ipynb #539b0c66
 import copy
@@ -295,6 +295,13 @@ def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
     "The mean verdict: of probabilities for the losses with a logarithm, of bare outputs for all others."
     return (logits.sigmoid() if find_loss(loss).probability else logits).mean().detach()
 
+
+def logged(losses: tuple, logits: tuple, loss: str) -> dict[str, torch.Tensor]:
+    "By their names in the history: losses of D and G, verdicts on real images and twice on generated ones."
+    values = {name: value.detach() for name, value in zip(("loss_d", "loss_g"), losses, strict=True)}
+    verdicts = zip(("d_x", "d_g_z1", "d_g_z2"), logits, strict=True)
+    return values | {name: verdict(each, loss) for name, each in verdicts}
+
 # %% ../nbs/01_gan.ipynb #8a218642
 def take_step(opt: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     "One step of the optimizer down the slope of the loss."
@@ -360,9 +367,7 @@ def update_gan(
     loss_G, new_logits = generator_loss(judge, real, fake, labels, config.loss)
     if update_G:
         take_step(opt_G, loss_G)
-    means = {"d_x": real_logits, "d_g_z1": fake_logits, "d_g_z2": new_logits}
-    verdicts = {key: verdict(logits, config.loss) for key, logits in means.items()}
-    return {"loss_d": loss_D.detach(), "loss_g": loss_G.detach()} | verdicts
+    return logged((loss_D, loss_G), (real_logits, fake_logits, new_logits), config.loss)
 
 # %% ../nbs/01_gan.ipynb #318e7a6e
 def discriminator_ahead(D: nn.Module, opt_D: torch.optim.Adam, real, fake, labels, config) -> Callable:

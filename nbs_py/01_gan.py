@@ -808,6 +808,13 @@ def verdict(logits: torch.Tensor, loss: str) -> torch.Tensor:
     return (logits.sigmoid() if find_loss(loss).probability else logits).mean().detach()
 
 
+def logged(losses: tuple, logits: tuple, loss: str) -> dict[str, torch.Tensor]:
+    "By their names in the history: losses of D and G, verdicts on real images and twice on generated ones."
+    values = {name: value.detach() for name, value in zip(("loss_d", "loss_g"), losses, strict=True)}
+    verdicts = zip(("d_x", "d_g_z1", "d_g_z2"), logits, strict=True)
+    return values | {name: verdict(each, loss) for name, each in verdicts}
+
+
 # %% [markdown]
 # Both networks take their steps in the same way:
 
@@ -892,9 +899,7 @@ def update_gan(
     loss_G, new_logits = generator_loss(judge, real, fake, labels, config.loss)
     if update_G:
         take_step(opt_G, loss_G)
-    means = {"d_x": real_logits, "d_g_z1": fake_logits, "d_g_z2": new_logits}
-    verdicts = {key: verdict(logits, config.loss) for key, logits in means.items()}
-    return {"loss_d": loss_D.detach(), "loss_g": loss_G.detach()} | verdicts
+    return logged((loss_D, loss_G), (real_logits, fake_logits, new_logits), config.loss)
 
 
 # %% [markdown]

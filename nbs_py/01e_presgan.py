@@ -45,7 +45,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from genlab.gan import GANConfig, generator_loss, take_step, update_discriminator, verdict
+from genlab.gan import GANConfig, generator_loss, logged, take_step, update_discriminator
 
 # %%
 #| hide
@@ -378,9 +378,7 @@ def update_presgan(
         slope = entropy_slope(fake, means, G.log_sigma.exp())
         take_step(opt_G, loss_G - config.entropy * surrogate(fake, slope).mean())
         G.keep_in_bounds()
-    means = {"d_x": real_logits, "d_g_z1": fake_logits, "d_g_z2": new_logits}
-    verdicts = {key: verdict(logits, config.loss) for key, logits in means.items()}
-    return {"loss_d": loss_D.detach(), "loss_g": loss_G.detach()} | verdicts
+    return logged((loss_D, loss_G), (real_logits, fake_logits, new_logits), config.loss)
 
 
 # %% [markdown]
