@@ -886,14 +886,13 @@ def update_gan(
 ) -> dict[str, torch.Tensor]:  # what is logged
     "One update of the discriminator and, with `update_G`, one of the generator."
     if config.entropy is not None:
-        from genlab.presgan import update_presgan
+        from genlab.presgan import update_presgan as update
 
-        return update_presgan(G, D, opt_G, opt_D, real, y, config, update_G)
+        return update(G, D, opt_G, opt_D, real, y, config, update_G)
     labels = () if y is None else (y,)
     fake = G(torch.randn(len(real), config.latent, device=real.device), *labels)
-    real = augment_images(real, config.augment)
-    if config.augment_fakes:
-        fake = augment_images(fake, config.augment)
+    real, on_fakes = augment_images(real, config.augment), config.augment if config.augment_fakes else []
+    fake = augment_images(fake, on_fakes)
     loss_D, real_logits, fake_logits = update_discriminator(D, opt_D, real, fake, labels, config)
     judge = discriminator_ahead(D, opt_D, real, fake, labels, config) if config.unroll and update_G else D
     loss_G, new_logits = generator_loss(judge, real, fake, labels, config.loss)
