@@ -463,6 +463,7 @@ show_grid(torch.cat(rows), ncol=16, rows=list(ways), ax=ax, title="network, eval
 # | tuned, gap 0.1 | 2 + 2 | 173.7 ± 2.0 | 73.8 ± 1.4 | 31.4 ± 1.0 | |
 # | tuned, gap 0.1 | 2 + 6 | 177.0 ± 2.1 | | 33.4 ± 0.7 | |
 # | tuned, gap 0.03 | 2 + 2 | 64.2 ± 1.4 | | 14.1 ± 0.8 | |
+#
 # With a gap of 0.1 the distance stays far from that of twenty evaluations, and more tuning does not help: this is where the network settles, as on the line. With 0.03 it is another matter. In an equal budget (2 epochs and 2 of tuning cost as much as 4.7 plain ones) four evaluations come to 1.3 times the distance of twenty, and one to 5.7 times. A gap of its own for each data set, or one that shrinks, is what this notebook does not have.
 #
 # <details><summary>How it was measured</summary>
