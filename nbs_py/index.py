@@ -100,7 +100,11 @@
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 50 -p sampler heun    # trains nothing, samples again
 #     papermill nbs/02_ddpm.ipynb out.ipynb -p name flow -p schedule straight -p target flow    # flow matching
+#     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 5 -p conditional true -p tuned_from 20 -p sampler consistency -p steps 2    # few steps
+#     papermill nbs/02_ddpm.ipynb out.ipynb -p epochs 20 -p network dit -p patch 2    # a transformer
+#     papermill nbs/01_gan.ipynb out.ipynb -p loss relativistic -p network residual -p penalty 1
 #     papermill nbs/04_vae.ipynb out.ipynb -p epochs 20 -p dataset mnist -p side_epochs 0
+#     papermill nbs/08_latent.ipynb out.ipynb -p epochs 30    # a flow on a VAE's codes
 #     papermill nbs/06_interpolation.ipynb out.ipynb -p dataset mnist       # walks through the runs above
 #
 # The cell tagged `parameters` near the top of a notebook lists what can be set. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
@@ -210,6 +214,7 @@
 #     report/results/               finished runs on MNIST, for `make report PROFILE=published`
 #     report/race/                  entries of the race and what came out
 #     report/Snakefile              the sweep: which notebook makes which file
+#     report/seconds.json           how long its executions took, for an estimate before the next
 #     report/claim_gpu.sh           a GPU of its own for each job of it
 #     report/filter.lua             numbers, references and panels, where Quarto is not at hand
 #     report/preamble.tex           how LaTeX sets the report
@@ -236,6 +241,7 @@
 #     tests/conftest.py             what the tests share
 #     benchmarks/                   speed against other packages: batches, Frechet distance, measures, U-Net
 #     tools/colab.py                links that open the notebooks in Colab
+#     tools/seconds.py              writes report/seconds.json
 #     tools/results.py              the table and the picture at the top of this page
 #     Makefile                      all commands; `make help` lists them
 #     settings.ini                  name, version and packages

@@ -22,9 +22,10 @@ from safetensors.torch import load_file
 from genlab.data import load_dataset
 from genlab.gan import GANConfig, run_gan
 from genlab.interpolation import interpolation_fragment, load_paths
+from genlab.plug import LABS
 from genlab.report import build_pdf, publish_run, write_fragments
 from genlab.runs import Run
-from genlab.sweep import Job, collect_runs, plan
+from genlab.sweep import Job, collect_runs, estimate, plan, plan_labs
 from genlab.tables import uncertain
 
 PROFILE = """
@@ -402,3 +403,13 @@ def test_each_job_has_a_gpu_of_its_own(tmp_path):
     second.kill()
     for nothing in ({"CUDA_VISIBLE_DEVICES": ""}, {"PATH": os.environ["PATH"]}):
         assert job(0, **nothing).stdout.readline().strip() == nothing.get("CUDA_VISIBLE_DEVICES", "none")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is estimated for a GPU")
+def test_a_quick_sweep_can_be_estimated(tmp_path, monkeypatch):
+    "Each of its executions stands in report/seconds.json; else run tools/seconds.py after a whole sweep."
+    monkeypatch.setenv("GENLAB_RUNS", str(tmp_path))
+    profile = ROOT / "report" / "profiles" / "quick.yaml"
+    results = {job.result for job in plan(profile)} | {LABS[notebook]() for notebook in plan_labs(profile)}
+    sentence = estimate(results, 2, ROOT / "report" / "seconds.json")
+    assert re.search(r"to do: about \d+ minutes? on this machine\.$", sentence), sentence
