@@ -54,8 +54,8 @@
 # | [01_gan](01_gan.ipynb) | `genlab.gan` | a GAN in thirty lines; the DCGAN, its losses, the loop | 39 |
 # | [01b_mode_collapse](01b_mode_collapse.ipynb) | `genlab.collapse` | collapse made to happen on a ring of Gaussians, its cures on the same seeds, classes counted in images | 250 |
 # | [01c_few_images](01c_few_images.ipynb) | `genlab.augment` | a GAN with a hundred images: what the discriminator knows by heart, and augmentations to learn through | 177 |
-# | [01d_modern_gan](01d_modern_gan.ipynb) | `genlab.modern_gan` | why the game circles, a penalty that brings it to rest, real and fake images in pairs; 25 and 1,000 modes counted | 0 |
-# | [01e_presgan](01e_presgan.ipynb) | `genlab.presgan` | a generator with a density, whose entropy is asked to be large: its gradient by a Markov chain | 0 |
+# | [01d_modern_gan](01d_modern_gan.ipynb) | `genlab.modern_gan` | why the game circles, a penalty that brings it to rest, real and fake images in pairs; 25 and 1,000 modes counted | 38 |
+# | [01e_presgan](01e_presgan.ipynb) | `genlab.presgan` | a generator with a density, whose entropy is asked to be large: its gradient by a Markov chain | 28 |
 # | [02_ddpm_theory](02_ddpm_theory.ipynb) | `genlab.diffusion` | the equations of diffusion, each checked on a density one can compute | 37 |
 # | [03_unet](03_unet.ipynb) | `genlab.unet` | the denoiser, opened up, and what each of its parts buys | 317 |
 # | [02_ddpm](02_ddpm.ipynb) | `genlab.ddpm` | training a diffusion model, and two ways to sample from it: DDPM and DDIM | 147 |
@@ -63,12 +63,12 @@
 # | [02c_guidance](02c_guidance.ipynb) | `genlab.guidance` | asking for a class, and asking louder: one line of Bayes' rule | 43 |
 # | [02d_likelihood](02d_likelihood.ipynb) | `genlab.likelihood` | how probable a diffusion model finds images that it has never seen | 41 |
 # | [02e_flow](02e_flow.ipynb) | `genlab.flow` | the straight way from noise to images: flow matching, what it shares with diffusion and EDM, and reflow | 32 |
-# | [02f_few_steps](02f_few_steps.ipynb) | `genlab.few_steps` | images in one, two or four evaluations: a diffusion model is tuned to see the end of its path | 0 |
-# | [03b_dit](03b_dit.ipynb) | `genlab.dit` | a transformer in the place of the U-Net: patches, positions, adaLN-zero, and what it costs | 0 |
-# | [02g_restoration](02g_restoration.ipynb) | `genlab.restoration` | what else a denoiser can do: clean an image, and complete one | 0 |
+# | [02f_few_steps](02f_few_steps.ipynb) | `genlab.few_steps` | images in one, two or four evaluations: a diffusion model is tuned to see the end of its path | 43 |
+# | [03b_dit](03b_dit.ipynb) | `genlab.dit` | a transformer in the place of the U-Net: patches, positions, adaLN-zero, and what it costs | 89 |
+# | [02g_restoration](02g_restoration.ipynb) | `genlab.restoration` | what else a denoiser can do: clean an image, and complete one | 145 |
 # | [04_vae](04_vae.ipynb) | `genlab.vae` | from autoencoder to VAE to ELBO, how tight it is, which latent numbers are used | 45 |
 # | [04b_vae_gan](04b_vae_gan.ipynb) | `genlab.vae_gan` | scale, beta and posterior collapse, and a VAE that learns from a discriminator | 176 |
-# | [08_latent](08_latent.ipynb) | `genlab.latent` | flow matching on the codes of a VAE, what it saves, and codes of finitely many values | 0 |
+# | [08_latent](08_latent.ipynb) | `genlab.latent` | flow matching on the codes of a VAE, what it saves, and codes of finitely many values | 38 |
 # | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: the Frechet distance, its floor and its error bars | 562 |
 # | [05b_features](05b_features.ipynb) | `genlab.features` | what a classifier says about an image: LeNet, Inception, an extractor of your own | 12 |
 # | [05c_measures](05c_measures.ipynb) | `genlab.measures` | what the distance does not see: precision and recall, classes, copies | 20 |
@@ -89,7 +89,7 @@
 # | [07_report](07_report.ipynb) | `genlab.report` | the PDF, and the command `genlab_report` | 23 |
 # | [07b_reports](07b_reports.ipynb) | `genlab.reports` | the five reports again, with what they printed beside what is measured here | 25 |
 #
-# The seconds are those from the first cell to the last, on one core of an AMD EPYC with other work beside it, but for the table at the end of 02c_guidance, which takes minutes more (a few cells of 03_unet and 05_fid train more than the rest; the tests leave all these out). Each notebook can also be read on its own and ends with exercises and their solutions (folded).
+# The seconds are those from the first cell to the last, on one core of an AMD EPYC with other work beside it, but for the table at the end of 02c_guidance, which takes minutes more (a few cells of 03_unet, 03b_dit, 02g_restoration and 05_fid train more than the rest; the tests leave all these out). Each notebook can also be read on its own and ends with exercises and their solutions (folded).
 #
 # ## Running a notebook with other parameters
 #
