@@ -1142,10 +1142,13 @@ def latent_section(runs: pd.DataFrame, folder: Path) -> Section:
     text = [
         METHOD,
         "## Losses {#sec-latent-losses}\n",
+        "This is the loss of the second stage. Its codes are standardised, whatever the first one made.\n",
         losses,
         "## Samples {#sec-latent-samples}\n",
+        "Noise becomes a code, and the decoder makes an image of it.\n",
         sample_sheets(runs, folder, "samples-latent"),
         "## Where codes come from {#sec-latent-sources}\n",
+        "One decoder draws all images that are compared here; what differs is the source of the codes.\n",
         sources_table(runs, "latent-sources"),
         stages_table(runs, "latent-stages"),
     ]
