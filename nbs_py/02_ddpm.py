@@ -1257,14 +1257,14 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
     if runs.metrics.isna().all():
         return Section(f"{METHOD}\n{NONE}\n")
     samplers, likelihood = samplers_section(runs, folder), likelihood_section(runs)
-    pictures = _all_pictures(runs, folder)
+    first, noise_predicted, *rest = _all_pictures(runs, folder)
     text = [
         METHOD,
         ddpm_losses_fragment(runs, folder),
         "## Samples {#sec-ddpm-samples}\n",
         sample_sheets(runs, folder, "samples-ddpm"),
         "## What the network does {#sec-ddpm-inside}\n",
-        pictures.pop(1),  # the noise predicted by the first run
+        noise_predicted,
         "The appendix has more such pictures, of all runs.\n",
         samplers.text,
         few_steps_section(runs).text,
@@ -1274,7 +1274,7 @@ def ddpm_section(runs: pd.DataFrame, folder: Path) -> Section:
         "## Diffusion: losses, samplers, and what the networks do {#sec-ddpm-appendix}\n",
         loss_table(runs, {"loss": "mean squared error"}, "ddpm-losses"),
         samplers.appendix,
-        *pictures,
+        "\n".join([first, *rest]),
     ]
     return Section("\n".join(text), "\n".join(appendix))
 

@@ -338,6 +338,19 @@ class UNet(nn.Module):
 
 
 # %% [markdown]
+# What any such network is told beside the image, as one row of numbers: its `time` layers make some of the noise level, and its `label` adds those of the class, or of "none".
+
+# %%
+#| export
+def embed(net: nn.Module, t: torch.Tensor, y: torch.Tensor | None) -> torch.Tensor:  # (B, emb)
+    "The embedding of times (B,) and classes (B,) by `net.time` and `net.label`; y None: no class is told."
+    emb = net.time(sinusoids(t, 64))
+    if net.label is not None:
+        emb = emb + net.label(torch.full_like(t, net.classes, dtype=torch.long) if y is None else y)
+    return F.silu(emb)
+
+
+# %% [markdown]
 # What happens to an image on its way through. (`@patch` makes the function a method of the class that stands behind `self`.) `factor` is how many times smaller the image gets; a side that is no multiple of it is padded by repeating its last row and column, and what was added is cut off at the end.
 
 # %%
@@ -346,10 +359,7 @@ class UNet(nn.Module):
 def forward(self: UNet, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
     height, width = x.shape[2:]
     x = F.pad(x, (0, -width % self.factor, 0, -height % self.factor), mode="replicate")
-    emb = self.time(sinusoids(t, 64))
-    if self.label is not None:
-        emb = emb + self.label(torch.full_like(t, self.classes, dtype=torch.long) if y is None else y)
-    emb, h, skips = F.silu(emb), self.stem(F.pixel_unshuffle(x, self.patch)), []
+    emb, h, skips = embed(self, t, y), self.stem(F.pixel_unshuffle(x, self.patch)), []
     for *blocks, shrink in self.down:
         for block in blocks:
             h = block(h, emb)

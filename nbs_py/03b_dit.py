@@ -44,7 +44,7 @@ from torch import nn
 from genlab.data import ImageSet
 from genlab.ddpm import DDPMConfig
 from genlab.plug import NETWORKS
-from genlab.unet import sinusoids, zero
+from genlab.unet import embed, sinusoids, zero
 
 # %%
 #| hide
@@ -275,10 +275,7 @@ class DiT(nn.Module):
     def forward(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch), mode="replicate")
-        emb = self.time(sinusoids(t, 64))
-        if self.label is not None:
-            emb = emb + self.label(torch.full_like(t, self.classes, dtype=torch.long) if y is None else y)
-        emb, (rows, columns) = F.silu(emb), (side // self.patch for side in x.shape[2:])
+        emb, (rows, columns) = embed(self, t, y), (side // self.patch for side in x.shape[2:])
         h = self.stem(to_patches(x, self.patch)) + position_codes(rows, columns, self.width, x.device)
         for block in self.blocks:
             h = block(h, emb)

@@ -103,7 +103,7 @@ from genlab.tables import (
     uncertain,
     value_at,
 )
-from genlab.unet import sinusoids, zero
+from genlab.unet import embed, zero
 from genlab.vae import (
     VAE,
     Residual,
@@ -292,10 +292,7 @@ class DenseDenoiser(nn.Module):
         self.norm, self.out = nn.LayerNorm(width), zero(nn.Linear(width, d))
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
-        emb = self.time(sinusoids(t, 64))
-        if self.label is not None:
-            emb = emb + self.label(torch.full_like(t, self.classes, dtype=torch.long) if y is None else y)
-        emb, h = F.silu(emb), self.stem(x.flatten(1))
+        emb, h = embed(self, t, y), self.stem(x.flatten(1))
         for block in self.blocks:
             h = block(h, emb)
         return self.out(F.silu(self.norm(h))).view(x.shape)
@@ -632,11 +629,10 @@ def flow_codes(
 ) -> tuple[torch.Tensor, int]:  # float32 (n, d), on the CPU; evaluations of the denoiser for a code
     "Codes to decode, from the flow; a fourth source beside those of `genlab.vae.draw_codes`."
     draw, second, codes = look_up("sampler", config.sampler, SAMPLERS), flow_config(config), []
+    diffusion = make_diffusion(second)
     for start in range(0, n, batch_size):
         asked = labels[start : start + batch_size] if config.conditional else None
-        denoiser = CodeDenoiser(
-            model.net, make_diffusion(second), second.target, asked, precision=config.precision
-        )
+        denoiser = CodeDenoiser(model.net, diffusion, second.target, asked, precision=config.precision)
         shape = (min(batch_size, n - start), *model.shape)
         x = draw(denoiser, shape, config.steps, seed, start=start)
         codes.append(model.to_code(x).cpu())
