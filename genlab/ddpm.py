@@ -34,7 +34,7 @@ from .fid import check_metrics, evaluate
 from .guidance import SCALES, guided, plot_guidance
 from .interpolation import LatentSpace, describe_run, load_or_explain
 from .likelihood import bits_per_dim, likelihood_section, reverse_variances
-from .plug import KINDS, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
+from .plug import KINDS, MEASURES, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
 from genlab.runs import (
     EMA,
     Run,
@@ -596,7 +596,7 @@ def compare_samplers(run: Run, network: nn.Module | None = None) -> list[dict]: 
     config, path, net = run.config, run.epoch_folder(run.config.epochs) / "samplers.json", None
     table, own = read_json(path, list) or [], (run.metrics(config.epochs) or {}).get("asked", {})
     test = load_dataset(config.dataset, "test", config.size)
-    distances = [metric for metric in ("fd_lenet", "fid") if metric in config.metrics]
+    distances = [metric for metric in config.metrics if MEASURES[metric].table == "distance"]
     for other in map(config.with_sampler, config.compare):
         key = other.sample_settings()
         if any(key.items() <= row.items() for row in (own, *table)):

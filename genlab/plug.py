@@ -74,9 +74,9 @@ def kinds_in_order() -> dict[str, Kind]:
 
 # %% ../nbs/00c_plug.ipynb #0d80cb77
 PLUGINS = [  # modules that add to the dictionaries, in the order of the report
-    "genlab.fid", "genlab.measures", "genlab.photo", "genlab.gan", "genlab.modern_gan", "genlab.ddpm", "genlab.flow",
-    "genlab.dit", "genlab.vae", "genlab.latent", "genlab.collapse", "genlab.augment", "genlab.interpolation",
-    "genlab.reports",
+    "genlab.fid", "genlab.measures", "genlab.photo", "genlab.gan", "genlab.modern_gan", "genlab.ddpm",
+    "genlab.flow", "genlab.dit", "genlab.vae", "genlab.latent", "genlab.collapse", "genlab.augment",
+    "genlab.interpolation", "genlab.reports",
 ]  # fmt: skip
 
 

@@ -48,6 +48,8 @@ from genlab.tables import (
     cost_table,
     devices,
     distance_figure,
+    distance_heading,
+    distance_score,
     distance_table,
     escape,
     figure,
@@ -187,7 +189,7 @@ def _best_sentences(evaluations: list[Evaluation]) -> str:
     named = {f"*{e.name}* after {e.after}": e for e in evaluations}
     (first, *ties), _ = compare({name: e.distance for name, e in named.items()})
     r, best = named[first].rows[0], named[first]
-    images = escape(value_at(r.metrics, "scores", "fd_lenet", "reference") or r.dataset)
+    images = escape(distance_score(r.metrics).get("reference") or r.dataset)
     text = (
         f"On {images} the smallest Frechet distance in classifier features "
         f"($N$ = {r.metrics['n_samples']:,}) is that of the {best.title} "
@@ -196,7 +198,7 @@ def _best_sentences(evaluations: list[Evaluation]) -> str:
     if ties:
         others = listed([f"{name} ({named[name].distance})" for name in ties])
         text += f" By two standard deviations, {others} cannot be told from it."
-    if floor := best.estimate("scores", "fd_lenet", value="floor", sd="floor_sd"):
+    if floor := best.estimate("scores", best.metric, value="floor", sd="floor_sd"):
         text += (
             f" As many real images have {uncertain(*floor[:2])}, the floor; the model is at "
             f"{uncertain(*best.times_floor[:2])} times the floor (of a squared distance)."
@@ -232,7 +234,7 @@ def _with_heading(title: str, section: Section) -> str:
 def general_fragments(runs: pd.DataFrame, folder: Path) -> dict[str, str]:
     "The fragments of report/report.qmd, by name; figures are saved in `folder`."
     caption = (
-        "`fd_lenet` of samples against the number of epochs; dashed, the floor of real training images. "
+        f"{distance_heading(runs)} of samples against epochs; dashed, the floor of real training images. "
         "Both axes are logarithmic. Bars: 95 % interval of the mean, where there are several seeds."
     )
     return sections_fragments(runs, folder) | {

@@ -30,6 +30,8 @@ from genlab.tables import (
     device_marks,
     devices,
     distance_figure,
+    distance_heading,
+    distance_score,
     distance_table,
     figure,
     loss_curves,
@@ -85,13 +87,13 @@ def published_table(runs: pd.DataFrame, label: str) -> str:
     for kind in kinds:
         header += [f"{OURS[kind][0]}, report", "here"]
     rows = [_published_row(r, kinds, marks) for r in runs.itertuples()]
-    small = any(r.epochs != r.job.planned for r in runs.itertuples())
+    small, distances = any(r.epochs != r.job.planned for r in runs.itertuples()), distance_heading(runs)
     fraction = ", at a fraction of these epochs, images and samples" if small else ""
     caption = (
         f"What the report printed, and what is measured here{fraction}. A dash: not printed, or not to be "
-        f"had. `fd_lenet` has no counterpart in the report. Times on {devices(runs)}."
+        f"had. {distances} has no counterpart in the report. Times on {devices(runs)}."
     )
-    return markdown_table(rows, [*header, "`fd_lenet`", "floor", "$N$"], caption, label)
+    return markdown_table(rows, [*header, distances, "floor", "$N$"], caption, label)
 
 
 def _published_row(r, kinds: list[str], marks: dict[str, str]) -> list:
@@ -100,7 +102,7 @@ def _published_row(r, kinds: list[str], marks: dict[str, str]) -> list:
         ours = OURS[kind][1](r.metrics)
         ours = timed(ours, [r], marks) if kind == "minutes" else ours
         row += [_as_printed(r.job.published.get(kind)), ours]
-    fd = value_at(r.metrics, "scores", "fd_lenet") or {}
+    fd = distance_score(r.metrics)
     distances = [uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd"))]
     return [*row, *distances, number(value_at(r.metrics, "n_samples"), 0)]
 
@@ -186,8 +188,8 @@ def corners_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
 
 
 def curve_fragment(runs: pd.DataFrame, folder: Path, label: str) -> str:
-    "fd_lenet against epochs."
-    caption = "Distance to the test set (`fd_lenet`) against the number of epochs; dashed, the floor."
+    "Distance against epochs."
+    caption = f"Distance to the test set ({distance_heading(runs)}) against epochs; dashed, the floor."
     return distance_figure(runs, folder, label, caption) or NONE
 
 # %% ../nbs/07b_reports.ipynb #d11e479e

@@ -28,6 +28,9 @@ from genlab.tables import (
     NONE,
     device_marks,
     devices,
+    distance_heading,
+    distance_name,
+    distance_score,
     figure,
     log_ticks,
     markdown_table,
@@ -37,7 +40,6 @@ from genlab.tables import (
     slug,
     timed,
     uncertain,
-    value_at,
 )
 
 # %% ../nbs/02b_samplers.ipynb #095ae32e
@@ -209,12 +211,12 @@ def scored_samplers(run: Run) -> list[dict]:  # sampler, steps, guidance, evalua
 
 # %% ../nbs/02b_samplers.ipynb #2a5740f0
 def plot_samplers(
-    compared: list[dict],  # of `scored_samplers`, with fd_lenet
+    compared: list[dict],  # of `scored_samplers`, with a distance
     ax: plt.Axes | None = None,
 ) -> plt.Axes:
-    "fd_lenet with its deviation against evaluations; dotted the longest ancestral run, dashed the floor."
+    "The distance with its deviation against evaluations; dotted the longest ancestral run, dashed the floor."
     ax = ax or plt.subplots(figsize=(5.5, 3), layout="constrained")[1]
-    table = pd.DataFrame([row | row["scores"]["fd_lenet"] for row in compared]).sort_values("evaluations")
+    table = pd.DataFrame([row | distance_score(row) for row in compared]).sort_values("evaluations")
     for kind in dict.fromkeys(row["sampler"] for row in compared):
         rows = table[table.sampler == kind]
         bars = dict(marker="o", capsize=2, elinewidth=0.8, label=kind)
@@ -222,7 +224,8 @@ def plot_samplers(
         if kind == "ancestral":
             ax.axhline(rows.value.iloc[-1], color="0.5", linewidth=0.8, linestyle=":")
     ax.axhline(table.floor.iloc[0], color="0.5", linewidth=0.8, linestyle="--")
-    ax.set(xlabel="evaluations of the network", ylabel="fd_lenet", xscale="log", yscale="log")
+    name = distance_name(compared[0])
+    ax.set(xlabel="evaluations of the network", ylabel=name, xscale="log", yscale="log")
     log_ticks(ax.xaxis)
     log_ticks(ax.yaxis, (1, 1.5, 2, 3, 5))
     ax.legend(frameon=False)
@@ -234,7 +237,7 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
     rows, marks = [], device_marks(runs)
     for r in runs.itertuples():
         for row in scored_samplers(r.job.run):
-            fd = value_at(row, "scores", "fd_lenet") or {}
+            fd = distance_score(row)
             counts = [row["sampler"], row["steps"], row["evaluations"], number(row["n"], 0)]
             found = [uncertain(fd.get("value"), fd.get("sd")), uncertain(fd.get("floor"), fd.get("floor_sd"))]
             seconds = timed(number(1000 * row["seconds"] / row["n"]), [r], marks)
@@ -244,7 +247,7 @@ def sampler_table(runs: pd.DataFrame, label: str) -> str:
         "Evaluations: how often the network is asked for an image. "
         f"Standard deviations over samples in units of the last digit. Times on {devices(runs)}."
     )
-    header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", "`fd_lenet`", "floor"]
+    header = ["run", "epochs", "sampler", "steps", "evaluations", "$N$", distance_heading(runs), "floor"]
     header += ["1,000 samples (s)"]
     return markdown_table(rows, header, caption, label, "lrlrrrrrr")
 
@@ -275,7 +278,7 @@ def _named(row: dict) -> str:
 
 
 def _distance(row: dict) -> Estimate:
-    score = row["scores"]["fd_lenet"]
+    score = distance_score(row)
     return Estimate(score["value"], score.get("sd") or math.nan)
 
 
@@ -293,14 +296,14 @@ def samplers_section(runs: pd.DataFrame, folder: Path) -> Section:
     parts = []
     for r in runs.itertuples():
         rows = scored_samplers(r.job.run)
-        compared = [row for row in rows if value_at(row, "scores", "fd_lenet", "value") is not None]
+        compared = [row for row in rows if distance_name(row)]
         if not compared:
             continue
         name = f"samplers-{slug(r.label)}-{r.epochs}"
         save_figure(plot_samplers(compared).figure, folder / name)
         after = f"{r.label} after {plural(r.epochs, 'epoch')}"
         caption = (
-            f"{after}: `fd_lenet` against evaluations of the network for an image. "
+            f"{after}: `{distance_name(compared[0])}` against evaluations of the network for an image. "
             "Bars: standard deviation over samples; dashed: the floor"
         )
         ancestral = any(row["sampler"] == "ancestral" for row in compared)

@@ -31,7 +31,7 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from .data import ImageSet, load_dataset, show_grid, to_image, to_model
-from .fid import check_metrics, evaluate
+from .fid import check_metrics, evaluate, main_distance
 from .interpolation import LatentSpace, describe_run, load_or_explain
 from .plug import KINDS, NETWORKS, Kind, Section, key_of, look_up
 from genlab.runs import (
@@ -47,6 +47,8 @@ from genlab.runs import (
 )
 from genlab.tables import (
     NONE,
+    distance_heading,
+    distance_score,
     escape,
     figure,
     last_of_each,
@@ -513,13 +515,13 @@ def plot_units(likelihood: dict, ax: plt.Axes | None = None) -> plt.Axes:
 
 # %% ../nbs/04_vae.ipynb #591b6506
 def compare_sources(vae: VAE, config: VAEConfig, n: int, train: ImageSet) -> dict[str, dict]:
-    "fd_lenet of n samples from the mixture and from the posterior, where the run asks for that metric."
-    if "fd_lenet" not in config.metrics:
+    "The distance of n samples from the mixture and from the posterior, where the run asks for one."
+    if (distance := main_distance(config.metrics)) is None:
         return {}
     scores = {}
     for source in ("mixture", "posterior"):
         images = decode_codes(vae, draw_codes(vae, n, config.seed, source, train))
-        scores[source] = evaluate(images, config.dataset, ["fd_lenet"])["fd_lenet"]
+        scores[source] = evaluate(images, config.dataset, [distance])[distance]
     return scores
 
 
@@ -590,7 +592,7 @@ def elbo_table(runs: pd.DataFrame, label: str) -> str:
     "Losses, bounds and Frechet distances of VAEs, and what they were trained and evaluated on."
     rows = []
     for r in runs.itertuples():
-        known, fd = value_at(r.metrics, "likelihood") or {}, value_at(r.metrics, "scores", "fd_lenet") or {}
+        known, fd = value_at(r.metrics, "likelihood") or {}, distance_score(r.metrics)
         tested = f"test, {known['n']:,}" if known else number(None)
         rows.append([
             r.label, r.epochs, escape(r.dataset), tested, number(value_at(r.metrics, "losses", "loss"), 1),
@@ -603,9 +605,9 @@ def elbo_table(runs: pd.DataFrame, label: str) -> str:
         "on test images, in nats per image, summed over pixels: "
         "the evidence lower bound with its standard error, "
         "what the importance-weighted bound with 50 codes adds to it (on 200 images), and the KL term; "
-        "the ELBO in bits per dimension; `fd_lenet` of samples from the prior."
+        f"the ELBO in bits per dimension; {distance_heading(runs)} of samples from the prior."
     )
-    measured = ["loss", "ELBO", "gap", "KL", "bits/dim", "`fd_lenet`"]
+    measured = ["loss", "ELBO", "gap", "KL", "bits/dim", distance_heading(runs)]
     header = ["run", "epochs", "trained on", "evaluated on", *measured]
     return markdown_table(rows, header, caption, label, "lrllrrrrrr")
 
@@ -614,13 +616,13 @@ def source_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances of a VAE's samples, by where their codes come from."
     rows = []
     for r in runs.itertuples():
-        prior = value_at(r.metrics, "scores", "fd_lenet") or {}
+        prior = distance_score(r.metrics)
         others = [value_at(r.metrics, "sources", source) or {} for source in ("mixture", "posterior")]
         distances = [uncertain(s.get("value"), s.get("sd")) for s in (prior, *others)]
         floor = uncertain(prior.get("floor"), prior.get("floor_sd"))
         rows.append([r.label, r.epochs, number(value_at(r.metrics, "n_samples"), 0), *distances, floor])
     caption = (
-        "`fd_lenet` of a VAE's samples by the source of their codes: the prior; "
+        f"{distance_heading(runs)} of a VAE's samples by the source of their codes: the prior; "
         "a mixture of ten Gaussians fitted to the codes of training images; "
         "the codes of training images themselves, with the encoder's noise "
         "(which gives reconstructions, not new images)."

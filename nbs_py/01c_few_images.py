@@ -55,6 +55,7 @@ import torch.nn.functional as F
 from genlab.plug import SECTIONS, Section, key_of
 from genlab.sentences import Evaluation, comparable, compare, listed
 from genlab.tables import (
+    distance_score,
     figure,
     last_of_each,
     legend_above,
@@ -482,17 +483,17 @@ def few_fragment(runs: pd.DataFrame, folder: Path) -> str:
 #| export
 def few_figure(settings: dict[str, list[Evaluation]], n: int, folder: Path, name: str) -> str:
     "Distances of `n` samples against updates, a band a setting."
-    curves = {}
+    curves, metric = {}, next(iter(settings.values()))[0].metric
     for setting, evaluations in settings.items():
-        rows = pd.DataFrame([(r.seed, r.metrics["updates"], r.metrics["scores"]["fd_lenet"]["value"])
+        rows = pd.DataFrame([(r.seed, r.metrics["updates"], distance_score(r.metrics)["value"])
                              for e in evaluations for r in e.rows])  # fmt: skip
         curves[plot_label(setting)] = [(run[1].tolist(), run[2].tolist()) for _, run in rows.groupby(0)]
     fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
     plot_distance_bands(curves, ax)
-    ax.set(xlabel="updates", ylabel="fd_lenet to the test set")
+    ax.set(xlabel="updates", ylabel=f"{metric} to the test set")
     save_figure(fig, folder / name)
     seeds = listed(sorted({str(len(runs)) for runs in curves.values()}))
-    caption = (f"`fd_lenet` of $N$ = {n:,} samples against updates, without and with augmentation: mean over "
+    caption = (f"`{metric}` of $N$ = {n:,} samples against updates, without and with augmentation: mean over "
                f"seeds ({seeds} of each) and, where there are several, a band of one standard deviation to "
                "either side.")  # fmt: skip
     return figure(folder, name, caption, name, "65%")

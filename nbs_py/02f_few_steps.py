@@ -48,7 +48,7 @@ from torch import nn
 from genlab.diffusion import Diffusion
 from genlab.plug import SAMPLERS, Section
 from genlab.samplers import begin, even_times, scored_samplers
-from genlab.tables import markdown_table, uncertain, value_at
+from genlab.tables import distance_heading, distance_name, distance_score, markdown_table, uncertain
 
 # %%
 #| hide
@@ -516,19 +516,20 @@ To sample, one asks for an image, adds new noise, less than before, and asks aga
 
 def few_steps_section(runs: pd.DataFrame) -> Section:
     "The distances of runs that were tuned, by evaluations; empty if there are none."
-    rows, scored = [], [r for r in runs.itertuples() if value_at(r.metrics, "scores", "fd_lenet")]
+    rows, scored = [], [r for r in runs.itertuples() if distance_name(r.metrics)]
     for r in scored:
         if r.job.run.config.tuned_from is None:
             continue
         own = r.metrics | r.metrics["asked"] | {"n": r.metrics["n_samples"]}
         for row in scored_samplers(r.job.run) or [own]:
-            fd = row["scores"]["fd_lenet"]
+            fd = distance_score(row)
             counts = [row["sampler"], row["evaluations"], row["n"]]
             found = [uncertain(fd["value"], fd.get("sd")), uncertain(fd["floor"], fd.get("floor_sd"))]
             rows.append([r.label, r.job.run.config.tuned_from, r.epochs, *counts, *found])
     if not rows:
         return Section("")
-    header = ["run", "plain epochs", "tuning epochs", "sampler", "evaluations", "$N$", "`fd_lenet`", "floor"]
+    header = ["run", "plain epochs", "tuning epochs", "sampler", "evaluations", "$N$"]
+    header += [distance_heading(runs), "floor"]
     caption = "Tuned networks by evaluations. Standard deviations over samples in units of the last digit."
     return Section(f"{METHOD}\n{markdown_table(rows, header, caption, 'few-steps', 'lrrlrrrr')}")
 

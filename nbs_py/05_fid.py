@@ -643,6 +643,30 @@ def measures_in(name: str) -> dict[str, Measure]:
 
 
 # %% [markdown]
+# A model may have several distances. It is compared with others by one of them: by `fd_lenet` if it has that, else, without labels, by `fd_photo` ([05e_photo](05e_photo.ipynb)), else by whatever it has.
+
+# %%
+#| export
+COMPARED_BY = ("fd_lenet", "fd_photo")
+
+
+def main_distance(metrics: Iterable[str]) -> str | None:
+    "Of these metrics the distance that models are compared by; None if there is none."
+    found = [name for name in metrics if name in MEASURES and MEASURES[name].table == "distance"]
+    return next((name for name in [*COMPARED_BY, *found] if name in found), None)
+
+
+def in_features_of(distance: str, metric: str) -> str:
+    "What LeNet's `metric` is called in the features of another distance: precision_photo, for fd_photo."
+    return metric if distance == "fd_lenet" else f"{metric}_{distance.removeprefix('fd_')}"
+
+
+# %%
+assert main_distance(["recall", "fid", "fd_lenet"]) == "fd_lenet" and main_distance(["fid"]) == "fid"
+assert main_distance(["recall"]) is None and in_features_of("fd_photo", "recall") == "recall_photo"
+
+
+# %% [markdown]
 # ### The floor
 #
 # The same functions are applied to real training images, several times:

@@ -63,13 +63,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import linalg
+from scipy import linalg, stats
 from sklearn.datasets import load_sample_images
 from torchvision.transforms.functional import gaussian_blur
 
 import genlab.photo
 from genlab.data import load_dataset, show_grid, to_image, to_model
-from genlab.fid import evaluate, frechet_distance_of_features, score_table
+from genlab.fid import evaluate, score_table
 from genlab.plug import LOADERS
 from genlab.runs import project_root
 
@@ -347,7 +347,7 @@ def faulty(images):
     grey = images.float().mean(1, keepdim=True).expand_as(images).byte()
     return {
         "copies": images,
-        "twenty images": images[:20].repeat(-(-len(images) // 20), 1, 1, 1)[: len(images)],
+        "ten images": images[:10].repeat(-(-len(images) // 10), 1, 1, 1)[: len(images)],
         "blurred, 0.7 pixels": blurred(images, 0.7),
         "blurred, 2 pixels": blurred(images, 2.0),
         "noise, 0.1": noisy(images, 0.1),
@@ -365,7 +365,7 @@ for ax, (name, images) in zip(axes, faults.items(), strict=True):
     ax.text(-12, images.shape[-1] / 2, name, ha="right", va="center", fontsize=9)
 
 # %%
-metrics = ["fd_photo", "precision_photo", "recall_photo", "memorisation_photo", "copies_photo"]
+metrics = ["fd_photo", "precision_photo", "recall_photo", "memorisation_photo"]
 scores = {name: evaluate(images, photographs, metrics) for name, images in faults.items()}
 score_table(scores)
 
@@ -376,5 +376,50 @@ assert distance["copies"] < min(value for name, value in distance.items() if nam
 assert distance["copies"] < distance["blurred, 0.7 pixels"] < distance["blurred, 2 pixels"]
 assert distance["copies"] < distance["noise, 0.1"] < distance["noise, 0.3"]
 recall = {name: score["recall_photo"]["value"] for name, score in scores.items()}
-assert recall["twenty images"] < 0.7 * recall["copies"]
-assert scores["copies"]["copies_photo"]["value"] == 1 and scores["grey"]["memorisation_photo"]["value"] > 0.5
+assert recall["ten images"] < 0.3 < 0.9 < recall["copies"]
+memorised = {name: score["memorisation_photo"]["value"] for name, score in scores.items()}
+assert max(memorised["copies"], memorised["ten images"]) < 0.01 < 0.9 < memorised["grey"]
+
+
+# %% [markdown]
+# Every fault is seen, and more of it gives a larger distance. That was not to be taken for granted: a classifier learns to see past changes that do not matter for the class.
+#
+# ### Digits, seen by three networks
+#
+# Which network is the right one for digits? Below are 300 digits with the same faults. The numbers are the distance from the floor in standard deviations of the floor, so that they can be compared with one another. (Inception's column stays empty where its weights cannot be had.)
+
+# %%
+#| eval: false
+def above_floor(score):
+    "In standard deviations of the floor."
+    return (score["value"] - score["floor"]) / score["floor_sd"] if score["value"] is not None else np.nan
+
+
+digits = faulty(load_dataset("digits").images[:300])
+del digits["grey"]
+seen = {}
+for name, images in digits.items():
+    scored = evaluate(images, "digits", ["fd_lenet", "fd_photo", "fid"])
+    seen[name] = {metric: above_floor(score) for metric, score in scored.items()}
+pd.DataFrame(seen).T.round(1).fillna("—")
+
+# %% [markdown]
+# ### Do they rank models alike?
+#
+# The models of the published results, all of MNIST ([the README](index.ipynb) has their table). A dot is a model at one of its epoch counts, by the 64 samples that are kept of it, against 1,000 test images.
+
+# %%
+#| eval: false
+handwritten, rows = load_dataset("mnist", "test").images[:1000], []
+for file in sorted(project_root().glob("report/results/mnist/*/*/epoch-*/samples.npz")):
+    samples = torch.from_numpy(np.load(file)["samples"])
+    scored = evaluate(samples, handwritten, ["fd_lenet", "fd_photo"], classifier="mnist")
+    rows.append({"kind": file.parts[-4]} | {metric: score["value"] for metric, score in scored.items()})
+ranked = pd.DataFrame(rows)
+fig, ax = plt.subplots(figsize=(4.8, 3.2), layout="constrained")
+for kind, some in ranked.groupby("kind"):
+    ax.loglog(some.fd_lenet, some.fd_photo, "o", markersize=4, label=kind)
+ax.legend(frameon=False)
+correlation = stats.spearmanr(ranked.fd_lenet, ranked.fd_photo).statistic
+ax.set(xlabel="fd_lenet", ylabel="fd_photo")
+ax.set(title=f"{len(ranked)} models, rank correlation {correlation:.2f}");

@@ -47,6 +47,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from scipy import stats
 
 from genlab.data import load_dataset, show_grid
+from genlab.fid import main_distance
 from genlab.plug import MEASURES
 from genlab.runs import atomic, plot_history
 
@@ -214,9 +215,31 @@ def last_of_each(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
 
 
+# %% [markdown]
+# And much of one distance: that which models of its kind are compared by ([05_fid](05_fid.ipynb)).
+
+# %%
+#| export
+def distance_name(metrics: dict | None) -> str | None:
+    "The distance that a run is compared by, such as fd_lenet; None if it has none."
+    scores = value_at(metrics, "scores") or {}
+    return main_distance(name for name in scores if value_at(scores, name, "value") is not None)
+
+
+def distance_score(metrics: dict | None) -> dict:
+    "The score of that distance: value, sd, floor and more; empty if there is none."
+    return value_at(metrics, "scores", distance_name(metrics) or "") or {}
+
+
+def distance_heading(runs: pd.DataFrame) -> str:
+    "The names of the distances that these runs are compared by, for a heading or a caption."
+    names = {name for metrics in runs.metrics if (name := distance_name(metrics))}
+    return " or ".join(f"`{name}`" for name in sorted(names)) or "`fd_lenet`"
+
+
 def with_distance(runs: pd.DataFrame) -> pd.DataFrame:
-    "The rows that have fd_lenet."
-    return runs[[value_at(metrics, "scores", "fd_lenet", "value") is not None for metrics in runs.metrics]]
+    "The rows that have a distance."
+    return runs[[distance_name(metrics) is not None for metrics in runs.metrics]]
 
 
 # %% [markdown]
@@ -247,15 +270,16 @@ def measures_of(table: str) -> dict:
 def distance_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances with their floors and all that says what they mean."
     rows, header = [], ["run", "epochs", "$N$"]
+    distances = _distances_in(runs)
     for r in runs.itertuples():
         row = [r.label, r.epochs, number(value_at(r.metrics, "n_samples"), 0)]
-        for metric in measures_of("distance"):
+        for metric in distances:
             score = value_at(r.metrics, "scores", metric) or {}
             row.append(uncertain(score.get("value"), score.get("sd")))
             row.append(uncertain(score.get("floor"), score.get("floor_sd")))
         rows.append(row)
-    for measure in measures_of("distance").values():
-        header += [measure.heading, "floor"]
+    for metric in distances:
+        header += [MEASURES[metric].heading, "floor"]
     caption = (
         "Frechet distance (squared) of $N$ samples to the test set, with its standard deviation from random "
         "halves of the samples in units of the last digit. Floor: that of $N$ real training images, mean and "
@@ -269,10 +293,16 @@ def distance_table(runs: pd.DataFrame, label: str) -> str:
 
 # %%
 #| export
+def _distances_in(runs: pd.DataFrame) -> list[str]:
+    "The distances that any of these runs was asked for; and two of which it is told why they are missing."
+    known = {name for metrics in runs.metrics for name in value_at(metrics, "scores") or {}}
+    return [metric for metric in measures_of("distance") if metric in known | {"fd_lenet", "fid"}]
+
+
 def _about_distances(runs: pd.DataFrame) -> str:
     extractors, reasons = set(), set()
     for metrics in runs.metrics[runs.metrics.notna()]:
-        for metric in measures_of("distance"):
+        for metric in _distances_in(runs):
             score = value_at(metrics, "scores", metric) or {}
             if score.get("value") is not None:
                 name = escape(str(score.get("extractor")))
@@ -420,15 +450,15 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def seed_table(runs: pd.DataFrame, label: str) -> str:
-    "fd_lenet of the settings that were trained with several seeds; empty if there is none."
+    "Distances of the settings that were trained with several seeds; empty if there is none."
     rows = []
     for (setting, epochs), group in with_distance(runs).groupby(["setting", "epochs"], sort=False):
-        values = [metrics["scores"]["fd_lenet"]["value"] for metrics in group.metrics]
+        values = [distance_score(metrics)["value"] for metrics in group.metrics]
         if len(values) > 1:
             seeds = ", ".join(map(str, group.seed))
             shown = ", ".join(map(number, values))
             rows.append([setting, epochs, seeds, shown, plus_minus(*over_seeds(values))])
-    header = ["run", "epochs", "seeds", "`fd_lenet`", "mean ± half the 95 % interval"]
+    header = ["run", "epochs", "seeds", distance_heading(runs), "mean ± half the 95 % interval"]
     caption = "Settings that were trained with several seeds (intervals by Student's $t$)."
     return markdown_table(rows, header, caption, label, "lrlrr") if rows else ""
 
@@ -675,30 +705,39 @@ assert "{#fig-samples-gan-1 " in sample_sheets(many, folder, "samples-gan")
 # %%
 #| export
 def distance_figure(runs: pd.DataFrame, folder: Path, name: str, caption: str) -> str:
-    "fd_lenet against epochs, a line a run, with the floor dashed; empty where no run has it."
+    "Distance against epochs, a line a run, the floor dashed; a panel a kind of distance. Empty without any."
     done = with_distance(runs)
     if done.empty:
         return ""
-    fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
-    for setting, group in done.groupby("setting", sort=False):
+    panels = dict(list(done.groupby([distance_name(metrics) for metrics in done.metrics])))
+    size = dict(figsize=(5 * len(panels), 2.4), layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(1, len(panels), **size)
+    for ax, (distance, some) in zip(axes[0], panels.items(), strict=True):
+        _plot_distances(some, ax)
+        ax.set(ylabel=f"{distance} to the test set")
+    save_figure(fig, folder / name)
+    return figure(folder, name, caption, name, "65%" if len(panels) == 1 else "100%")
+
+
+def _plot_distances(runs: pd.DataFrame, ax: plt.Axes) -> None:
+    "The panel of one kind of distance."
+    for setting, group in runs.groupby("setting", sort=False):
         table = group.groupby("epochs").metrics.apply(_over_its_seeds).unstack()
         seeds = group.seed.nunique()
         label = plot_label(f"{setting}, mean of {seeds} seeds" if seeds > 1 else group.label.iloc[0])
         bars = ax.errorbar(table.index, table["mean"], table.half, marker="o", capsize=2, label=label)
         color = bars.lines[0].get_color()
         ax.plot(table.index, table.floor, color=color, linestyle="--", linewidth=0.8)
-    ax.set(xlabel="epochs", ylabel="fd_lenet to the test set", xscale="log", yscale="log")
-    ticks = _ticks_with_room(sorted(set(done.epochs)))
+    ax.set(xlabel="epochs", xscale="log", yscale="log")
+    ticks = _ticks_with_room(sorted(set(runs.epochs)))
     ax.set_xticks(ticks, map(str, ticks))
     ax.minorticks_off()
     legend_above(ax)
-    save_figure(fig, folder / name)
-    return figure(folder, name, caption, name, "65%")
 
 
 def _over_its_seeds(metrics: pd.Series) -> pd.Series:
-    "Mean fd_lenet of the seeds of a setting, half its interval (0: one seed), and their mean floor."
-    scores = [each["scores"]["fd_lenet"] for each in metrics]
+    "Mean distance of the seeds of a setting, half its interval (0: one seed), and their mean floor."
+    scores = [distance_score(each) for each in metrics]
     mean, half = over_seeds([score["value"] for score in scores])
     floors = [score["floor"] for score in scores if score.get("floor") is not None]
     return pd.Series({"mean": mean, "half": half or 0.0, "floor": np.mean(floors) if floors else math.nan})

@@ -45,12 +45,16 @@ import pandas as pd
 import torch
 
 from genlab.data import load_dataset, show_grid
+from genlab.fid import in_features_of
 from genlab.measures import finds_copies
 from genlab.plug import KINDS, kinds_in_order
 from genlab.tables import (
     NONE,
     device_marks,
     devices,
+    distance_heading,
+    distance_name,
+    distance_score,
     escape,
     figure,
     markdown_table,
@@ -156,14 +160,23 @@ class Evaluation(NamedTuple):
         return Estimate.pooled([score[value] for score in scores], [score.get(sd) for score in scores])
 
     @property
+    def metric(self) -> str:
+        "The distance that it is compared by, such as fd_lenet."
+        return distance_name(self.rows[0].metrics)
+
+    @property
     def distance(self) -> Estimate | None:
-        return self.estimate("scores", "fd_lenet")
+        return self.estimate("scores", self.metric)
+
+    def measured(self, measure: str) -> Estimate | None:
+        "One of LeNet's measures, such as recall, in the features of the distance."
+        return self.estimate("scores", in_features_of(self.metric, measure))
 
     @property
     def floor(self) -> Estimate | None:
         "The distance of as many real images, with the deviation of one draw of them."
-        floor = self.estimate("scores", "fd_lenet", value="floor", sd="floor_sd")
-        one_draw = self.rows[0].metrics["scores"]["fd_lenet"].get("floor_sd") or math.nan
+        floor = self.estimate("scores", self.metric, value="floor", sd="floor_sd")
+        one_draw = distance_score(self.rows[0].metrics).get("floor_sd") or math.nan
         return floor._replace(sd=one_draw) if floor else None
 
     @property
@@ -244,12 +257,11 @@ assert ratio.value == 15 and ratio.sd == pytest.approx(drawn.std(), rel=0.02)
 
 # %%
 #| export
-def comparable(runs: pd.DataFrame, score: str = "fd_lenet") -> dict[tuple, list[Evaluation]]:
-    "Evaluations with this score, by data set, reference, weights of the extractor, and number of samples."
+def comparable(runs: pd.DataFrame) -> dict[tuple, list[Evaluation]]:
+    "Evaluations with a distance, by data set, reference, weights of the extractor, and number of samples."
     groups: dict[tuple, dict[tuple, list]] = {}
     for r in runs[runs.metrics.notna()].itertuples():
-        found = value_at(r.metrics, "scores", score) or {}
-        if found.get("value") is not None:
+        if found := distance_score(r.metrics):
             kind = (r.dataset, found.get("reference"), found.get("hash"), r.metrics["n_samples"])
             groups.setdefault(kind, {}).setdefault((r.setting, r.epochs), []).append(r)
     return {kind: [Evaluation(rows) for rows in seeds.values()] for kind, seeds in groups.items()}
@@ -271,7 +283,7 @@ def largest_groups(runs: pd.DataFrame) -> dict[tuple, list[Evaluation]]:
 # %%
 #| export
 def best_of_each(evaluations: list[Evaluation]) -> dict[str, tuple[Evaluation, int]]:
-    "By model: of its comparable evaluations that with the smallest fd_lenet, and how many there are."
+    "By model: of its comparable evaluations that with the smallest distance, and how many there are."
     own = {model: [e for e in evaluations if e.model == model] for model in kinds_in_order()}
     return {model: (min(es, key=lambda e: e.distance.value), len(es)) for model, es in own.items() if es}
 
@@ -290,6 +302,7 @@ def listed(names: Iterable[str]) -> str:
 # %%
 assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
 
+
 # %% [markdown]
 # ## At a glance
 #
@@ -297,8 +310,9 @@ assert listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"
 
 # %%
 #| export
-GLANCE_HEADER = ["model", "run", "epochs", "of", "`fd_lenet`", "times floor", "precision", "recall"]
-GLANCE_HEADER += ["training (min)", "1,000 samples (s)"]
+def _glance_header(metric: str) -> list[str]:
+    measured = [f"`{metric}`", "times floor", "precision", "recall"]
+    return ["model", "run", "epochs", "of", *measured, "training (min)", "1,000 samples (s)"]
 
 
 def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
@@ -307,8 +321,9 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
     for i, (kind, evaluations) in enumerate(largest_groups(runs).items()):
         best, name = best_of_each(evaluations), f"glance-{i}" if i else "glance"
         rows = [_glance_row(e, n, marks) for e, n in best.values()]
-        caption = _glance_caption(kind, runs) + _left_out(kind[0], best, runs)
-        parts.append(markdown_table(rows, GLANCE_HEADER, caption, name, "ll"))
+        metric = evaluations[0].metric
+        caption = _glance_caption(kind, metric, runs) + _left_out(kind[0], best, runs)
+        parts.append(markdown_table(rows, _glance_header(metric), caption, name, "ll"))
         save_figure(_glance_figure([e for e, _ in best.values()]), folder / name)
         about = "Samples of these models, not selected, and real images."
         parts.append(figure(folder, name, about, name, "85%"))
@@ -317,7 +332,7 @@ def glance_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 def _glance_row(e: Evaluation, chosen_from: int, marks: dict[str, str]) -> list:
     seconds = np.mean([1000 * r.metrics["sample_seconds"] / r.metrics["n_samples"] for r in e.rows])
-    scores = [e.distance, e.times_floor, e.estimate("scores", "precision"), e.estimate("scores", "recall")]
+    scores = [e.distance, e.times_floor, e.measured("precision"), e.measured("recall")]
     return [
         e.title,
         e.name,
@@ -342,10 +357,10 @@ def _glance_figure(best: list[Evaluation]):
 
 # %%
 #| export
-def _glance_caption(kind: tuple, runs: pd.DataFrame) -> str:
+def _glance_caption(kind: tuple, metric: str, runs: pd.DataFrame) -> str:
     dataset, reference, _, n = kind
     return (
-        f"The evaluation of each model with the smallest `fd_lenet` on {escape(reference or dataset)}, "
+        f"The evaluation of each model with the smallest `{metric}` on {escape(reference or dataset)}, "
         f"$N$ = {n:,}, on {devices(runs)}. *Of*: from so many evaluations it was chosen, and the smallest of "
         "several is smaller than it would be when measured again. Standard deviations in units of the last "
         "digit: over samples, or the standard error over seeds where the run names none; that of the ratio "
@@ -524,7 +539,7 @@ def _measure_sentences(best: dict[str, tuple[Evaluation, int]]) -> list[str]:
         ("recall", "The share of real images that lie where generated ones lie (recall)", True),
         ("class_kl", "The divergence of the classes from those of the test set (KL)", False),
     ]:
-        known = {model: e.estimate("scores", metric) for model, (e, _) in best.items()}
+        known = {model: e.measured(metric) for model, (e, _) in best.items()}
         known = {model: found for model, found in known.items() if found}
         if len(known) > 1:
             parts.append(_ranking(known, what, largest))
@@ -538,7 +553,9 @@ def _measure_sentences(best: dict[str, tuple[Evaluation, int]]) -> list[str]:
 #| export
 def _copies_sentence(r) -> list[str]:
     "Whether samples are nearer to the training images than test images are, and whether some are copies."
-    farther, copies = (value_at(r.metrics, "scores", metric) or {} for metric in ("memorisation", "copies"))
+    distance = distance_name(r.metrics) or "fd_lenet"
+    names = (in_features_of(distance, measure) for measure in ("memorisation", "copies"))
+    farther, copies = (value_at(r.metrics, "scores", name) or {} for name in names)
     if copies.get("value") is None or farther.get("value") is None:
         return []
     model = f"The {KINDS[r.model].title}"
@@ -688,10 +705,10 @@ def claim_fragment(runs: pd.DataFrame) -> str:
             "5 and about 50 epochs."
         )
     caption = (
-        "Report 002's claim, in `fd_lenet`: VAEs after about 5 epochs and GANs after about 50. "
+        f"Report 002's claim, in {distance_heading(runs)}: VAEs after about 5 epochs, GANs after about 50. "
         f"Times on {devices(runs)}."
     )
-    header = ["data", "model", "run", "epochs", "$N$", "`fd_lenet`", "training (s)"]
+    header = ["data", "model", "run", "epochs", "$N$", distance_heading(runs), "training (s)"]
     return "\n".join([*lines, markdown_table(rows, header, caption, "claim", "lll")])
 
 

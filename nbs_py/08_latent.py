@@ -74,7 +74,7 @@ from torch import nn
 from genlab.data import ImageSet, load_dataset, show_grid, spread_classes
 from genlab.ddpm import DDPMConfig, Denoiser, denoising_loss, fresh_network, make_diffusion
 from genlab.diffusion import Diffusion
-from genlab.fid import check_metrics, evaluate
+from genlab.fid import check_metrics, evaluate, main_distance
 from genlab.flow import flow_heun  # noqa: F401  adds its schedule and sampler
 from genlab.interpolation import LatentSpace, describe_run, load_or_explain
 from genlab.plug import KINDS, NETWORKS, SAMPLERS, SCHEDULES, Kind, Section, key_of, look_up
@@ -90,6 +90,8 @@ from genlab.runs import (
 from genlab.samplers import flow, karras_times
 from genlab.tables import (
     NONE,
+    distance_heading,
+    distance_score,
     figure,
     last_of_each,
     loss_curves,
@@ -661,13 +663,13 @@ FEW = 64  # numbers in a code, for which a mixture is fitted
 
 
 def other_sources(model: LatentModel, config: LatentConfig, n: int, train: ImageSet) -> dict[str, dict]:
-    "fd_lenet of n samples from prior, mixture and posterior, where the run asks for that metric."
-    sources, scores = ["prior", "mixture", "posterior"], {}
+    "The distance of n samples from prior, mixture and posterior, where the run asks for one."
+    distance, sources, scores = main_distance(config.metrics), ["prior", "mixture", "posterior"], {}
     if model.vae.latent > FEW:
         sources.remove("mixture")
-    for source in sources if "fd_lenet" in config.metrics else []:
+    for source in sources if distance else []:
         images = decode_codes(model.vae, draw_codes(model.vae, n, config.seed, source, train))
-        scores[source] = evaluate(images, config.dataset, ["fd_lenet"])["fd_lenet"]
+        scores[source] = evaluate(images, config.dataset, [distance])[distance]
     return scores
 
 
@@ -1046,13 +1048,13 @@ def sources_table(runs: pd.DataFrame, label: str) -> str:
     "Frechet distances by the source of the codes; the flow's are the samples of the run."
     rows = []
     for r in runs.itertuples():
-        known = (value_at(r.metrics, "sources") or {}) | {"flow": value_at(r.metrics, "scores", "fd_lenet")}
+        known = (value_at(r.metrics, "sources") or {}) | {"flow": distance_score(r.metrics)}
         found = [known.get(source) or {} for source in ("prior", "mixture", "flow", "posterior")]
         distances = [uncertain(score.get("value"), score.get("sd")) for score in found]
         floor = uncertain(found[2].get("floor"), found[2].get("floor_sd"))
         rows.append([r.label, r.epochs, number(value_at(r.metrics, "n_samples"), 0), *distances, floor])
     caption = (
-        "`fd_lenet` by the source of the codes, all decoded by the same decoder: the normal prior; "
+        f"{distance_heading(runs)} by the source of the codes, all decoded alike: the normal prior; "
         "a mixture of ten Gaussians fitted to codes of training images (for codes of few numbers); the flow; "
         "training images themselves, which gives reconstructions, not new images."
     )
