@@ -123,7 +123,7 @@ class LeNet(nn.Module):
 # %% ../nbs/05b_features.ipynb #ee56cfc0
 NO_LABELS = (
     "fd_lenet needs a classifier, and a data set without labels cannot train one; "
-    "sort the images into class folders."
+    "sort the images into class folders, or measure fd_photo (metrics), which needs no labels."
 )
 
 # %% ../nbs/05b_features.ipynb #233ee9ca

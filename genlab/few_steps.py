@@ -18,7 +18,7 @@ from .samplers import begin, even_times, scored_samplers
 from .tables import distance_heading, distance_name, distance_score, markdown_table, uncertain
 
 # %% ../nbs/02f_few_steps.ipynb #19540205
-GAP = 0.1  # share of a level's angle that the level of the goal is lower by
+GAP = 0.03  # share of a level's angle that the level of the goal is lower by
 SLOWER = 10  # factor by which learning rates are smaller in tuning
 
 

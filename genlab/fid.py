@@ -352,7 +352,7 @@ def _check_images(
         raise ValueError(f"evaluate: LeNet looks at square images, and these have {width}x{height} pixels.")
     if not classifier:
         how = "classifier='mnist' (on the command line, --classifier mnist)"
-        raise ValueError(f"evaluate: whose LeNet? Name a data set: {how}.")
+        raise ValueError(f"evaluate: whose LeNet? Name a data set: {how}; or measure fd_photo instead.")
 
 # %% ../nbs/05_fid.ipynb #d754ba63
 def _obstacle(measure: Measure, extractor: Extractor | RuntimeError, n: int, has_train: bool) -> str | None:

@@ -190,11 +190,11 @@ ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 print({gap: round(value, 3) for gap, value in rms.items()})
 
 # %% [markdown]
-# With a gap of 1 the goal is the image, and the answer the mean. With smaller gaps the answers approach $f$, slowly, since $f$ has a jump: half the gap, a quarter less of an error. But a small gap is slow, since knowledge climbs from the image to the noise step by step, and each step takes updates. We take a tenth, the best of those [tried](#What-was-tried) on `digits`; [for MNIST](#On-images) it is too much.
+# With a gap of 1 the goal is the image, and the answer the mean. With smaller gaps the answers approach $f$, slowly, since $f$ has a jump: half the gap, a quarter less of an error. But a small gap is slow, since knowledge climbs from the image to the noise step by step, and each step takes updates. We take 0.03. On `digits` a tenth is as good or better, but [on MNIST](#On-images) it is far too much.
 
 # %%
 #| export
-GAP = 0.1  # share of a level's angle that the level of the goal is lower by
+GAP = 0.03  # share of a level's angle that the level of the goal is lower by
 SLOWER = 10  # factor by which learning rates are smaller in tuning
 
 
@@ -296,7 +296,7 @@ t, eps = draw_levels(diffusion, 5, "logit-normal"), torch.randn_like(x0)
 xt, (answer, noise) = diffusion.q_sample(x0, t, eps), own_answer(network, "v", diffusion, x0, eps, t, None)
 f = diffusion.x0_eps("v", network(xt, t), xt, t)[0]
 by_hand = ((f - answer).square() / (1 - diffusion.abar_at(t)).view(-1, 1, 1, 1)).mean()
-assert abs(loss.item() / by_hand.item() - 1) < 1e-5 and loss.item() > 1e-3
+assert abs(loss.item() / by_hand.item() - 1) < 1e-4 and loss.item() > 1e-5
 
 
 # %% [markdown]
@@ -448,23 +448,32 @@ show_grid(torch.cat(rows), ncol=16, rows=list(ways), ax=ax, title="network, eval
 #
 # On `digits`, with the same cost in all (20 epochs and 5 of tuning against 27 plain ones; an update of tuning costs 4/3 of a plain one), N = 1,000, floor 9.9, standard deviations over samples:
 #
-# | `fd_lenet` | tuned, 1 evaluation | 2 | 4 | plain, `dpmpp`, 20 |
-# |---|--:|--:|--:|--:|
-# | seed 0 | 24.0 ± 2.6 | 16.3 ± 2.7 | 13.9 ± 3.4 | 12.0 ± 2.3 |
-# | seed 1 | 24.8 ± 3.2 | 18.2 ± 4.9 | 14.1 ± 4.3 | 13.8 ± 3.5 |
-#
-# So four evaluations do nearly as well as twenty, and one does within a factor of about two (the plain network of seed 0 has 131.5 with one).
-#
-# On MNIST it is not so good. With 15,000 of its images, one seed, N = 10,000 and a floor of 0.86:
-#
-# | | plain + tuning epochs | 1 evaluation | 2 | 4 | `dpmpp`, 20 |
+# | gap | seed | tuned, 1 evaluation | 2 | 4 | plain, `dpmpp`, 20 |
 # |---|---|--:|--:|--:|--:|
-# | plain | 5 + 0 | | | | 11.2 ± 0.5 |
-# | tuned, gap 0.1 | 2 + 2 | 173.7 ± 2.0 | 73.8 ± 1.4 | 31.4 ± 1.0 | |
-# | tuned, gap 0.1 | 2 + 6 | 177.0 ± 2.1 | | 33.4 ± 0.7 | |
-# | tuned, gap 0.03 | 2 + 2 | 64.2 ± 1.4 | | 14.1 ± 0.8 | |
+# | 0.03 | 0 | 33.8 ± 2.8 | 15.9 ± 3.1 | 14.3 ± 3.9 | 12.0 ± 2.3 |
+# | | 1 | 36.8 ± 3.3 | 15.3 ± 3.5 | 12.9 ± 3.7 | 13.8 ± 3.5 |
+# | | 2 | 49.7 ± 2.6 | 10.1 ± 2.2 | 10.3 ± 2.3 | 11.2 ± 2.1 |
+# | 0.05 | 0 | 30.0 ± 2.7 | 15.0 ± 2.9 | 14.7 ± 3.9 | |
+# | | 1 | 27.9 ± 3.4 | 16.9 ± 4.3 | 14.7 ± 4.2 | |
+# | | 2 | 41.0 ± 2.2 | 10.1 ± 2.2 | 10.8 ± 2.3 | |
+# | 0.1 | 0 | 24.0 ± 2.6 | 16.3 ± 2.7 | 13.9 ± 3.4 | |
+# | | 1 | 24.8 ± 3.2 | 18.2 ± 4.9 | 14.1 ± 4.3 | |
 #
-# With a gap of 0.1 the distance stays far from that of twenty evaluations, and more tuning does not help: this is where the network settles, as on the line. With 0.03 it is another matter. In an equal budget (2 epochs and 2 of tuning cost as much as 4.7 plain ones) four evaluations come to 1.3 times the distance of twenty, and one to 5.7 times. A gap of its own for each data set, or one that shrinks, is what this notebook does not have.
+# So two or four evaluations do as well as twenty. One is three to four times as far, and nearer with the larger gaps (the plain network of seed 0 has 131.5 with one).
+#
+# On MNIST, with 15,000 of its images, N = 10,000 and a floor of 0.86:
+#
+# | | seed | plain + tuning epochs | 1 evaluation | 2 | 4 | plain, 5 epochs, `dpmpp`, 20 |
+# |---|---|---|--:|--:|--:|--:|
+# | gap 0.03 | 0 | 2 + 2 | 64.2 ± 1.4 | | 14.1 ± 0.8 | 11.2 ± 0.5 |
+# | | 1 | 2 + 2 | 72.0 ± 1.2 | 36.2 ± 1.0 | 17.2 ± 0.7 | 10.5 ± 0.5 |
+# | | 2 | 2 + 2 | 68.6 ± 1.3 | 32.8 ± 0.8 | 17.4 ± 0.4 | 9.7 ± 0.6 |
+# | gap 0.015 | 1 | 2 + 2 | 80.8 ± 1.1 | | 13.2 ± 0.6 | |
+# | | 2 | 2 + 2 | 76.0 ± 1.3 | | 13.3 ± 0.5 | |
+# | gap 0.1 | 0 | 2 + 2 | 173.7 ± 2.0 | 73.8 ± 1.4 | 31.4 ± 1.0 | |
+# | | 0 | 2 + 6 | 177.0 ± 2.1 | | 33.4 ± 0.7 | |
+#
+# With a gap of 0.1 the distance stays far from that of twenty evaluations, and more tuning does not help: this is where the network settles, as on the line. With 0.03 it is another matter. In an equal budget (2 epochs and 2 of tuning cost as much as 4.7 plain ones) four evaluations come to 1.3, 1.6 and 1.8 times the distance of twenty, and one to 5.7, 6.9 and 7.1 times. Half of that gap is better with four evaluations (1.3 and 1.4 times the distance of twenty), and worse with one. A gap of its own for each data set, or one that shrinks, is what this notebook does not have.
 #
 # <details><summary>How it was measured</summary>
 #
@@ -474,7 +483,7 @@ show_grid(torch.cat(rows), ncol=16, rows=list(ways), ax=ax, title="network, eval
 #     few = {"tuned_from": 2, "epochs": 2, "sampler": "consistency", "steps": 1}
 #     compare = ["consistency:2", "consistency:4"]
 #     run_ddpm(config)
-#     # for a gap of 0.03: genlab.ddpm.own_answer = functools.partial(own_answer, gap=0.03)
+#     # for a gap of 0.1: genlab.ddpm.own_answer = functools.partial(own_answer, gap=0.1)
 #     run_ddpm(config.model_copy(update=few | {"compare": compare}))
 #
 # </details>
@@ -495,7 +504,7 @@ show_grid(torch.cat(rows), ncol=16, rows=list(ways), ax=ax, title="network, eval
 # | **its average** | **0.1** | **square** | 21.0 | 15.6 | 13.9 | 10 |
 # | its average, distilled (exercise 2) | 0.1 | square | 19.1 | 17.3 | 16.1 | 13 |
 #
-# ("Square root" is the pseudo-Huber loss $\sqrt{d^2+c^2}-c$ of Song and Dhariwal, with $c=0.1$. "Halved": a half in the first epoch, a quarter in the second and so on; in the first row after every second one, 10 epochs, and 2,000 samples.) What mattered were small learning rates, the average, and a gap that is small but not tiny. Neither the shape of the loss nor distillation made a difference that one seed could show, so we took what is simplest. A gap that shrinks, as Geng et al. have it, was no better here. On MNIST it might well be: there a smaller gap was (above).
+# ("Square root" is the pseudo-Huber loss $\sqrt{d^2+c^2}-c$ of Song and Dhariwal, with $c=0.1$. "Halved": a half in the first epoch, a quarter in the second and so on; in the first row after every second one, 10 epochs, and 2,000 samples.) What mattered were small learning rates, the average, and a gap that is small. Neither the shape of the loss nor distillation made a difference that one seed could show, so we took what is simplest. A gap that shrinks, as Geng et al. have it, was no better here; on MNIST it was not tried. (The choice of 0.1 in bold was made on these numbers; the later ones on MNIST, above, changed it to 0.03.)
 #
 # The other candidates are **shortcut models** ([Frans et al. 2024](https://arxiv.org/abs/2410.12557)) and **MeanFlow** ([Geng et al. 2025](https://arxiv.org/abs/2505.13447)). Their network is told two levels and learns the mean velocity from one to the other, so it can take steps of any length; MeanFlow needs a derivative of the network along the path in each update. We tried MeanFlow in the same way: a flow-matching network after 20 epochs (77.2 with one evaluation, 13.8 with 10), a second time added to it that is ignored at first, a quarter of the pairs with two different times, 5 epochs. It came to 65.6, 19.6 and 14.1 with 1, 2 and 4 evaluations, in 20 s, with one setting and no search for a better one. Since one evaluation is where we wanted to gain, since it took twice the time, and since consistency needs no other network, the choice was easy. (Both papers train from scratch, for much longer.)
 #
@@ -557,7 +566,7 @@ assert few_steps_section(pd.DataFrame(runs[:1])).text == ""
 #
 # ## Exercises
 #
-# 1. With `ddim` in 20 steps a tuned network is no better than with one (on `digits` 24.2 and 24.9, where the sampler of this notebook has 13.7 with 20). Why?
+# 1. With `ddim` in 20 steps a tuned network is no better than with one (on `digits`, with a gap of 0.1, 24.2 and 24.9, where the sampler of this notebook has 13.7 with 20). Why?
 # 2. *Consistency distillation*: the plain network is kept as a teacher and says how the path goes on, so that both points lie on one path. Write the goal with `own_answer`. How near does the network on the line come to $f$?
 # 3. Show that for the target `v` the gradient of the loss at $\varphi$ is that of $\lVert f(x,\varphi)-\hat x_0\rVert^2/\sin^2\varphi$, with $\hat x_0$ the answer at the lower level.
 #
@@ -577,10 +586,10 @@ assert few_steps_section(pd.DataFrame(runs[:1])).text == ""
 #     xt = diffusion.q_sample(x0, t, eps)
 #     with torch.no_grad():
 #         seen = diffusion.x0_eps("v", plain(xt, t), xt, t)
-#     answer, noise = own_answer(average.model, "v", diffusion, *seen, t, None)
+#     answer, noise = own_answer(average.model, "v", diffusion, *seen, t, None, gap=0.1)
 #     loss = (network(xt, t) - diffusion.target("v", answer, noise, t)).square().mean()
 #
-# With as many updates the root mean square error is 0.14, where it was 0.28 by tuning and where the best network with the goal of this notebook and a gap of 0.1 has 0.24. The goal is no longer a mean over pairs, so nothing is blurred; what is left are the errors of DDIM's steps and of the networks. On images it costs one more evaluation in each update.
+# With a gap of 0.1 and as many updates the root mean square error is 0.14, where tuning with that gap came to 0.28 and the best network with the goal of this notebook has 0.24. The goal is no longer a mean over pairs, so nothing is blurred; what is left are the errors of DDIM's steps and of the networks. On images it costs one more evaluation in each update.
 #
 # </details>
 #

@@ -104,7 +104,7 @@ for ax, (name, images) in zip(axes, faults.items(), strict=True):
 # %% [markdown]
 # ## Features
 #
-# An *extractor* maps each image to a vector of features, in which images of the same thing are near to one another ([05b_features](05b_features.ipynb)). Inception is a large network, trained on photographs; the Frechet distance in its features is the FID, here `fid`. For digits we use a small classifier, LeNet, with 84 features; the distance in them is called `fd_lenet`.
+# An *extractor* maps each image to a vector of features, in which images of the same thing are near to one another ([05b_features](05b_features.ipynb)). Inception is a large network, trained on photographs; the Frechet distance in its features is the FID, here `fid`. For digits we use a small classifier, LeNet, with 84 features; the distance in them is called `fd_lenet`. For photographs, with or without labels, there is `fd_photo` ([05e_photo](05e_photo.ipynb)).
 #
 # Each dot below is an image, seen in the two directions in which real images vary most. Grey are the test images, with an ellipse for their mean and covariance (it reaches two standard deviations from the mean); coloured are four of the models. **The Frechet distance compares the ellipses**, in all 84 directions. Blurred images are more alike, so their ellipse is smaller; if classes are missing, it has another shape; images of noise crowd in the middle.
 
@@ -800,7 +800,7 @@ def _check_images(
         raise ValueError(f"evaluate: LeNet looks at square images, and these have {width}x{height} pixels.")
     if not classifier:
         how = "classifier='mnist' (on the command line, --classifier mnist)"
-        raise ValueError(f"evaluate: whose LeNet? Name a data set: {how}.")
+        raise ValueError(f"evaluate: whose LeNet? Name a data set: {how}; or measure fd_photo instead.")
 
 
 # %%

@@ -211,7 +211,7 @@ class LeNet(nn.Module):
 #| export
 NO_LABELS = (
     "fd_lenet needs a classifier, and a data set without labels cannot train one; "
-    "sort the images into class folders."
+    "sort the images into class folders, or measure fd_photo (metrics), which needs no labels."
 )
 
 
