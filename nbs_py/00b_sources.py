@@ -131,6 +131,8 @@ class Download(NamedTuple):
     content: Mapping[str, str] = {}  # file: the MD5 sum of its content, if it is compressed with gzip
 
 
+# %%
+#| export
 MNIST_CONTENT = {
     "train-images-idx3-ubyte.gz": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte.gz": "a25bea736e30d166cdddb491f175f624",
@@ -439,6 +441,8 @@ def _changes(translate: ImageCms.ImageCmsTransform, mode: str) -> bool:
     return np.abs(change).max() > 2
 
 
+# %%
+#| export
 @lru_cache(100)
 def _to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
     "Translates the colours of a profile. None if it is sRGB, damaged, or not for this mode."
@@ -538,17 +542,27 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 # %% [markdown]
-# The conversion writes two files: the pixels, and a log with a line for each image. Pixels go first, a hundred images at a time. So if the program is killed, it finds out from the log how far it had come, cuts off what is half written, and goes on.
+# The conversion writes two files: the pixels, and a log with a line for each image. Pixels go first, a hundred images at a time. So if the program is killed, it finds out from the log how far it had come, cuts off what is half written, and goes on. If the power failed, pixels of which the log knows may be missing; then it begins again.
 
 # %%
 #| export
-def _whole_lines(log: Path) -> list[str]:
-    "What the log says so far. A line that was not finished is cut off."
+def _is_good(line: str) -> bool:
+    return not line.startswith(BAD)
+
+
+def _resume(pixels: Path, log: Path, bytes_each: int) -> list[str]:
+    "The whole lines of the log; both files are cut to what these are about."
+    pixels.touch()
     log.touch()
     content = log.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    os.truncate(log, len(whole))
-    return whole.decode().split("\n")[:-1]
+    content = content[: content.rfind(b"\n") + 1]
+    lines = content.decode().split("\n")[:-1]
+    needed = bytes_each * sum(map(_is_good, lines))
+    if pixels.stat().st_size < needed:
+        content, lines, needed = b"", [], 0
+    os.truncate(log, len(content))
+    os.truncate(pixels, needed)
+    return lines
 
 
 # %%
@@ -556,13 +570,11 @@ def _whole_lines(log: Path) -> list[str]:
 def _convert_pixels(source: Source, shape: tuple[int, int, int], file: Path) -> list[str]:
     "Write pixels into a file and read.txt beside it, from where an earlier attempt stopped; returns the log."
     log_file, bytes_each = file.with_name("read.txt"), math.prod(shape)
-    done = _whole_lines(log_file)
-    good = sum(not line.startswith(BAD) for line in done)
+    done = _resume(file, log_file, bytes_each)
     copies = 1 if source.places is None else 2  # one is sorted afterwards
-    _check_space(file.parent, (copies * source.n - good) * bytes_each)
+    _check_space(file.parent, (copies * source.n - sum(map(_is_good, done))) * bytes_each)
     images = _in_threads(partial(_read, source.modes, shape), source.openers(len(done)))
     with open(file, "ab") as pixels, open(log_file, "a") as log:
-        pixels.truncate(good * bytes_each)
         for _ in progress(range(len(done), source.n, 100), "converting images", "hundred"):
             part = next(images)
             pixels.write(b"".join(content for content, _ in part if content))
@@ -591,18 +603,19 @@ def _sort_pixels(unsorted: Path, shape: tuple[int, int, int], order: np.ndarray)
 # %%
 #| export
 def _originals(log: list[str], name: Callable[[int], str]) -> dict:
-    "Modes and sizes of the files, and by reason how many were skipped, with an example."
-    skipped, modes, sizes = {}, Counter(), []
-    for i, line in enumerate(log):
-        if line.startswith(BAD):
-            count, example = skipped.get(line.removeprefix(BAD), (0, name(i)))
-            skipped[line.removeprefix(BAD)] = (count + 1, example)
-        else:
-            mode, size = line.split()
-            modes[mode] += 1
-            sizes.append([int(number) for number in size.split("x")])
-    sizes.sort(key=math.prod)
-    some = [sizes[0], sizes[len(sizes) // 2], sizes[-1]] if sizes else []
+    "Modes and sizes of the files, and by reason how many were skipped, with the first of them by name."
+    bad = [(name(i), line.removeprefix(BAD)) for i, line in enumerate(log) if not _is_good(line)]
+    skipped = {}
+    for example, why in sorted(bad):
+        count, first = skipped.get(why, (0, example))
+        skipped[why] = (count + 1, first)
+    modes, sizes = Counter(), Counter()
+    for line, count in Counter(filter(_is_good, log)).items():
+        mode, size = line.split()
+        modes[mode] += count
+        sizes[tuple(map(int, size.split("x")))] += count
+    by_area = [size for size in sorted(sizes, key=math.prod) for _ in range(sizes[size])]
+    some = [by_area[0], by_area[len(by_area) // 2], by_area[-1]] if by_area else []
     return {"skipped": skipped, "modes": dict(modes.most_common()), "sizes": some}
 
 
@@ -619,7 +632,7 @@ def _convert(source: Source, size: int, folder: Path) -> None:
     shape = (1 if source.modes.keys() <= set(GREY) else 3, size, size)
     log = _convert_pixels(source, shape, file)
     facts = _originals(log, source.name)
-    good = np.array([not line.startswith(BAD) for line in log])
+    good = np.array([_is_good(line) for line in log])
     if not good.any():
         shutil.rmtree(folder)
         raise ValueError(f"none of the {source.n} images can be read: {_reasons(facts['skipped'])}")
@@ -805,16 +818,19 @@ def _inside(name: str) -> str:
     return posixpath.normpath("/" + name).lstrip("/")
 
 
+# %%
+#| export
 def _tar_members(archive: str) -> Members:
     members, links = {}, {}
     with tarfile.open(archive) as tar:
         for member in progress(tar, f"listing {Path(archive).name}", "member"):
             name = _inside(member.name)
-            if member.isreg() and not member.issparse():
-                members[name] = [member.size, member.offset_data]
-            elif member.issym() or member.islnk():
+            if member.issym() or member.islnk():
                 folder = posixpath.dirname(member.name) if member.issym() else ""
                 links[name] = _inside(posixpath.join(folder, member.linkname))
+            elif not member.isdir():
+                plain = member.isreg() and not member.issparse()
+                members[name] = [member.size, member.offset_data] if plain else ["no plain file"]
     for name, target in links.items():
         for _ in range(40):  # links to links, but not in a circle
             target = links.get(target, target)
@@ -824,16 +840,20 @@ def _tar_members(archive: str) -> Members:
 
 # %%
 #| export
+ENCRYPTED, ON_WINDOWS = 0x1, 0  # a flag of a member; where an archive was made
+
+
 def _zip_members(archive: str) -> Members:
+    members = {}
     with zipfile.ZipFile(archive) as opened:
-        infos = [info for info in opened.infolist() if not info.is_dir()]
-    encrypted = 0x1  # a flag of a member
-    return {
-        _inside(info.filename): ["encrypted"]
-        if info.flag_bits & encrypted
-        else [info.file_size, info.header_offset]
-        for info in infos
-    }
+        for info in opened.infolist():
+            name = info.filename
+            if info.create_system == ON_WINDOWS:
+                name = name.replace("\\", "/")  # some programs there do not
+            if not name.endswith("/"):
+                locked = info.flag_bits & ENCRYPTED
+                members[_inside(name)] = ["encrypted"] if locked else [info.file_size, info.header_offset]
+    return members
 
 
 # %% [markdown]
@@ -846,6 +866,8 @@ def _identity(facts: os.stat_result) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
 
 
+# %%
+#| export
 def _is_archive(file: str) -> bool:
     try:
         return tarfile.is_tarfile(file) or zipfile.is_zipfile(file)
@@ -915,6 +937,8 @@ def _opened(archive: str) -> Iterator[Callable[[int, int], bytes]]:
             yield lambda size, place: opened.read(infos[place])
 
 
+# %%
+#| export
 def _one_way(top: str) -> bool:
     "Is it a compressed tar?"
     if os.path.isdir(top) or not tarfile.is_tarfile(top):
@@ -925,7 +949,7 @@ def _one_way(top: str) -> bool:
 
 # %%
 #| export
-LARGEST = 2**30  # bytes of a member; Pillow opens no image with more
+LARGEST = 2**30  # bytes of a member, which is read into memory
 
 
 def _refuse(why: str) -> None:
@@ -1038,7 +1062,7 @@ def _check_splits(top: Path, splits: dict[str, list], left_out: list[str], n: in
     sentence = f"{len(left_out)} of {n} images, such as {example}, lie in no class of the training images"
     for split, part in splits.items():
         if not part:
-            what = f"no images ({', '.join(ENDINGS)}) for the {split} split in {top}"
+            what = f"no images ({', '.join(IMG_EXTENSIONS)} and others) for the {split} split in {top}"
             raise ValueError(f"dataset: {what}: {sentence if left_out else _instead(top)}.")
     if left_out:
         warnings.warn(f"{top}: {sentence} and were left out.", stacklevel=5)
@@ -1280,6 +1304,8 @@ def _class_counts(parts: list) -> dict[str, list[int]]:
     }
 
 
+# %%
+#| export
 def _count(parts: list) -> pd.DataFrame:
     "The table of a `Description`."
     train, test = (
@@ -1306,6 +1332,8 @@ def _remark(split: str, part) -> str:
     return f"{now}; the files have {sizes}, modes {modes}"
 
 
+# %%
+#| export
 def describe(name: str, size: int | None = None) -> Description:
     "What is in the data set of this name, at so many pixels a side."
     from genlab.data import check_dataset, load_dataset
