@@ -417,7 +417,7 @@ def _convert_pixels(source: Source, shape: tuple[int, int, int], file: Path) -> 
     copies = 1 if source.places is None else 2  # one is sorted afterwards
     _check_space(file.parent, (copies * source.n - sum(map(_is_good, done))) * bytes_each)
     images = _in_threads(partial(_read, source.modes, shape), source.openers(len(done)))
-    with open(file, "ab") as pixels, open(log_file, "a") as log:
+    with open(file, "ab") as pixels, open(log_file, "a", encoding="ascii", errors="backslashreplace") as log:
         for _ in progress(range(len(done), source.n, 100), "converting images", "hundred"):
             part = next(images)
             pixels.write(b"".join(content for content, _ in part if content))

@@ -428,7 +428,7 @@ def _to_bytes(image: Image.Image, white: float, negative: bool) -> Image.Image:
 
 
 # %% [markdown]
-# What a colour looks like depends on its **profile**. Phones write Display P3, cameras Adobe RGB, printing presses CMYK; the same bytes mean a stronger red there than on the screen. The profile lies in the file, and a viewer translates to sRGB, which bytes without a profile are taken for. Most profiles are sRGB's own, whatever they are called, so a few hundred colours are tried first.
+# What a colour looks like depends on its **profile**. Phones write Display P3, cameras Adobe RGB, printing presses CMYK; the same bytes mean a stronger red there than on the screen. The profile lies in the file, and a viewer translates to sRGB, which bytes without a profile are taken for. Most profiles are sRGB's own, whatever they are called, so some thousand colours are tried first.
 
 # %%
 #| export
@@ -574,7 +574,7 @@ def _convert_pixels(source: Source, shape: tuple[int, int, int], file: Path) -> 
     copies = 1 if source.places is None else 2  # one is sorted afterwards
     _check_space(file.parent, (copies * source.n - sum(map(_is_good, done))) * bytes_each)
     images = _in_threads(partial(_read, source.modes, shape), source.openers(len(done)))
-    with open(file, "ab") as pixels, open(log_file, "a") as log:
+    with open(file, "ab") as pixels, open(log_file, "a", encoding="ascii", errors="backslashreplace") as log:
         for _ in progress(range(len(done), source.n, 100), "converting images", "hundred"):
             part = next(images)
             pixels.write(b"".join(content for content, _ in part if content))
