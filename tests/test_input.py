@@ -38,7 +38,7 @@ from genlab.latent import LatentConfig, run_latent
 from genlab.modern_gan import residual  # noqa: F401  adds itself and its loss
 from genlab.plug import EXTRACTORS, KINDS, import_plugins
 from genlab.runs import Run, memory_to_train
-from genlab.sources import to_square
+from genlab.sources import Download, to_square
 from genlab.vae import (
     VAEConfig,
     make_vae,
@@ -690,7 +690,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def mirror(tmp_path, monkeypatch, cache):
     "A mirror with a made-up MNIST of 20 images, and their checksums in place of the real ones."
-    sums = {}
+    sums, content = {}, {}
     for prefix in ("train", "t10k"):
         pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
         idx = {
@@ -702,7 +702,8 @@ def mirror(tmp_path, monkeypatch, cache):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(gzip.compress(raw, mtime=0))
             sums[file.name] = hashlib.md5(file.read_bytes()).hexdigest()
-    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", ([], sums))
+            content[file.name] = hashlib.md5(raw).hexdigest()
+    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", Download([], sums, content))
     monkeypatch.setenv("GENLAB_MIRROR", (tmp_path / "mirror").as_uri())
     return pixels
 
@@ -729,6 +730,30 @@ def test_a_damaged_file_in_the_cache_is_replaced(mirror, cache, damage):
 def test_a_damaged_mirror_is_refused(mirror, tmp_path):
     (tmp_path / "mirror" / "mnist" / "train-labels-idx1-ubyte.gz").write_bytes(b"not this")
     with pytest.raises(RuntimeError, match="damaged: another MD5 sum .*digits.*needs no download"):
+        load_dataset("mnist")
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_a_mirror_that_was_compressed_anew(mirror, cache, tmp_path, level):
+    "The sums of the files are others, those of their content decide, in the mirror and in the cache."
+    for file in (tmp_path / "mirror" / "mnist").glob("*.gz"):
+        file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()), level, mtime=1))
+    for _ in range(2):
+        assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror))
+    file = cache / "mnist" / "train-images-idx3-ubyte.gz"
+    assert hashlib.md5(file.read_bytes()).hexdigest() != genlab.sources.DOWNLOADS["mnist"].md5[file.name]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[:-1] + b"x", lambda raw: raw[:-1], lambda raw: raw + b"x", lambda raw: b""]
+)
+def test_compressed_anew_and_damaged(mirror, tmp_path, damage):
+    file = tmp_path / "mirror" / "mnist" / "train-images-idx3-ubyte.gz"
+    file.write_bytes(gzip.compress(damage(gzip.decompress(file.read_bytes())), 1, mtime=1))
+    with pytest.raises(RuntimeError, match="damaged: another MD5 sum"):
+        load_dataset("mnist")
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(RuntimeError, match="damaged: another MD5 sum"):
         load_dataset("mnist")
 
 
@@ -768,14 +793,14 @@ def serve(answer):
 def test_a_server_that_does_not_serve(mirror, cache, monkeypatch, answer):
     "The next mirror is tried; if there is none, one sentence says what was wrong."
     monkeypatch.setattr(genlab.sources, "TIMEOUT", 0.3)
-    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.sources.DOWNLOADS["mnist"][1]
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.sources.DOWNLOADS["mnist"].md5
     monkeypatch.setenv("GENLAB_MIRROR", serve(answer))
     with pytest.raises(
         RuntimeError, match=r"could not be had from http://127.*/mnist/ \(.+\); put it into"
     ) as error:
         load_dataset("mnist")
     assert "\n" not in str(error.value) and not list(cache.rglob("*.partial"))
-    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", ([good], sums))
+    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", Download([good], sums))
     assert (
         torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror))
         and socket.getdefaulttimeout() is None
@@ -794,8 +819,8 @@ def test_a_server_that_does_not_serve(mirror, cache, monkeypatch, answer):
     ],
 )
 def test_a_mirror_that_is_no_address(mirror, monkeypatch, url):
-    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.sources.DOWNLOADS["mnist"][1]
-    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", ([good], sums))
+    good, sums = os.environ["GENLAB_MIRROR"] + "/mnist/", genlab.sources.DOWNLOADS["mnist"].md5
+    monkeypatch.setitem(genlab.sources.DOWNLOADS, "mnist", Download([good], sums))
     monkeypatch.setenv("GENLAB_MIRROR", url)
     assert torch.equal(load_dataset("mnist").images[:, 0], torch.from_numpy(mirror))
 
@@ -833,7 +858,9 @@ def not_allowed(path):
 def test_no_network_and_no_mirror(cache, monkeypatch, mirror):
     monkeypatch.delenv("GENLAB_MIRROR")
     monkeypatch.setitem(
-        genlab.sources.DOWNLOADS, "mnist", (["http://nowhere.invalid/"], genlab.sources.DOWNLOADS["mnist"][1])
+        genlab.sources.DOWNLOADS,
+        "mnist",
+        genlab.sources.DOWNLOADS["mnist"]._replace(mirrors=["http://nowhere.invalid/"]),
     )
     with pytest.raises(RuntimeError) as error:
         load_dataset("mnist")
@@ -853,6 +880,21 @@ def test_the_real_mnist():
     assert torch.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     net, about = load_lenet("mnist")
     assert about["accuracy"] > 0.985
+
+
+@needs_mnist
+def test_the_real_fashion_mnist():
+    images, labels, classes = load_dataset("fashion_mnist")
+    assert images.shape == (60000, 1, 28, 28) and len(load_dataset("fashion_mnist", "test").images) == 10000
+    assert torch.bincount(labels).tolist() == [6000] * 10 and classes[9] == "boot"
+
+
+@needs_mnist
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_sums_of_the_content_are_those_of_the_real_files(name):
+    for file, md5 in genlab.sources.DOWNLOADS[name].content.items():
+        content = gzip.decompress(genlab.sources.fetch(name, file).read_bytes())
+        assert hashlib.md5(content).hexdigest() == md5
 
 
 @pytest.fixture
@@ -1161,10 +1203,11 @@ def test_what_lies_there_instead_of_images(tmp_path, cache, name):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / name).write_bytes(b"something")
     with pytest.raises(
-        ValueError, match=r"the other files end in (\.zip|\.gz|nothing) \(unpack archives first\)"
+        ValueError,
+        match=r"the other files end in (\.zip|\.gz|nothing) \(an archive is named itself, as folder:ARCHIVE",
     ):
         load_dataset(f"folder:{tmp_path / 'set'}")
-    with pytest.raises(FileNotFoundError, match="is a file; unpack an archive first"):
+    with pytest.raises(ValueError, match="is a file, and no archive that can be read"):
         load_dataset(f"folder:{tmp_path / 'set' / name}")
 
 
