@@ -8,7 +8,7 @@ __all__ = ['MNIST_CONTENT', 'FASHION_CONTENT', 'DOWNLOADS', 'TIMEOUT', 'Images',
            'DAMAGED', 'Members', 'ENCRYPTED', 'ON_WINDOWS', 'LARGEST', 'HELD_OUT', 'Row', 'progress', 'Download',
            'cache_dir', 'at_hand', 'cache_lock', 'fetch', 'load_mnist', 'load_fashion_mnist', 'load_cifar10', 'Source',
            'find_modes', 'to_square', 'converted', 'image_files', 'openers', 'Place', 'load_folder', 'load_hf',
-           'load_celeba', 'Description', 'describe']
+           'load_celeba', 'load_from_mirror', 'Description', 'describe']
 
 # %% ../nbs/00b_sources.ipynb #cf0c1571
 import gzip
@@ -38,6 +38,8 @@ from functools import lru_cache, partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
@@ -959,8 +961,30 @@ def load_celeba(split: str) -> Callable[[int], Images]:
     "CelebA's faces, as a function of the size."
     return partial(converted, "celeba", ["celeba", split], partial(_celeba_source, split))
 
+# %% ../nbs/00b_sources.ipynb #faa0aeca
+def _from_mirror(file: str) -> Path:
+    "Where a file of the mirror lies, downloaded first if need be. RuntimeError if it cannot be had."
+    url = f"{os.environ.get('GENLAB_MIRROR', '').rstrip('/')}/{file}"
+    if url.startswith("file://"):
+        path, problem = Path(url2pathname(urlsplit(url).path)), "it is not there"
+    else:
+        path = cache_dir("mirror", posixpath.dirname(file)) / posixpath.basename(file)
+        with cache_lock(path):
+            problem = "" if path.exists() else _download(url, path)
+    if not path.exists():
+        advice = "set GENLAB_MIRROR to a URL prefix that has it, such as file:///some/folder"
+        raise RuntimeError(f"dataset: {file} could not be had from {url} ({problem}); {advice}.")
+    return path
 
-LOADERS |= {"celeba": load_celeba, "folder:PATH": load_folder, "hf:REPO": load_hf}
+
+def load_from_mirror(split: str, file: str) -> Callable[[int], Images]:
+    "The images of an archive below GENLAB_MIRROR, as a function of the size."
+    return load_folder(split, str(_from_mirror(file)))
+
+
+LOADERS |= {
+    "celeba": load_celeba, "folder:PATH": load_folder, "hf:REPO": load_hf, "mirror:FILE": load_from_mirror,
+}  # fmt: skip
 
 # %% ../nbs/00b_sources.ipynb #277bf343
 @dataclass(frozen=True, repr=False)

@@ -64,14 +64,17 @@ class Job(NamedTuple):
 # %% ../nbs/07a_sweep.ipynb #6931ad07
 def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
     "The jobs of a profile, in its order, shrunk by `scale`. ValueError, which names the row, if it is wrong."
-    scale, rows = _read_scale(scale), _read_profile(profile).get("runs")
+    scale, content = _read_scale(scale), _read_profile(profile)
+    rows, stand_ins = content.get("runs"), content.get("stand_ins", False)
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
+    if not isinstance(stand_ins, bool):
+        raise ValueError(f"profile {profile.stem}: stand_ins: {stand_ins!r} is neither true nor false")
     jobs: dict[Path, Job] = {}
     for number, row in enumerate(rows, 1):
         try:
             singles = _by_seed(_check_dict("row", row))
-            planned = {job.folder: job for single in singles for job in _plan_row(single, scale)}
+            planned = {job.folder: job for single in singles for job in _plan_row(single, scale, stand_ins)}
             if twice := planned.keys() & jobs.keys():
                 advice = "give one of the runs another name or seed"
                 raise ValueError(f"{min(twice)} is planned in an earlier row, too; {advice}")
@@ -188,7 +191,7 @@ def _is_like(value, default) -> bool:
     return isinstance(default, float) or value % 1 == 0
 
 # %% ../nbs/07a_sweep.ipynb #dfd7bb04
-def _plan_row(row: dict, scale: float) -> list[Job]:
+def _plan_row(row: dict, scale: float, stand_ins: bool) -> list[Job]:
     notebook, counts = row.pop("notebook", None), row.pop("epochs", None)
     published = _check_dict("published", row.pop("published", {}))
     for what, values in published.items():
@@ -201,8 +204,10 @@ def _plan_row(row: dict, scale: float) -> list[Job]:
     _check_parameters(notebook, row, config.model_fields)
     planned = sorted(_configure(config, row, count).epochs for count in counts)
     instead_of, counts = None, planned
+    if scale < 1 or stand_ins:
+        row, instead_of = _with_images(row)
     if scale < 1:
-        row, instead_of = _shrink(row, scale)
+        row = _shrink(row, scale)
         counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
     early = {key: value for key, value in row.items() if key != "compare"}  # samplers: at the last count only
     configs = [_configure(config, early, count) for count in counts[:-1]]
@@ -249,15 +254,21 @@ def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
         return None
 
 # %% ../nbs/07a_sweep.ipynb #8088fd9a
-def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
-    "A row with fewer images, samples and steps; and the data set whose place a stand-in takes, if one does."
-    wanted, instead_of = row.get("dataset", "digits"), None
-    counts = _count_images(wanted, row.get("size"))
-    if counts is None:
-        instead_of, (dataset, size) = wanted, STAND_INS.get(wanted, OTHER_STAND_IN)
-        row = row | {"dataset": dataset, "size": row.get("size") or size}
-        row["metrics"] = ["fd_lenet", "class_kl", "fid"]
-        counts = _count_images(dataset, row["size"])
+def _with_images(row: dict) -> tuple[dict, str | None]:
+    "A row whose images can be had; and the data set whose place a stand-in takes, if one does."
+    wanted = row.get("dataset", "digits")
+    if _count_images(wanted, row.get("size")):
+        return row, None
+    dataset, size = STAND_INS.get(wanted, OTHER_STAND_IN)
+    row = row | {"dataset": dataset, "size": row.get("size") or size}
+    if (row.get("subset") or 0) > _count_images(dataset, row["size"])["train"]:
+        row["subset"] = None
+    return row, wanted
+
+
+def _shrink(row: dict, scale: float) -> dict:
+    "A row with fewer images, samples and steps."
+    counts = _count_images(row.get("dataset", "digits"), row.get("size"))
     subset = row.get("subset") or 1.0
     is_share = isinstance(subset, float) and subset <= 1
     n = subset * counts["train"] if is_share else min(subset, counts["train"])
@@ -265,7 +276,7 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     row = row | {"subset": _share(n, scale, 256), "n_samples": _share(n_samples, scale, 50)}
     if "steps" in row:
         row["steps"] = _share(row["steps"], scale, 10)
-    return row, instead_of
+    return row
 
 # %% ../nbs/07a_sweep.ipynb #01f8d908
 def collect_runs(jobs: Iterable[Job]) -> pd.DataFrame:

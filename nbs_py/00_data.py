@@ -198,7 +198,7 @@ assert tinted.shape == (500, 3, 16, 16) and torch.equal(tinted.amax(1, keepdim=T
 # | [CelebA](https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) | `celeba` | non-commercial research only |
 # | [LSUN bedrooms](https://www.yf.io/p/lsun) | `hf:pcuenq/lsun-bedrooms`, a fifth of them | those of LSUN: research; the images belong to others |
 # | [ImageNet](https://www.image-net.org/download.php), 64x64 | `hf:benjamin-paine/imagenet-1k-64x64` | non-commercial research and education; accept the terms on the Hub first |
-# | any images of your own | `folder:PATH` (a folder, a tar or a zip), a data set of the Hub as `hf:REPO` | yours |
+# | any images of your own | `folder:PATH` (a folder, a tar or a zip), an archive of your mirror as `mirror:FILE`, a data set of the Hub as `hf:REPO` | yours |
 #
 # Each name is a key of the dictionary `LOADERS`, with a function that returns the images of a split, and so you can add one ([00c_plug](00c_plug.ipynb)). A name is looked up before anything is loaded, so that a typing error costs no time:
 

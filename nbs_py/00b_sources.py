@@ -72,6 +72,8 @@ from functools import lru_cache, partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
@@ -1258,7 +1260,36 @@ def load_celeba(split: str) -> Callable[[int], Images]:
     return partial(converted, "celeba", ["celeba", split], partial(_celeba_source, split))
 
 
-LOADERS |= {"celeba": load_celeba, "folder:PATH": load_folder, "hf:REPO": load_hf}
+# %% [markdown]
+# ## `mirror:FILE`: archives of a course
+#
+# A course that has a folder or a server of its own, `GENLAB_MIRROR`, can keep archives of images there. `mirror:faces/celeba-10k-64.tar` is such an archive, read as `folder:` would read it. It has the same name on every machine, so that results can be passed on. What a server has is downloaded once; from a `file://` mirror it is read where it lies.
+
+# %%
+#| export
+def _from_mirror(file: str) -> Path:
+    "Where a file of the mirror lies, downloaded first if need be. RuntimeError if it cannot be had."
+    url = f"{os.environ.get('GENLAB_MIRROR', '').rstrip('/')}/{file}"
+    if url.startswith("file://"):
+        path, problem = Path(url2pathname(urlsplit(url).path)), "it is not there"
+    else:
+        path = cache_dir("mirror", posixpath.dirname(file)) / posixpath.basename(file)
+        with cache_lock(path):
+            problem = "" if path.exists() else _download(url, path)
+    if not path.exists():
+        advice = "set GENLAB_MIRROR to a URL prefix that has it, such as file:///some/folder"
+        raise RuntimeError(f"dataset: {file} could not be had from {url} ({problem}); {advice}.")
+    return path
+
+
+def load_from_mirror(split: str, file: str) -> Callable[[int], Images]:
+    "The images of an archive below GENLAB_MIRROR, as a function of the size."
+    return load_folder(split, str(_from_mirror(file)))
+
+
+LOADERS |= {
+    "celeba": load_celeba, "folder:PATH": load_folder, "hf:REPO": load_hf, "mirror:FILE": load_from_mirror,
+}  # fmt: skip
 
 
 # %% [markdown]
@@ -1394,6 +1425,15 @@ for kind in ("xztar", "zip"):
         packed = load_dataset(f"folder:{archive}", size=side)
     assert torch.equal(packed.images, before) and torch.equal(packed.labels, own.labels)
     assert packed.classes == own.classes
+# and the same from a mirror, under a name that is the same everywhere
+with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="1 of 450 files"):
+    patch.setenv("GENLAB_MIRROR", f"file://{place.name}/")
+    assert torch.equal(load_dataset("mirror:digits.zip", size=side).images, before)
+    with pytest.raises(RuntimeError, match="dataset: faces.tar could not be had from file:.*is not there"):
+        load_dataset("mirror:faces.tar")
+    patch.delenv("GENLAB_MIRROR")
+    with pytest.raises(RuntimeError, match="set GENLAB_MIRROR to a URL prefix that has it"):
+        load_dataset("mirror:faces.tar")
 
 # %% [markdown]
 # Faults as they come, some beside the two classes' digits: a copy of a training image among those for testing, an image that was cut short, one that is empty, one that is stored lying on its side. `describe` tells:

@@ -588,6 +588,7 @@ for image, label in zip(stacked.images, stacked.labels.tolist(), strict=True):
 # | pairs, $R_1+R_2$, $\gamma=1$ | 945 | 0.72 | (interrupted) |
 # | the same, $\gamma=0.1$ | 995 | 0.39 | 1.6 |
 # | the same with $\gamma=1$ and residual networks | 963 | 0.69 | 2.8 |
+# | PresGAN, $\lambda=0.0005$ ([01e_presgan](01e_presgan.ipynb)) | 895 | 0.80 | (interrupted) |
 #
 # <details><summary>How it was measured</summary>
 #
@@ -598,6 +599,7 @@ for image, label in zip(stacked.images, stacked.labels.tolist(), strict=True):
 #         "pairs": dict(loss="relativistic", norm="layer", penalty=1),
 #         "pairs, 0.1": dict(loss="relativistic", norm="layer", penalty=0.1),
 #         "residual": dict(loss="relativistic", network="residual", penalty=1),
+#         "PresGAN": dict(entropy=5e-4),
 #     }
 #     for kind, change in kinds.items():
 #         run = run_gan(GANConfig(name=kind.split(",")[0], **common | change))

@@ -112,14 +112,17 @@ class Job(NamedTuple):
 #| export
 def plan(profile: Path, scale: float | str = 1.0) -> list[Job]:
     "The jobs of a profile, in its order, shrunk by `scale`. ValueError, which names the row, if it is wrong."
-    scale, rows = _read_scale(scale), _read_profile(profile).get("runs")
+    scale, content = _read_scale(scale), _read_profile(profile)
+    rows, stand_ins = content.get("runs"), content.get("stand_ins", False)
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"profile {profile.stem}: it has no list `runs`")
+    if not isinstance(stand_ins, bool):
+        raise ValueError(f"profile {profile.stem}: stand_ins: {stand_ins!r} is neither true nor false")
     jobs: dict[Path, Job] = {}
     for number, row in enumerate(rows, 1):
         try:
             singles = _by_seed(_check_dict("row", row))
-            planned = {job.folder: job for single in singles for job in _plan_row(single, scale)}
+            planned = {job.folder: job for single in singles for job in _plan_row(single, scale, stand_ins)}
             if twice := planned.keys() & jobs.keys():
                 advice = "give one of the runs another name or seed"
                 raise ValueError(f"{min(twice)} is planned in an earlier row, too; {advice}")
@@ -268,7 +271,7 @@ def _is_like(value, default) -> bool:
 
 # %%
 #| export
-def _plan_row(row: dict, scale: float) -> list[Job]:
+def _plan_row(row: dict, scale: float, stand_ins: bool) -> list[Job]:
     notebook, counts = row.pop("notebook", None), row.pop("epochs", None)
     published = _check_dict("published", row.pop("published", {}))
     for what, values in published.items():
@@ -281,8 +284,10 @@ def _plan_row(row: dict, scale: float) -> list[Job]:
     _check_parameters(notebook, row, config.model_fields)
     planned = sorted(_configure(config, row, count).epochs for count in counts)
     instead_of, counts = None, planned
+    if scale < 1 or stand_ins:
+        row, instead_of = _with_images(row)
     if scale < 1:
-        row, instead_of = _shrink(row, scale)
+        row = _shrink(row, scale)
         counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
     early = {key: value for key, value in row.items() if key != "compare"}  # samplers: at the last count only
     configs = [_configure(config, early, count) for count in counts[:-1]]
@@ -320,7 +325,7 @@ def _configure(kind: type[RunConfig], row: dict, epochs) -> RunConfig:
 # %% [markdown]
 # ## Shrunk
 #
-# A profile of many GPU hours should be known to run before it is started. `SCALE=0.01` leaves a hundredth of the epochs, training images, samples and sampling steps (but some of each), and puts images of ours in the place of a data set that cannot be had. Its numbers are worth nothing; that there are numbers is the point.
+# A profile of many GPU hours should be known to run before it is started. `SCALE=0.01` leaves a hundredth of the epochs, training images, samples and sampling steps (but some of each), and puts images of ours in the place of a data set that cannot be had. Its numbers are worth nothing; that there are numbers is the point. A profile that says `stand_ins: true` does so at its full size, too.
 
 # %%
 #| export
@@ -346,15 +351,21 @@ def _count_images(dataset: str, size: int | None) -> dict[str, int] | None:
 
 # %%
 #| export
-def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
-    "A row with fewer images, samples and steps; and the data set whose place a stand-in takes, if one does."
-    wanted, instead_of = row.get("dataset", "digits"), None
-    counts = _count_images(wanted, row.get("size"))
-    if counts is None:
-        instead_of, (dataset, size) = wanted, STAND_INS.get(wanted, OTHER_STAND_IN)
-        row = row | {"dataset": dataset, "size": row.get("size") or size}
-        row["metrics"] = ["fd_lenet", "class_kl", "fid"]
-        counts = _count_images(dataset, row["size"])
+def _with_images(row: dict) -> tuple[dict, str | None]:
+    "A row whose images can be had; and the data set whose place a stand-in takes, if one does."
+    wanted = row.get("dataset", "digits")
+    if _count_images(wanted, row.get("size")):
+        return row, None
+    dataset, size = STAND_INS.get(wanted, OTHER_STAND_IN)
+    row = row | {"dataset": dataset, "size": row.get("size") or size}
+    if (row.get("subset") or 0) > _count_images(dataset, row["size"])["train"]:
+        row["subset"] = None
+    return row, wanted
+
+
+def _shrink(row: dict, scale: float) -> dict:
+    "A row with fewer images, samples and steps."
+    counts = _count_images(row.get("dataset", "digits"), row.get("size"))
     subset = row.get("subset") or 1.0
     is_share = isinstance(subset, float) and subset <= 1
     n = subset * counts["train"] if is_share else min(subset, counts["train"])
@@ -362,7 +373,7 @@ def _shrink(row: dict, scale: float) -> tuple[dict, str | None]:
     row = row | {"subset": _share(n, scale, 256), "n_samples": _share(n_samples, scale, 50)}
     if "steps" in row:
         row["steps"] = _share(row["steps"], scale, 10)
-    return row, instead_of
+    return row
 
 
 # %%
@@ -386,6 +397,11 @@ assert [(job.epochs, job.planned) for job in scaled] == [(1, 1), (2, 5), (3, 300
 assert scaled[1].published == {"fid": 120.5} and scaled[0].instead_of == "folder:/nowhere"
 small = scaled[0].run.config
 assert (small.dataset, small.size, small.subset, small.n_samples) == ("tinted_digits", 64, 256, 50)
+faces = "{notebook: 01_gan, dataset: 'folder:/nowhere', subset: 9000, epochs: [5]}"
+(whole,) = try_profile(faces, more="stand_ins: true\n")
+assert (whole.run.config.dataset, whole.run.config.subset) == ("tinted_digits", None)
+assert (whole.epochs, whole.instead_of) == (5, "folder:/nowhere")
+assert try_profile(faces)[0].instead_of is None, "only where the profile says so"
 
 # %% [markdown]
 # Each mistake is one sentence that names the row and the key:

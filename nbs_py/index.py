@@ -110,7 +110,7 @@
 #
 # The cell tagged `parameters` near the top of a notebook lists what can be set. Results are kept in `runs/<dataset>/<model>/<name>-<hash>/` (elsewhere: `GENLAB_RUNS`); a crash loses half a minute at most. A list is given as `-y "snapshots: [1, 5]"`.
 #
-# Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `tinted_digits` (the same in colours), `mnist`, `fashion_mnist`, `cifar10`, `celeba`, `hf:REPO` (the Hugging Face Hub: bedrooms, ImageNet, ...), or `folder:PATH` with images of your own; [00_data](00_data.ipynb) has names and licences. Images that come one by one are converted once into a memory map, and training needs no more memory for millions than for thousands. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
+# Data sets: `digits` (1,797 real digits of 16x16 pixels, no download), `tinted_digits` (the same in colours), `mnist`, `fashion_mnist`, `cifar10`, `celeba`, `hf:REPO` (the Hugging Face Hub: bedrooms, ImageNet, ...), `folder:PATH` with images of your own (a folder, a tar or a zip), or `mirror:FILE`, an archive below `GENLAB_MIRROR`; [00_data](00_data.ipynb) has names and licences. Images that come one by one are converted once into a memory map, and training needs no more memory for millions than for thousands. Downloads are cached (`GENLAB_CACHE`) and checked; `GENLAB_MIRROR`, a URL prefix such as `file:///data`, is tried before the public servers.
 #
 # ## Sweeps and the report
 #
