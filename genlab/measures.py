@@ -285,6 +285,16 @@ MEASURES["class_kl"] = Measure(
     "smaller", "of the counts", minimum=4, classes=True,
 )  # fmt: skip
 
+# %% ../nbs/05c_measures.ipynb #c5e4234d
+def _classes_seen(views: Views) -> dict:
+    return {"value": float(len(views.labels(views.samples).unique()))}
+
+
+MEASURES["classes_seen"] = Measure(
+    _classes_seen, "classes", "number of classes that the classifier sees among the samples",
+    "as real images", "none", reference=False, classes=True, table="diversity",
+)  # fmt: skip
+
 # %% ../nbs/05c_measures.ipynb #4930b73e
 def intra_class_distance(features: torch.Tensor, labels: torch.Tensor) -> float:
     "Mean Euclidean distance of two samples of the same class, averaged over the classes that have two."

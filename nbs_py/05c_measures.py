@@ -472,6 +472,25 @@ MEASURES["class_kl"] = Measure(
 
 
 # %% [markdown]
+# With many classes and few samples some are missing by chance, and a sample of a class that the test images lack makes the divergence infinite. Then it is simpler to count: of how many classes is there any sample, and how many do as many real images have?
+
+# %%
+#| export
+def _classes_seen(views: Views) -> dict:
+    return {"value": float(len(views.labels(views.samples).unique()))}
+
+
+MEASURES["classes_seen"] = Measure(
+    _classes_seen, "classes", "number of classes that the classifier sees among the samples",
+    "as real images", "none", reference=False, classes=True, table="diversity",
+)  # fmt: skip
+
+# %%
+few_classes = load_dataset("digits").images[load_dataset("digits").labels < 4][:100]
+assert evaluate(few_classes, "digits", ["classes_seen"])["classes_seen"]["value"] == 4
+
+
+# %% [markdown]
 # How different are images of the same class from one another? The **intra-class distance** is the mean distance between two samples of the same class, averaged over classes. It is small for a model that draws each digit always in the same way.
 
 # %%

@@ -61,6 +61,7 @@ from genlab.tables import (
     loss_curves,
     loss_table,
     markdown_table,
+    measure_table,
     number,
     plural,
     provenance_table,
@@ -441,7 +442,7 @@ GAN_CAPTION = "Losses of GANs, and mean verdicts of their discriminators."
 
 def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str, str]:
     "The fragments of one report, by name; `runs` are its runs."
-    gan, ddpm, vae = (runs[runs.model == model] for model in ("gan", "ddpm", "vae"))
+    gan, ddpm, vae, latent = (runs[runs.model == model] for model in ("gan", "ddpm", "vae", "latent"))
     few = thinned(runs)
     return {
         "stand-ins": stand_ins(runs),
@@ -455,7 +456,9 @@ def report_fragments(runs: pd.DataFrame, folder: Path, report: str) -> dict[str,
         "vae-losses": vae_losses_fragment(vae, folder, f"{report}-losses-vae"),
         "vae-samples": sample_sheets(vae, folder, f"{report}-samples-vae"),
         "vae-pictures": vae_pictures_fragment(vae, folder),
+        "latent-samples": sample_sheets(latent, folder, f"{report}-samples-latent"),
         "elbo": elbo_table(vae, f"{report}-elbo"),
+        "diversity": measure_table(few, "diversity", "Good, or diverse?", f"{report}-diversity"),
         "distances": distance_table(few, f"{report}-distances"),
         "classes": collapse_fragment(runs, folder, f"{report}-histogram"),
         "times": time_table(few, f"{report}-times"),
