@@ -106,9 +106,10 @@ def whole_calls(home: Path) -> None:
     genlab, fidelity = partial(partial, of_genlab, home), partial(partial, of_fidelity, home, weights)
     pytorch_fid = partial(fid_score.calculate_fid_given_paths, folders, 50, "cpu", 2048, 0)
     few = load_images(home / "test")[:4]
-    evaluate(few, few, ["fid"])  # load the libraries and the network
+    evaluate(few, few, ["fid", "fd_photo"])  # load the libraries and the networks
     line("fid, pytorch-fid", pytorch_fid, genlab("fid"))
     line("fid again, with the reference in the cache", pytorch_fid, genlab("fid", cached=True))
+    line("fid, genlab; fd_photo, another distance", genlab("fid"), genlab("fd_photo"))
     line("fid, torch-fidelity", fidelity(fid=True), genlab("fid"))
     line("kid, torch-fidelity", fidelity(kid=True, kid_subset_size=N_IMAGES // 2), genlab("kid"))
     line("inception_score, torch-fidelity", fidelity(isc=True), genlab("inception_score"))
