@@ -93,8 +93,10 @@ def cached_features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
     "`extractor(images)`, computed once for the same pixels and the same network and then kept on disk."
     path = cache_dir("features") / f"{extractor.hash}-{pixel_hash(images)}.safetensors"
     if not path.exists():
-        with cache_lock(path), atomic(path) as temporary:
-            save_file({"features": extractor(images).float()}, temporary)
+        with cache_lock(path):
+            if not path.exists():  # nobody was faster
+                with atomic(path) as temporary:
+                    save_file({"features": extractor(images).float()}, temporary)
     return load_file(path)["features"].double()
 
 # %% ../nbs/05b_features.ipynb #05888338

@@ -7,8 +7,8 @@ __all__ = ['MNIST_CONTENT', 'FASHION_CONTENT', 'DOWNLOADS', 'TIMEOUT', 'Images',
            'BROKEN', 'WIDE', 'GREY', 'Opener', 'BAD', 'VERSION', 'SELDOM', 'ENDINGS', 'OF_THE_SYSTEM', 'NOWHERE',
            'DAMAGED', 'Members', 'ENCRYPTED', 'ON_WINDOWS', 'LARGEST', 'HELD_OUT', 'Row', 'progress', 'Download',
            'cache_dir', 'at_hand', 'cache_lock', 'fetch', 'load_mnist', 'load_fashion_mnist', 'load_cifar10', 'Source',
-           'find_modes', 'to_square', 'converted', 'image_files', 'openers', 'Place', 'load_folder', 'load_hf',
-           'load_celeba', 'load_from_mirror', 'Description', 'describe']
+           'find_modes', 'to_square', 'converted', 'is_archive', 'image_files', 'openers', 'Place', 'load_folder',
+           'load_hf', 'load_celeba', 'load_from_mirror', 'Description', 'describe']
 
 # %% ../nbs/00b_sources.ipynb #cf0c1571
 import gzip
@@ -644,7 +644,8 @@ def _identity(facts: os.stat_result) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
 
 # %% ../nbs/00b_sources.ipynb #c78268ff
-def _is_archive(file: str) -> bool:
+def is_archive(file: str) -> bool:
+    "Is this file a tar or a zip that can be read?"
     try:
         return tarfile.is_tarfile(file) or zipfile.is_zipfile(file)
     except DAMAGED:
@@ -852,7 +853,7 @@ def load_folder(split: str, place: str) -> Callable[[int], Images]:
         raise FileNotFoundError(f"dataset: there is no folder {place}.")
     key = []
     if not os.path.isdir(place):
-        if not _is_archive(place):
+        if not is_archive(place):
             what = "is a file, and no archive that can be read (tar, tar.gz, tar.bz2, tar.xz, zip)"
             raise ValueError(f"dataset: {place} {what}.")
         key = _identity(os.stat(place))

@@ -868,7 +868,8 @@ def _identity(facts: os.stat_result) -> list[int]:
 
 # %%
 #| export
-def _is_archive(file: str) -> bool:
+def is_archive(file: str) -> bool:
+    "Is this file a tar or a zip that can be read?"
     try:
         return tarfile.is_tarfile(file) or zipfile.is_zipfile(file)
     except DAMAGED:
@@ -1118,7 +1119,7 @@ def load_folder(split: str, place: str) -> Callable[[int], Images]:
         raise FileNotFoundError(f"dataset: there is no folder {place}.")
     key = []
     if not os.path.isdir(place):
-        if not _is_archive(place):
+        if not is_archive(place):
             what = "is a file, and no archive that can be read (tar, tar.gz, tar.bz2, tar.xz, zip)"
             raise ValueError(f"dataset: {place} {what}.")
         key = _identity(os.stat(place))

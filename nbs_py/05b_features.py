@@ -169,8 +169,10 @@ def cached_features(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
     "`extractor(images)`, computed once for the same pixels and the same network and then kept on disk."
     path = cache_dir("features") / f"{extractor.hash}-{pixel_hash(images)}.safetensors"
     if not path.exists():
-        with cache_lock(path), atomic(path) as temporary:
-            save_file({"features": extractor(images).float()}, temporary)
+        with cache_lock(path):
+            if not path.exists():  # nobody was faster
+                with atomic(path) as temporary:
+                    save_file({"features": extractor(images).float()}, temporary)
     return load_file(path)["features"].double()
 
 
@@ -526,6 +528,10 @@ with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patc
     never_called = dataclasses.replace(digits, network=None)  # would fail if it were called
     assert torch.equal(cached_features(never_called, images[:20]), first)
     assert torch.equal(cached_features(digits, images[:21]), digits(images[:21])), "other images"
+    with pytest.MonkeyPatch.context() as inner:  # made by another while this one waits
+        while_waiting = lambda path: save_file({"features": first.float()}, path) or contextlib.nullcontext()
+        inner.setitem(globals(), "cache_lock", while_waiting)
+        assert torch.equal(cached_features(never_called, images[:22]), first), "not computed twice"
 
 
 # %% [markdown]

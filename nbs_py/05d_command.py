@@ -51,7 +51,16 @@ from genlab.data import check_dataset, is_dataset, load_dataset
 from genlab.features import as_bytes
 from genlab.fid import evaluate, score_table
 from genlab.plug import MEASURES, import_plugins
-from genlab.sources import BROKEN, ENDINGS, find_modes, image_files, progress, to_square
+from genlab.sources import (
+    BROKEN,
+    ENDINGS,
+    find_modes,
+    image_files,
+    is_archive,
+    openers,
+    progress,
+    to_square,
+)
 
 # %%
 #| hide
@@ -75,20 +84,20 @@ from genlab.fid import floor, frechet_distance_of_features
 # %%
 #| export
 def _read_folder(folder: Path) -> torch.Tensor:
-    "The images of a folder, by name, uint8 (N, C, H, W). ValueError for several sizes or none."
-    paths = [Path(path) for path, *_ in image_files(str(folder))]
-    images, skipped = {}, 0
-    modes = find_modes(lambda path=path: Image.open(path) for path in paths)
-    for path in progress(paths, f"reading {folder.name}", "image"):
+    "The images of a folder or an archive, by name, uint8 (N, C, H, W). ValueError for several sizes or none."
+    files, images, skipped = image_files(str(folder)), {}, 0
+    modes = find_modes(openers(str(folder), files))
+    reading = progress(openers(str(folder), files), f"reading {folder.name}", "image")
+    for path, opener in zip([Path(file[0]) for file in files], reading, strict=True):
         try:
-            with Image.open(path) as image:
+            with opener() as image:
                 images[path] = to_square(image, None, grey=False, white=modes.get(image.mode))
         except BROKEN:
             skipped += 1
             continue
         _check_same_size(folder, next(iter(images.items())), (path, images[path]))
     if skipped:
-        counts = f"{skipped} of {len(paths)} files"
+        counts = f"{skipped} of {len(files)} files"
         warnings.warn(f"{folder}: {counts} are not readable images and were skipped.", stacklevel=3)
     if not images:
         raise ValueError(f"{folder}: there are no images ({', '.join(ENDINGS)}) in it.")
@@ -112,13 +121,15 @@ def _check_same_size(folder: Path, first: tuple[Path, np.ndarray], other: tuple[
 # %%
 #| export
 def load_images(path: Path) -> torch.Tensor:  # uint8, or floats; (N, C, H, W)
-    "The images of an npz file, a folder, or a run (its last epoch count). ValueError if there are none."
+    "The images of an npz file, a folder, an archive, or a run (its last epoch count). ValueError if none."
     if path.is_dir():
         places = [path / "samples.npz", *sorted(path.glob("epoch-*/samples.npz"), reverse=True)]
         samples = next((place for place in places if place.exists()), None)
         return load_images(samples) if samples else _read_folder(path)
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder (and no data set of that name).")
+    if path.suffix != ".npz" and is_archive(str(path)):
+        return _read_folder(path)
     try:
         with np.load(path) as arrays:
             images = torch.from_numpy(_array_of_images(arrays))
@@ -193,7 +204,9 @@ def _limits(text: str) -> tuple[float, float]:
     return black, white
 
 
-SAMPLES = "a folder of images, an .npz file, the folder of a run, or a data set (its training images)"
+SAMPLES = (
+    "a folder or an archive of images, an .npz file, the folder of a run, or a data set (its training images)"
+)
 RANGE = "what arrays of floats call black and white, as --range=0,1; by default what cannot be mistaken"
 DASH = "A name that begins with - stands last, after --, as in: genlab_metrics --json -- -mine.npz mnist"
 
@@ -207,8 +220,8 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("samples", help=SAMPLES)
     add("reference", help="the same; of a data set the test images")
-    lenet_or_inception = "default: all in LeNet's features, or all in Inception's if there is no LeNet"
-    add("--metrics", nargs="+", metavar="METRIC", choices=MEASURES, help=lenet_or_inception)
+    lenet_or_photo = "default: all in LeNet's features, or all of photo if there is no LeNet"
+    add("--metrics", nargs="+", metavar="METRIC", choices=MEASURES, help=lenet_or_photo)
     add("--classifier", metavar="DATASET", help="whose LeNet; default: that of the reference, or of the run")
     add("--range", type=_limits, metavar="BLACK,WHITE", help=RANGE)
     add("--json", action="store_true", help="print all that is known as JSON")
@@ -247,7 +260,7 @@ def _scores(options: argparse.Namespace) -> dict[str, dict]:
     known = against if isinstance(against, str) else _config(Path(samples)).get("dataset")
     classifier = options.classifier or known
     has_lenet = classifier and load_dataset(classifier).labels is not None
-    extractor = "lenet" if has_lenet else "inception"
+    extractor = "lenet" if has_lenet else "photo"
     of_extractor = [metric for metric, measure in MEASURES.items() if measure.extractor == extractor]
     return evaluate(images, against, options.metrics or of_extractor, classifier)
 
