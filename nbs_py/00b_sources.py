@@ -489,9 +489,21 @@ def converted(
     facts = json.loads((cached / "facts.json").read_text())
     _warn(what, facts)
     labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
-    images = torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"])))
+    images = _mapped(cached / "images.bin", tuple(facts["shape"]))
     images.sha256 = facts["sha256"]  # for fingerprint, which need not read the file then
     return images, labels, facts["classes"]
+
+
+# %%
+#| export
+def _mapped(file: Path, shape: tuple[int, ...]) -> torch.Tensor:
+    "Images whose bytes stay in a file; what is written into them does not go there."
+    try:
+        return torch.from_numpy(np.memmap(file, np.uint8, "c", shape=shape))
+    except OSError:  # Linux wants memory for all that might be written; a larger set can only be read
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(np.memmap(file, np.uint8, "r", shape=shape))
 
 
 # %%
