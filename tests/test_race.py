@@ -24,7 +24,7 @@ def test_results_belong_to_the_entry_as_it_is(path):
     assert len({(record["device"], record["seed"]) for record in records}) == len(records) > 0
     for record in records:
         settings = read_entry(FOLDER / f"{path.stem}.yaml")
-        config = race_config(settings, path.stem, path.parent.name, record["seed"])
+        config = race_config(settings, path.stem, record.get("task", path.parent.name), record["seed"])
         assert record["settings"] == settings and record["hash"] == config.hash, "race it again"
         for row in record["looks"]:
             assert all(math.isfinite(row[key]) and row[key] > 0 for key in ("seconds", "value", "floor"))
