@@ -79,6 +79,12 @@ def random_order(data, epoch):
     return epoch_batches(data, BATCH, seed=0, epoch=epoch)
 
 
+def not_announced(data, epoch):
+    "The same order, but the map is not told which images come next."
+    del data.images.will_read
+    return epoch_batches(data, BATCH, seed=0, epoch=epoch)
+
+
 def blocks(data, epoch):
     "What an order would give that reads 128 neighbours at a time."
     generator = torch.Generator().manual_seed(derive_seed(0, epoch))
@@ -122,25 +128,27 @@ def start_up(name):
     print("  {:<42} {:>9} {:>9,.0f} {:>9,.0f}".format("loading", "", *memory() - before), flush=True)
 
 
-def cold(name, updates):
-    "The first batches of a process whose system has read nothing of the file yet."
-    for order in (random_order, blocks):
+def cold(name, batches):
+    "The first batches where the system has read nothing of the file yet, or has forgotten it."
+    for order, share in [(random_order, 1), (blocks, 1), (not_announced, 30)]:
         forget()
         data = load_dataset(name, "train", SIZE)
-        line(f"map, nothing read before, {order.__name__}", *images_per_second(order(data, 0), updates))
+        rate, growth = images_per_second(order(data, 0), max(3, batches // share))
+        line(f"map, nothing read before, {order.__name__}", rate, growth)
         del data
 
 
-def warm(name, part, rounds, updates):
+def warm(name, part, rounds, batches):
     "Memory and map take turns: the same images first, then all of the map."
     every = load_dataset(name, "train", SIZE)
     some = every.pick(slice(part))
     copy = some._replace(images=some.images.clone())
+    some.images.will_read = every.images.will_read  # a part does not know that it lies in a file
     loaders = {f"memory, {part:,} images": copy, f"map, the same {part:,}": some}
     if part < len(every.images):
         loaders[f"map, all {len(every.images):,}"] = every
     found = [
-        [images_per_second(random_order(data, epoch), updates) for data in loaders.values()]
+        [images_per_second(random_order(data, epoch), batches) for data in loaders.values()]
         for epoch in range(rounds)
     ]
     rates = np.array([[rate for rate, _ in row] for row in found])
@@ -158,7 +166,7 @@ def main(options):
             os.environ["GENLAB_CACHE"] = f"{folder}/{n}"
             name = add_set(real.expand(-1, 3, -1, -1), n)
             start_up(name)
-            cold(name, options.batches // 10)
+            cold(name, options.batches)
             warm(name, min(n, options.fits), options.rounds, options.batches)
 
 

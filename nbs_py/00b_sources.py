@@ -49,6 +49,7 @@ import gzip
 import hashlib
 import json
 import math
+import mmap
 import os
 import shutil
 import socket
@@ -499,11 +500,22 @@ def converted(
 def _mapped(file: Path, shape: tuple[int, ...]) -> torch.Tensor:
     "Images whose bytes stay in a file; what is written into them does not go there."
     try:
-        return torch.from_numpy(np.memmap(file, np.uint8, "c", shape=shape))
+        array = np.memmap(file, np.uint8, "c", shape=shape)
     except OSError:  # Linux wants memory for all that might be written; a larger set can only be read
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            return torch.from_numpy(np.memmap(file, np.uint8, "r", shape=shape))
+        array = np.memmap(file, np.uint8, "r", shape=shape)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        images = torch.from_numpy(array)
+    images.will_read = partial(_will_read, array.base, math.prod(shape[1:]))
+    return images
+
+
+def _will_read(pages: mmap.mmap, size: int, index: torch.Tensor) -> None:
+    "Tell the system which images of so many bytes are wanted soon; it reads them, and no others, meanwhile."
+    if hasattr(mmap, "MADV_WILLNEED"):  # Windows has nothing like it
+        for i in index.tolist():
+            start = i * size // mmap.PAGESIZE * mmap.PAGESIZE
+            pages.madvise(mmap.MADV_WILLNEED, start, (i + 1) * size - start)
 
 
 # %%
