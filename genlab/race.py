@@ -80,8 +80,9 @@ def look(run: Run, epochs: int) -> dict:
     "Train until `epochs` epochs are done, draw, and measure."
     samples, metric = KINDS[run.config.model].draw(run, epochs), race_metric(run.config.dataset)
     score = evaluate(samples, run.config.dataset, [metric])[metric]
-    images = epochs * len(run.config.training_set().images)
-    return {"epochs": epochs, "images": images, "seconds": run.training["train_seconds"]} | {
+    images, first = epochs * len(run.config.training_set().images), run.training.get("first") or {}
+    seconds = run.training["train_seconds"] + first.get("train_seconds", 0)  # of a latent model's VAE, too
+    return {"epochs": epochs, "images": images, "seconds": seconds} | {
         key: score[key] for key in ("value", "sd", "floor", "n")
     }
 

@@ -9,9 +9,11 @@ from conftest import ROOT, command, copy_project
 from PIL import Image
 from torch import nn
 
+from genlab.data import load_dataset
 from genlab.features import Extractor
-from genlab.plug import EXTRACTORS, MEASURES
-from genlab.race import BY_THE_RACE, main, race_config, race_metric, read_entry
+from genlab.plug import EXTRACTORS, KINDS, MEASURES
+from genlab.race import BY_THE_RACE, look, main, race_config, race_metric, read_entry
+from genlab.runs import Run
 
 FOLDER = ROOT / "report" / "race"
 ENTRIES, RESULTS = sorted(FOLDER.glob("*.yaml")), sorted(FOLDER.glob("*/*.json"))
@@ -153,3 +155,14 @@ def test_a_measure_that_cannot_be_had(photographs, race_here, monkeypatch, runs_
 
 def test_labels_decide_what_is_measured(photographs):
     assert [race_metric(task) for task in ("digits", f"folder:{photographs}")] == ["fd_lenet", "fd_photo"]
+
+
+def test_a_first_stage_counts(monkeypatch):
+    "Of latent diffusion the training of the VAE takes time, too."
+
+    def draw(run, epochs):
+        run.training = {"train_seconds": 2.0, "first": {"train_seconds": 3.0}}
+        return load_dataset("digits", "test").images
+
+    monkeypatch.setitem(KINDS, "latent", KINDS["latent"]._replace(draw=draw))
+    assert look(Run(race_config({"model": "latent"}, "x", "digits", 0)), 1)["seconds"] == 5
