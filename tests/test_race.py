@@ -11,7 +11,7 @@ from torch import nn
 
 from genlab.data import load_dataset
 from genlab.features import Extractor
-from genlab.plug import EXTRACTORS, KINDS, MEASURES
+from genlab.plug import EXTRACTORS, KINDS, MEASURES, import_plugins
 from genlab.race import BY_THE_RACE, look, main, race_config, race_metric, read_entry
 from genlab.runs import Run
 
@@ -164,5 +164,6 @@ def test_a_first_stage_counts(monkeypatch):
         run.training = {"train_seconds": 2.0, "first": {"train_seconds": 3.0}}
         return load_dataset("digits", "test").images
 
+    import_plugins()
     monkeypatch.setitem(KINDS, "latent", KINDS["latent"]._replace(draw=draw))
     assert look(Run(race_config({"model": "latent"}, "x", "digits", 0)), 1)["seconds"] == 5
