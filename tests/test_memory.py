@@ -14,13 +14,10 @@ from torch.utils._pytree import tree_iter
 import genlab.latent
 import genlab.sources
 from genlab.data import ImageSet, epoch_batches, fingerprint, take
-from genlab.ddpm import DDPMConfig
 from genlab.features import Extractor
-from genlab.gan import GANConfig
 from genlab.latent import Codes, LatentConfig, code_batches, make_latent
-from genlab.plug import EXTRACTORS, KINDS, LOADERS, MEASURES
+from genlab.plug import EXTRACTORS, KINDS, LOADERS, MEASURES, import_plugins
 from genlab.runs import Run
-from genlab.vae import VAEConfig
 
 N = 10_500  # more than the 10,000 images that are taken as a sample of all where one is needed
 
@@ -48,41 +45,44 @@ class Mean(nn.Module):
         return nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
 
 
+def noise(n):
+    return torch.randint(256, (n, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+
+
+def labelled(images):
+    return ImageSet(images, torch.arange(len(images)) % 3, ["a", "b", "c"])
+
+
 @pytest.fixture
 def many(tmp_path, monkeypatch):
     "A data set `many`, of N images in a memory map, with a measure of its own."
-    generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    draw(N, 3, 16, 16).numpy().tofile(tmp_path / "images.bin")
+    noise(N).numpy().tofile(tmp_path / "images.bin")
     images = genlab.sources._mapped(tmp_path / "images.bin", (N, 3, 16, 16))
     images.sha256 = "0" * 64
-    train, test = (
-        ImageSet(x, torch.arange(len(x)) % 3, ["a", "b", "c"]) for x in (images, draw(20, 3, 16, 16))
-    )
-    monkeypatch.setitem(LOADERS, "many", lambda split: train if split == "train" else test)
-    monkeypatch.setitem(EXTRACTORS, "mean", lambda *_: Extractor("mean", "0" * 12, Mean()))
+    splits = {"train": labelled(images), "test": labelled(noise(20))}
+    extractor = Extractor("mean", "0" * 12, Mean())
+    monkeypatch.setitem(LOADERS, "many", splits.get)
+    monkeypatch.setitem(EXTRACTORS, "mean", lambda *_: extractor)
     monkeypatch.setitem(MEASURES, "fd_mean", MEASURES["fd_lenet"]._replace(extractor="mean"))
     monkeypatch.setenv("GENLAB_CACHE", str(tmp_path / "cache"))
-    return train
+    return splits["train"]
 
 
-def configuration(kind):
-    "A small run of a kind."
-    shared = dict(dataset="many", batch_size=500, metrics=["fd_mean"])
-    tiny = shared | dict(widths=[8, 8], steps=2)
-    return {
-        "gan": lambda: GANConfig(width=8, conditional=True, **shared),
-        "ddpm": lambda: DDPMConfig(T=20, conditional=True, **tiny),
-        "vae": lambda: VAEConfig(width=8, latent=2, **shared),
-        "latent": lambda: LatentConfig(width=8, first_epochs=1, **tiny),
-    }[kind]()
+SMALL = {
+    "gan": dict(width=8, conditional=True),
+    "ddpm": dict(widths=[8, 8], T=20, steps=2, conditional=True),
+    "vae": dict(width=8, latent=2),
+    "latent": dict(width=8, first_epochs=1, widths=[8, 8], steps=2),
+}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SMALL)
 def test_a_run_takes_no_copy_of_its_training_set(kind, many, monkeypatch):
     monkeypatch.setattr(genlab.latent, "MOST_CODES", 0)
+    import_plugins()
+    config = KINDS[kind].config(**SMALL[kind], dataset="many", batch_size=500, metrics=["fd_mean"])
     with NothingLong(many.images):
-        run = KINDS[kind].run(configuration(kind))
+        run = KINDS[kind].run(config)
     assert run.metrics(1)["scores"]["fd_mean"]["value"] > 0
 
 
