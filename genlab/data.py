@@ -204,6 +204,17 @@ def _batch(data: ImageSet, index: torch.Tensor, device: torch.device) -> tuple:
     return to_model(parts[0]), parts[1] if data.labels is not None else None
 
 
+def _announced(images: torch.Tensor, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    "The same indices; images that lie on disk are told of each a batch ahead, see `genlab.sources`."
+    will_read = getattr(images, "will_read", lambda index: None)
+    for i, index in enumerate(indices):
+        if i == 0:
+            will_read(index)
+        if i + 1 < len(indices):
+            will_read(indices[i + 1])
+        yield index
+
+
 def _one_ahead(batches: Iterator) -> Iterator:
     "The same, each made by a thread while the one before it is used."
     with ThreadPoolExecutor(1) as thread:
@@ -225,7 +236,8 @@ def epoch_batches(
     device, there = torch.device(device), data.images.device
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
     order = torch.randperm(len(data.images), generator=generator).to(there)
-    batches = (_batch(data, index, device) for index in order.split(batch_size)[start:])
+    indices = _announced(data.images, order.split(batch_size)[start:])
+    batches = (_batch(data, index, device) for index in indices)
     yield from batches if there.type == device.type else _one_ahead(batches)
 
 # %% ../nbs/00_data.ipynb #c9515f21

@@ -6,7 +6,7 @@
 __all__ = ['Dataset', 'Subset', 'LARGE', 'ANOTHER_NAME', 'check_parameters', 'Checked', 'RunConfig', 'seed_everything', 'latents',
            'make_accelerator', 'device_name', 'memory_to_train', 'fits_memory', 'count_costs', 'peak_memory',
            'make_adam', 'orthogonal', 'Muon', 'make_optimizers', 'EMA', 'atomic', 'save_state', 'load_state',
-           'read_json', 'project_root', 'runs_root', 'Run', 'read_config', 'git_commit', 'plot_history']
+           'read_json', 'project_root', 'runs_root', 'folder_name', 'Run', 'read_config', 'git_commit', 'plot_history']
 
 # %% ../nbs/00_runs.ipynb #9359cf2f
 import ast
@@ -496,8 +496,8 @@ def runs_root() -> Path:
     return Path(os.environ.get("GENLAB_RUNS") or project_root() / "runs").absolute()
 
 # %% ../nbs/00_runs.ipynb #754b3394
-def _folder_name(dataset: str) -> str:
-    "What the folder of a data set's runs is called."
+def folder_name(dataset: str) -> str:
+    "What the folder of a data set's runs is called, and that of its race."
     name = dataset.rstrip("/").translate(str.maketrans(":/{}", "--()"))  # braces are Snakemake's
     if len(name.encode()) > 200:  # a file system knows names of 255 bytes
         return f"{name[:16]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name[-32:]}"
@@ -512,7 +512,7 @@ class Run:
     def __init__(self, config: RunConfig):
         self.config = config
         self.folder = (
-            runs_root() / _folder_name(config.dataset) / config.model / f"{config.name}-{config.hash}"
+            runs_root() / folder_name(config.dataset) / config.model / f"{config.name}-{config.hash}"
         )
         self.history: list[dict] = []  # one row per logged update
         self.step = 0  # updates made

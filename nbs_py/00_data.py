@@ -406,6 +406,8 @@ def derive_seed(*key: int) -> int:
 
 # %% [markdown]
 # With that, the batches of an epoch. Bytes become floats here, a batch at a time. Where images and network are on the same device, that is all. A set that does not fit into the memory of a GPU stays outside; then each batch is fetched while the network is busy with the one before it.
+#
+# And a set that does not fit into memory at all stays on disk, as a memory map ([00b_sources](00b_sources.ipynb)). If one touches a byte of such a map that was not read yet, the system reads much more than was asked for, because most programs go on where they are. A random order does not. So the map is told one batch ahead which images come next, and the system reads just these while the network is busy. `benchmarks/memory_map.py` measures what that is worth.
 
 # %%
 #| export
@@ -417,6 +419,17 @@ def _batch(data: ImageSet, index: torch.Tensor, device: torch.device) -> tuple:
     if device.type != index.device.type:  # from pinned memory a GPU copies by itself
         parts = [part.pin_memory().to(device, non_blocking=True) for part in parts]
     return to_model(parts[0]), parts[1] if data.labels is not None else None
+
+
+def _announced(images: torch.Tensor, indices: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    "The same indices; images that lie on disk are told of each a batch ahead, see `genlab.sources`."
+    will_read = getattr(images, "will_read", lambda index: None)
+    for i, index in enumerate(indices):
+        if i == 0:
+            will_read(index)
+        if i + 1 < len(indices):
+            will_read(indices[i + 1])
+        yield index
 
 
 def _one_ahead(batches: Iterator) -> Iterator:
@@ -442,7 +455,8 @@ def epoch_batches(
     device, there = torch.device(device), data.images.device
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
     order = torch.randperm(len(data.images), generator=generator).to(there)
-    batches = (_batch(data, index, device) for index in order.split(batch_size)[start:])
+    indices = _announced(data.images, order.split(batch_size)[start:])
+    batches = (_batch(data, index, device) for index in indices)
     yield from batches if there.type == device.type else _one_ahead(batches)
 
 
@@ -456,6 +470,15 @@ other = next(epoch_batches(data, 100, seed=0, epoch=4))[0]
 assert not torch.equal(first[0], other), "another epoch, another order"
 assert len({derive_seed(1, 2), derive_seed(2, 1), derive_seed(1), derive_seed(1, 0)}) == 4
 assert list(_one_ahead(iter(range(1, 9)))) == list(range(1, 9))
+
+# %%
+#| hide
+on_disk, told = data._replace(images=data.images.clone()), []
+on_disk.images.will_read = lambda index: told.append(index)
+for i, (x, _) in enumerate(epoch_batches(on_disk, 100, seed=0, epoch=3, start=2)):
+    assert torch.equal(x, again[i]) and len(told) == min(i + 2, len(again)), "one batch ahead"
+assert sum(map(len, told)) == sum(map(len, again)), "every image, once"
+assert not list(epoch_batches(on_disk, 100, seed=0, epoch=3, start=len(first)))
 
 
 # %% [markdown]

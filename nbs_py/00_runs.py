@@ -925,8 +925,8 @@ def runs_root() -> Path:
 
 # %%
 #| export
-def _folder_name(dataset: str) -> str:
-    "What the folder of a data set's runs is called."
+def folder_name(dataset: str) -> str:
+    "What the folder of a data set's runs is called, and that of its race."
     name = dataset.rstrip("/").translate(str.maketrans(":/{}", "--()"))  # braces are Snakemake's
     if len(name.encode()) > 200:  # a file system knows names of 255 bytes
         return f"{name[:16]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name[-32:]}"
@@ -943,7 +943,7 @@ class Run:
     def __init__(self, config: RunConfig):
         self.config = config
         self.folder = (
-            runs_root() / _folder_name(config.dataset) / config.model / f"{config.name}-{config.hash}"
+            runs_root() / folder_name(config.dataset) / config.model / f"{config.name}-{config.hash}"
         )
         self.history: list[dict] = []  # one row per logged update
         self.step = 0  # updates made

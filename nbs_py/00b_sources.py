@@ -52,6 +52,7 @@ import itertools
 import json
 import lzma
 import math
+import mmap
 import os
 import posixpath
 import re
@@ -700,10 +701,33 @@ def converted(
     facts = json.loads((cached / "facts.json").read_text())
     _warn(what, facts)
     labels = torch.from_numpy(np.load(cached / "labels.npy")) if (cached / "labels.npy").exists() else None
-    images = torch.from_numpy(np.memmap(cached / "images.bin", np.uint8, "c", shape=tuple(facts["shape"])))
+    images = _mapped(cached / "images.bin", tuple(facts["shape"]))
     images.sha256 = facts["sha256"]  # for fingerprint, which need not read the file then
     images.originals = facts  # for describe
     return images, labels, facts["classes"]
+
+
+# %%
+#| export
+def _mapped(file: Path, shape: tuple[int, ...]) -> torch.Tensor:
+    "Images whose bytes stay in a file; what is written into them does not go there."
+    try:
+        array = np.memmap(file, np.uint8, "c", shape=shape)
+    except OSError:  # Linux wants memory for all that might be written; a larger set can only be read
+        array = np.memmap(file, np.uint8, "r", shape=shape)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        images = torch.from_numpy(array)
+    images.will_read = partial(_will_read, array.base, math.prod(shape[1:]))
+    return images
+
+
+def _will_read(pages: mmap.mmap, size: int, index: torch.Tensor) -> None:
+    "Tell the system which images of so many bytes are wanted soon; it reads them, and no others, meanwhile."
+    if hasattr(mmap, "MADV_WILLNEED"):  # Windows has nothing like it
+        for i in index.tolist():
+            start = i * size // mmap.PAGESIZE * mmap.PAGESIZE
+            pages.madvise(mmap.MADV_WILLNEED, start, (i + 1) * size - start)
 
 
 # %%

@@ -21,10 +21,13 @@
 #
 # Only training counts as time. Samples are drawn and scored at a growing list of epoch counts, with as many samples as there are test images. The settings of the sampler belong to the entry: guidance, for example, costs nothing in training, and changes the distance. Each entry is trained with several seeds, because one run can be lucky.
 #
+# Images without labels train no LeNet. Where a data set has none, as folders of photographs, the distance is `fd_photo`, in the features of a network that knows photographs ([05b_features](05b_features.ipynb)), and entries that want to be told classes cannot race.
+#
 # What a race cannot see: a model that copies training images is at the floor, too, so look at `copies` of [05c_measures](05c_measures.ipynb) before you praise a winner. And whoever chooses settings by this distance chooses them by the test images. Choose with other seeds than those that race, and believe only differences that are much larger than the interval.
 #
 #     make race TASK=mnist                       # all entries, seeds 0 to 2
 #     genlab_race mnist muon --seeds 0 1 2       # one of them
+#     genlab_race folder:/my/photographs small   # on images of one's own, at 64x64 pixels
 #
 # The entries are `report/race/*.yaml`, and their results lie beside them, a file for each data set. Random numbers follow from the seed alone, so that whoever repeats an entry on the same kind of CPU, with the same number of threads, gets the same distances to the last digit.
 
@@ -52,9 +55,10 @@ import matplotlib.pyplot as plt
 import yaml
 from filelock import FileLock
 
-from genlab.fid import check_metrics, evaluate
+from genlab.data import check_dataset, load_dataset
+from genlab.fid import check_metrics, evaluate, floor
 from genlab.plug import KINDS, look_up
-from genlab.runs import Run, RunConfig, atomic, project_root, read_json
+from genlab.runs import Run, RunConfig, atomic, folder_name, project_root, read_json
 from genlab.tables import log_ticks, number, over_seeds
 
 # %%
@@ -118,7 +122,6 @@ def looks() -> Iterator[int]:
 first = [epochs for epochs, _ in zip(looks(), range(10), strict=False)]
 assert first == [1, 2, 3, 4, 5, 7, 9, 12, 16, 22]
 
-
 # %% [markdown]
 # ## Racing
 #
@@ -126,12 +129,29 @@ assert first == [1, 2, 3, 4, 5, 7, 9, 12, 16, 22]
 
 # %%
 #| export
+LABELLED, UNLABELLED = "fd_lenet", "fd_photo"  # what is measured
+
+
+def race_metric(task: str) -> str:
+    "The measure of the race on a data set: LeNet's distance, if there are labels that a LeNet can learn."
+    return UNLABELLED if load_dataset(task, "test").labels is None else LABELLED
+
+
+def check_task(task: str) -> None:
+    "Have the floor ready. ValueError or RuntimeError, one sentence, if there can be none."
+    metric, images = race_metric(task), load_dataset(task, "test").images
+    check_metrics(task, None, [metric])
+    if floor(metric, task, images.shape[-1], len(images))["floor"] is None:
+        raise ValueError(f"dataset: {task} has {len(images)} test images, too few for {metric}.")
+
+
 def look(run: Run, epochs: int) -> dict:
     "Train until `epochs` epochs are done, draw, and measure."
-    samples = KINDS[run.config.model].draw(run, epochs)
-    score = evaluate(samples, run.config.dataset, ["fd_lenet"])["fd_lenet"]
-    images = epochs * len(run.config.training_set().images)
-    return {"epochs": epochs, "images": images, "seconds": run.training["train_seconds"]} | {
+    samples, metric = KINDS[run.config.model].draw(run, epochs), race_metric(run.config.dataset)
+    score = evaluate(samples, run.config.dataset, [metric])[metric]
+    images, first = epochs * len(run.config.training_set().images), run.training.get("first") or {}
+    seconds = run.training["train_seconds"] + first.get("train_seconds", 0)  # of a latent model's VAE, too
+    return {"epochs": epochs, "images": images, "seconds": seconds} | {
         key: score[key] for key in ("value", "sd", "floor", "n")
     }
 
@@ -145,7 +165,8 @@ def race(name: str, settings: dict, task: str, seed: int, minutes: float) -> Ite
             rows.append(look(run, epochs))
             seconds, ratio = rows[-1]["seconds"], rows[-1]["value"] / rows[-1]["floor"]
             print(f"{name}, seed {seed}: {seconds:.0f} s, {ratio:.1f} times the floor", flush=True)
-            record = {"seed": seed, "hash": run.config.hash, "settings": settings}
+            record = {"task": task, "metric": race_metric(task), "seed": seed}
+            record |= {"hash": run.config.hash, "settings": settings}
             record |= {key: run.training[key] for key in costs}
             over = ratio <= min(LINES) or seconds > 60 * minutes
             yield record | {"over": over, "looks": rows}
@@ -244,7 +265,7 @@ def _rank(records: list[dict]) -> tuple:
 def read_results(folder: Path, task: str) -> dict[tuple[str, str], list[dict]]:
     "The records of a data set by device and entry, best first."
     found = {}
-    for path in sorted((folder / task).glob("*.json")):
+    for path in sorted((folder / folder_name(task)).glob("*.json")):
         for record in read_json(path, list) or []:
             found.setdefault((record["device"], path.stem), []).append(record)
     return dict(sorted(found.items(), key=lambda item: (item[0][0], *_rank(item[1]))))
@@ -254,17 +275,18 @@ def race_table(folder: Path, task: str) -> str:
     "A table in Markdown of what `read_results` finds, with a line below on what was measured."
     head = ["entry", "seeds", "parameters", "MFLOP/image"]
     head += [f"{line} × floor: {what}" for line in LINES for what in ("seconds", "images")]
-    lines, n = [head, [":--", *["--:"] * (len(head) - 1)]], 0
+    lines, one = [head, [":--", *["--:"] * (len(head) - 1)]], None
     for (device, name), records in read_results(folder, task).items():
-        one, n = records[0], records[0]["looks"][0]["n"]
+        one = records[0]
         flops = one["flops_per_image"]
         cells = [f"{name} ({device})", len(records), number(one["parameters"], 0)]
         cells.append("—" if flops is None else number(flops / 1e6, 0))
         lines.append([*cells, *(cell for line in LINES for cell in _at_line(records, line))])
-    if not n:
+    if one is None:
         return f"No entry has raced on {task} yet."
-    floor = records[0]["looks"][0]["floor"]
-    about = f"Training time until `fd_lenet` on {task} is so many times the floor ({floor:.2f}, $N$ = {n:,})"
+    look, metric = one["looks"][0], one.get("metric", LABELLED)
+    about = f"Training time until `{metric}` on {task} is so many times the floor "
+    about += f"({look['floor']:.2f}, $N$ = {look['n']:,})"
     about += "; mean over seeds ± half the 95 % interval. *Not reached*: how near it came."
     about += " FLOPs are those of the network, forward and backward, without the optimizer's."
     rows = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
@@ -305,10 +327,11 @@ assert "No entry has raced on nothing yet" in race_table(place, "nothing")
 def race_figure(folder: Path, task: str, ax: plt.Axes | None = None) -> plt.Axes:
     "Distance against training time, a line a seed."
     ax = ax or plt.subplots(figsize=(6, 3.4), layout="constrained")[1]
-    colours, floor = {}, None
+    colours, floor, metric = {}, None, LABELLED
     for (device, name), records in read_results(folder, task).items():
         for record in records:
             rows, floor = record["looks"], record["looks"][0]["floor"]
+            metric = record.get("metric", LABELLED)
             label = None if (device, name) in colours else f"{name} ({device})"
             (line,) = ax.plot(
                 [row["seconds"] for row in rows], [row["value"] for row in rows],
@@ -318,7 +341,7 @@ def race_figure(folder: Path, task: str, ax: plt.Axes | None = None) -> plt.Axes
     for times, style in [(times, "--") for times in LINES] + [(1, ":")]:
         if floor:
             ax.axhline(times * floor, color="0.5", linestyle=style, linewidth=0.8)
-    ax.set(xscale="log", yscale="log", xlabel="training (s)", ylabel="fd_lenet", title=task)
+    ax.set(xscale="log", yscale="log", xlabel="training (s)", ylabel=metric, title=task)
     log_ticks(ax.xaxis)
     log_ticks(ax.yaxis)
     ax.legend(frameon=False, fontsize=8)
@@ -339,28 +362,43 @@ def main() -> None:
     parser, folder = _parser(), project_root() / "report" / "race"
     options = parser.parse_args()
     try:
-        check_metrics(options.task, None, ["fd_lenet"])  # errors before any training
-        names = options.entries or sorted(path.stem for path in folder.glob("*.yaml"))
-        entries = {name: read_entry(folder / f"{name}.yaml") for name in names}
+        task = check_dataset(options.task)
+        check_task(task)  # errors before any training
+        entries = _entries(folder, options.entries, task)
         pairs = list(itertools.product(options.seeds, entries))
         for seed, name in pairs:
-            race_config(entries[name], name, options.task, seed)
+            race_config(entries[name], name, task, seed)
         failed = [
             problem for seed, name in pairs
-            if (problem := _race(name, entries[name], options.task, seed, options.minutes, folder))
+            if (problem := _race(name, entries[name], task, seed, options.minutes, folder))
         ]  # fmt: skip
-        print(race_table(folder, options.task))
+        print(race_table(folder, task))
         if failed:
             parser.exit(1, "".join(f"genlab_race: {problem}\n" for problem in failed))
     except (ValueError, RuntimeError, OSError) as problem:
         parser.exit(1, f"genlab_race: {problem}\n")
 
 
+def _entries(folder: Path, asked: list[str], task: str) -> dict[str, dict]:
+    "The entries asked for, or all that can race. ValueError if one that was asked for cannot."
+    names = asked or sorted(path.stem for path in folder.glob("*.yaml"))
+    entries = {name: read_entry(folder / f"{name}.yaml") for name in names}
+    if race_metric(task) == LABELLED:
+        return entries
+    told = [name for name, settings in entries.items() if settings.get("conditional")]
+    sentence = f"{', '.join(told)}: conditional: {task} has no labels"
+    if told and asked:
+        raise ValueError(f"entry {sentence}.")
+    if told:
+        print(f"{sentence}; left out.")
+    return {name: settings for name, settings in entries.items() if name not in told}
+
+
 def _race(name: str, settings: dict, task: str, seed: int, minutes: float, folder: Path) -> str | None:
     "Race, and keep the records; returns what to say if the training has diverged."
     try:
         for record in race(name, settings, task, seed, minutes):
-            keep_record(folder / task / f"{name}.json", record)
+            keep_record(folder / folder_name(task) / f"{name}.json", record)
     except FloatingPointError as problem:
         return f"{name}, seed {seed}: {problem}"
 
@@ -375,7 +413,7 @@ def _positive(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("task", help="a data set: mnist, fashion_mnist, ...")
+    parser.add_argument("task", help="a data set: mnist, fashion_mnist, folder:PATH, ...")
     parser.add_argument("entries", nargs="*", help="files in report/race, without .yaml (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="(default: 0 1 2)")
     about = "give up after so many minutes of training (default: 45)"

@@ -60,6 +60,7 @@ check_parameters()  # a name that papermill is given and that does not stand abo
 #| export
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -71,7 +72,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
-from genlab.data import ImageSet, load_dataset, show_grid, spread_classes
+from genlab.data import ImageSet, load_dataset, show_grid, spread_classes, take
 from genlab.ddpm import DDPMConfig, Denoiser, denoising_loss, fresh_network, make_diffusion
 from genlab.diffusion import Diffusion
 from genlab.fid import check_metrics, evaluate, main_distance
@@ -515,7 +516,7 @@ def make_latent(config: LatentConfig, data: ImageSet) -> LatentModel:
 
 
 # %% [markdown]
-# The second stage follows the pattern of all runs. Two things are special. The images are encoded once, before the first update. And a batch is asked for the *numbers* of its images, by which codes and classes are found. What is kept after training is all that samples need, both networks and the statistics.
+# The second stage follows the pattern of all runs. Two things are special. The images are encoded once, before the first update. And a batch is asked for the *numbers* of its images, by which codes and classes are found. (Only if all codes would take more than a gigabyte, as with four numbers at each of 16x16 places those of 200,000 photographs do, is each batch encoded when its turn comes. Then memory does not grow with the set.) What is kept after training is all that samples need, both networks and the statistics.
 
 # %%
 #| export
@@ -537,6 +538,10 @@ class Codes(NamedTuple):
     logvar: torch.Tensor  # (N, d)
     labels: torch.Tensor | None  # (N,)
 
+    def pick(self, i: torch.Tensor) -> "Codes":
+        "Those of the images with these numbers, int64 (B,)."
+        return Codes(self.mu[i], self.logvar[i], None if self.labels is None else self.labels[i])
+
 
 def encode_set(model: LatentModel, data: ImageSet, device: torch.device | str) -> Codes:
     "The codes of all images, on `device`; the model takes their statistics."
@@ -549,14 +554,12 @@ def code_loss(
     model: LatentModel,
     config: DDPMConfig,  # of the second stage
     diffusion: Diffusion,
-    codes: Codes,
-    i: torch.Tensor,  # numbers of the images, int64 (B,)
+    codes: Codes,  # of a batch
     classes: int = 0,  # how many; 0: the denoiser is not told
 ) -> torch.Tensor:  # (), with its gradient
     "The denoiser's loss on codes of these images, drawn anew from q(z | x)."
-    z = reparameterise(codes.mu[i], codes.logvar[i])
-    y = codes.labels[i] if classes else None
-    return denoising_loss(model.net, config, diffusion, model.to_map(z), y, classes)
+    x0 = model.to_map(reparameterise(codes.mu, codes.logvar))
+    return denoising_loss(model.net, config, diffusion, x0, codes.labels if classes else None, classes)
 
 
 # %%
@@ -566,15 +569,35 @@ spy.mean.fill_(2.0)
 spy.sd.fill_(0.5)
 few = Codes(torch.arange(12.0).view(3, 4), torch.full((3, 4), -60.0), torch.tensor([5, 6, 7]))
 least = DDPMConfig(T=1, steps=1, schedule="linear")  # one level, with a ten thousandth of noise
-code_loss(spy, least, make_diffusion(least), few, torch.tensor([2, 0]))
+code_loss(spy, least, make_diffusion(least), few.pick(torch.tensor([2, 0])))
 assert torch.allclose(spy.net.seen[0].flatten(1), (few.mu[[2, 0]] - 2) / 0.5, atol=0.2)
 assert spy.net.seen[1] is None, "not told"
 noisy = few._replace(logvar=torch.zeros(3, 4))
-code_loss(spy, least, make_diffusion(least), noisy, torch.arange(3).repeat(500), 1000)
+code_loss(spy, least, make_diffusion(least), noisy.pick(torch.arange(3).repeat(500)), 1000)
 spread = (spy.net.seen[0].flatten(1) - (few.mu.repeat(500, 1) - 2) / 0.5).std()
 assert abs(spread - 2) < 0.1, "the encoder's noise, of variance 1, in units of 0.5"
 told = spy.net.seen[1]
 assert (told[told < 1000] == few.labels.repeat(500)[told < 1000]).all() and 100 < (told == 1000).sum() < 200
+
+# %%
+#| export
+MOST_CODES = 2**30  # bytes up to which the codes of all images are kept
+ENOUGH = 10_000  # images whose codes have the statistics of all
+
+
+def code_batches(run: Run, model: LatentModel, data: ImageSet, *arguments, **parts) -> Iterator[Codes]:
+    "As `run.batches` with these arguments, but codes; first the model takes their statistics."
+    n, device = len(data.images), model.mean.device
+    if 8 * model.vae.latent * n <= MOST_CODES:
+        codes, nothing = encode_set(model, data, device), torch.empty(n, 1, 1, 1, dtype=torch.uint8)
+        for _, i in run.batches(ImageSet(nothing, torch.arange(n), []), *arguments, **parts):
+            yield codes.pick(i)
+        return
+    encode_set(model, take(data, min(ENOUGH, n)), device)
+    for x, y in run.batches(data, *arguments, **parts):
+        with torch.no_grad():
+            codes = Codes(*model.vae.encode(x), y)
+        yield codes
 
 
 # %%
@@ -587,14 +610,13 @@ def train_latent(run: Run, epochs: int) -> LatentModel:
     if run.load_weights(epochs, model):
         return model
     model.vae, first = train_first(config)
-    codes, diffusion = encode_set(model, data, device), make_diffusion(second).to(device)
-    classes, net = len(data.classes) if config.conditional else 0, model.net
+    diffusion, net = make_diffusion(second).to(device), model.net
+    classes = len(data.classes) if config.conditional else 0
     average, optimizers = EMA(net, config.ema), make_optimizers(net, config.optimizer, config.lr, 0.99)
     run.costs = _costs(model, config, data) | {"first": first}
-    numbered = data._replace(labels=torch.arange(len(data.images)))
-    for _, i in run.batches(numbered, epochs, device, net=net, average=average, **optimizers):
+    for codes in code_batches(run, model, data, epochs, device, net=net, average=average, **optimizers):
         with accelerator.autocast():
-            loss = code_loss(model, second, diffusion, codes, i, classes)
+            loss = code_loss(model, second, diffusion, codes, classes)
         net.zero_grad()
         accelerator.backward(loss)
         for optimizer in optimizers.values():
@@ -932,7 +954,7 @@ ax.set_title(f"{(seen > 0).sum()} of 1,000 words in use, perplexity {perplexity:
 #     torch.manual_seed(0)
 #     average, optimizers = EMA(model.net, 0.999), make_optimizers(model.net, "adam", 1e-3, 0.99)
 #     for _ in range(1500):
-#         loss = code_loss(model, second, noise, codes, torch.randint(60_000, (256,)))
+#         loss = code_loss(model, second, noise, codes.pick(torch.randint(60_000, (256,))))
 #         model.net.zero_grad()
 #         loss.backward()
 #         optimizers["opt"].step()

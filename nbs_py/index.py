@@ -228,6 +228,7 @@
 #     tests/test_parameters.py      a notebook's parameters are those of its configuration
 #     tests/test_input.py           bad input gets one sentence
 #     tests/test_images.py          odd image files, archives
+#     tests/test_memory.py          sets larger than memory
 #     tests/test_runs.py            kill and resume, to the bit
 #     tests/test_no_waiting.py      an update fetches nothing from a GPU, and takes nothing to it
 #     tests/test_peers.py           the same numbers as other packages

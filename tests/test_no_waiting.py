@@ -157,7 +157,7 @@ def test_latent(fields):
     average, optimizers = EMA(model.net, 0.9), make_optimizers(model.net, "adam", config.lr, 0.99)
     with NoCopies():
         for _ in range(2):
-            loss = code_loss(model, second, diffusion, codes, numbers, 3 if config.conditional else 0)
+            loss = code_loss(model, second, diffusion, codes.pick(numbers), 3 if config.conditional else 0)
             model.net.zero_grad()
             loss.backward()
             optimizers["opt"].step()
