@@ -573,15 +573,18 @@ def build_pdf(
 # %% [markdown]
 # ## Results for others
 #
-# Runs are large: checkpoints, weights, ten thousand samples. What a report needs of them is small, if 64 samples will do for its figures. `publish_run` copies that much of a run, `report/results` holds such copies, and `make report PROFILE=published` builds a PDF from them without training. Scores are those of all samples; they were computed before.
+# Runs are large: checkpoints, weights, ten thousand samples. What a report needs of them is small, if 64 samples will do for its figures. `publish_run` copies that much of a run (and no real image, unless it comes from a set that may be passed on), `report/results` holds such copies, and `make report PROFILE=published` builds a PDF from them without training. Scores are those of all samples; they were computed before.
 
 # %%
 #| export
-SMALL_FILES = ("metrics.json", "samplers.json", "pictures.npz", "interpolation.json", "interpolation.npz")
+SMALL_FILES = ("metrics.json", "samplers.json")
+WITH_IMAGES = ("pictures.npz", "interpolation.json", "interpolation.npz")  # real ones among them
+FREE = ("digits", "tinted_digits", "mnist", "fashion_mnist", "stacked_mnist")  # their images may be passed on
+MOST_BYTES = 200_000  # of samples of an epoch count, if that is more than 16
 
 
 def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
-    "Copy what a report needs of a run into `results`, with so many samples. ValueError if it has no results."
+    "Copy what a report needs of a run into `results`, with so many samples or fewer. ValueError if none."
     import_plugins()
     config = read_config(run_folder, {model: kind.config for model, kind in KINDS.items()})
     folder = results / Run(config).folder.relative_to(runs_root())
@@ -590,9 +593,10 @@ def publish_run(run_folder: Path, results: Path, keep: int = 64) -> Path:
         raise ValueError(f"{run_folder}: no epoch count of this run has been evaluated.")
     for epoch in evaluated:
         (folder / epoch.name).mkdir(parents=True, exist_ok=True)
-        samples = np.load(epoch / "samples.npz")["samples"][:keep]
+        samples = np.load(epoch / "samples.npz")["samples"]
+        samples = samples[: min(keep, max(16, MOST_BYTES // samples[0].nbytes))]
         np.savez_compressed(folder / epoch.name / "samples.npz", samples=samples)
-        for name in SMALL_FILES:
+        for name in SMALL_FILES + (WITH_IMAGES if config.dataset in FREE else ()):
             if (epoch / name).exists():
                 shutil.copyfile(epoch / name, folder / epoch.name / name)
     for name in ("config.json", "history.csv"):
@@ -671,6 +675,25 @@ assert len(again.job[1].run.samples(5)) == 20
 with pytest.raises(ValueError, match="no epoch count of this run has been evaluated"):
     shutil.rmtree(jobs[1].folder)
     publish_run(jobs[1].run.folder, Path(home.name, "results"))
+
+# %% [markdown]
+# Of photographs that may not be passed on, only what a model made of them is published:
+
+# %%
+#| hide
+os.environ["GENLAB_RUNS"] = home.name
+for dataset, published in (("mirror:faces.tar", False), ("digits", True)):
+    run = Run(jobs[0].run.config.model_copy(update={"dataset": dataset, "name": "private"}))
+    epoch = run.epoch_folder(1)
+    epoch.mkdir(parents=True)
+    for file, content in (("config", run.config.model_dump_json()), ("epoch-0001/metrics", "{}")):
+        (run.folder / f"{file}.json").write_text(content)
+    (run.folder / "history.csv").touch()
+    for name in ("samples", "pictures"):
+        np.savez(epoch / f"{name}.npz", **{name: np.zeros((20, 3, 64, 64), np.uint8)})
+    copy = next(publish_run(run.folder, Path(home.name, "results")).glob("epoch-*"))
+    assert (copy / "pictures.npz").exists() == published
+    assert len(np.load(copy / "samples.npz")["samples"]) == 16
 
 # %%
 #| hide

@@ -47,7 +47,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from scipy import stats
 
 from genlab.data import load_dataset, show_grid
-from genlab.fid import main_distance
+from genlab.fid import in_features_of, main_distance
 from genlab.plug import MEASURES
 from genlab.runs import atomic, plot_history
 
@@ -314,17 +314,25 @@ def _about_distances(runs: pd.DataFrame) -> str:
 
 
 # %% [markdown]
-# The other measures have a column each, and real images a row at the end.
+# The other measures have a column each, and real images a row at the end; a table for each network whose features they look at.
 
 # %%
 #| export
 def measure_table(runs: pd.DataFrame, table: str, caption: str, label: str) -> str:
     "The measures of this table, of the runs and epoch counts that have any of them, and of real images."
-    found = {
-        name: measure
-        for name, measure in measures_of(table).items()
-        if any(value_at(metrics, "scores", name) for metrics in runs.metrics)
-    }
+    by_extractor = {}
+    for name, measure in measures_of(table).items():
+        if any(value_at(metrics, "scores", name) for metrics in runs.metrics):
+            by_extractor.setdefault(measure.extractor, {})[name] = measure
+    tables = [
+        _measures_in(runs, found, caption, f"{label}-{extractor}" if i else label)
+        for i, (extractor, found) in enumerate(by_extractor.items())
+    ]
+    return "\n".join(tables) or _measures_in(runs, {}, caption, label)
+
+
+def _measures_in(runs: pd.DataFrame, found: dict, caption: str, label: str) -> str:
+    "The measures in the features of one network."
     rows, real = [], {}
     for r in runs.itertuples():
         scores = [value_at(r.metrics, "scores", name) or {} for name in found]
@@ -778,7 +786,9 @@ def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
 
 def _precision_recall(r) -> tuple:
     "Epochs, recall and precision, and both of real images; NaN for what is missing."
-    scores = [value_at(r.metrics, "scores", metric) or {} for metric in ("recall", "precision")]
+    distance = distance_name(r.metrics) or "fd_lenet"
+    names = [in_features_of(distance, measure) for measure in ("recall", "precision")]
+    scores = [value_at(r.metrics, "scores", name) or {} for name in names]
     values = [score.get(key) for key in ("value", "floor") for score in scores]
     return r.epochs, *(math.nan if value is None else value for value in values)
 

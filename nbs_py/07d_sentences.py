@@ -345,11 +345,12 @@ def _glance_row(e: Evaluation, chosen_from: int, marks: dict[str, str]) -> list:
 
 
 def _glance_figure(best: list[Evaluation]):
-    grids = {e.title: e.rows[0].job.run.samples(e.epochs)[:32] for e in best}
+    grids = {e.title: e.rows[0].job.run.samples(e.epochs) for e in best}
     config = best[0].rows[0].job.run.config
     with contextlib.suppress(RuntimeError, OSError, ValueError):  # the section on data says what is wrong
-        grids["real"] = load_dataset(config.dataset, "test", config.size).images[:32]
-    return show_grid(torch.cat(list(grids.values())), ncol=16, rows=list(grids)).figure
+        grids["real"] = load_dataset(config.dataset, "test", config.size).images
+    n = 32 if min(map(len, grids.values())) >= 32 else 16
+    return show_grid(torch.cat([some[:n] for some in grids.values()]), ncol=16, rows=list(grids)).figure
 
 
 # %% [markdown]
