@@ -203,12 +203,9 @@ def _plan_row(row: dict, scale: float, stand_ins: bool) -> list[Job]:
         raise ValueError("snapshots: the list `epochs` has all counts to look at; leave this out")
     _check_parameters(notebook, row, config.model_fields)
     planned = sorted(_configure(config, row, count).epochs for count in counts)
-    instead_of, counts = None, planned
-    if scale < 1 or stand_ins:
-        row, instead_of = _with_images(row)
-    if scale < 1:
-        row = _shrink(row, scale)
-        counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
+    row, instead_of = _with_images(row) if scale < 1 or stand_ins else (row, None)
+    row = _shrink(row, scale) if scale < 1 else row
+    counts = [max(rank, round(count * scale)) for rank, count in enumerate(planned, 1)]
     early = {key: value for key, value in row.items() if key != "compare"}  # samplers: at the last count only
     configs = [_configure(config, early, count) for count in counts[:-1]]
     configs.append(_configure(config, row, counts[-1]))

