@@ -72,7 +72,7 @@
 # | [05_fid](05_fid.ipynb) | `genlab.fid` | how far images are from real ones: the Frechet distance, its floor and its error bars | 562 |
 # | [05b_features](05b_features.ipynb) | `genlab.features` | what a classifier says about an image: LeNet, Inception, an extractor of your own | 12 |
 # | [05c_measures](05c_measures.ipynb) | `genlab.measures` | what the distance does not see: precision and recall, classes, copies | 20 |
-# | [05e_photo](05e_photo.ipynb) | `genlab.photo` | distances for photographs without labels, and which features see what | SECS |
+# | [05e_photo](05e_photo.ipynb) | `genlab.photo` | distances for photographs without labels, and which features see what | 60 |
 # | [06_interpolation](06_interpolation.ipynb) | `genlab.interpolation` | walking through latent spaces, encoding images as noise, smoothness as a number | 113 |
 #
 # How it works inside, for those who want to know or to change it:
