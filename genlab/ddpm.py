@@ -59,7 +59,6 @@ from .sources import progress
 from genlab.tables import (
     NONE,
     figure,
-    last_of_each,
     log_ticks,
     loss_curves,
     loss_table,
@@ -67,6 +66,7 @@ from genlab.tables import (
     sample_sheets,
     save_figure,
     slug,
+    with_pictures,
 )
 from .unet import Report003UNet, UNet
 
@@ -680,7 +680,7 @@ def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 def _all_pictures(runs: pd.DataFrame, folder: Path) -> list[str]:
     "For each run how images emerge, the noise predicted, errors by level, and guidance if there is any."
-    rows = last_of_each(runs).itertuples()
+    rows = with_pictures(runs).itertuples()
     return [part for r in rows for part in picture_figures(r, folder).values()]
 
 # %% ../nbs/02_ddpm.ipynb #ea03eb10

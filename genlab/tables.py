@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['NONE', 'escape', 'plain', 'plot_label', 'slug', 'verbatim', 'value_at', 'number', 'plural', 'uncertain', 'plus_minus',
-           'markdown_table', 'last_of_each', 'distance_name', 'distance_score', 'distance_heading', 'with_distance',
-           'loss_table', 'measures_of', 'distance_table', 'measure_table', 'class_table', 'device_marks', 'devices',
-           'timed', 'time_table', 'over_seeds', 'seed_table', 'cost_table', 'provenance_table', 'save_figure', 'figure',
-           'legend_above', 'loss_curves', 'read_history', 'log_ticks', 'sample_sheets', 'distance_figure',
-           'precision_recall_figure', 'bias_figure']
+           'markdown_table', 'last_of_each', 'with_pictures', 'distance_name', 'distance_score', 'distance_heading',
+           'with_distance', 'loss_table', 'measures_of', 'distance_table', 'measure_table', 'class_table',
+           'device_marks', 'devices', 'timed', 'time_table', 'over_seeds', 'seed_table', 'cost_table',
+           'provenance_table', 'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history', 'log_ticks',
+           'sample_sheets', 'distance_figure', 'precision_recall_figure', 'bias_figure']
 
 # %% ../nbs/07c_tables.ipynb #9f088798
 import contextlib
@@ -121,6 +121,12 @@ def markdown_table(
 def last_of_each(runs: pd.DataFrame) -> pd.DataFrame:
     "Of each run that has any results, the row of its last epoch count."
     return runs[runs.metrics.notna()].groupby("label", sort=False).tail(1)
+
+# %% ../nbs/07c_tables.ipynb #fa18cdf3
+def with_pictures(runs: pd.DataFrame) -> pd.DataFrame:
+    "Of each run the row of its last epoch count, if its pictures are kept."
+    last = last_of_each(runs)
+    return last[[bool(r.job.run.pictures(r.epochs)) for r in last.itertuples()]]
 
 # %% ../nbs/07c_tables.ipynb #a1b3a525
 def distance_name(metrics: dict | None) -> str | None:

@@ -51,7 +51,6 @@ from genlab.tables import (
     distance_score,
     escape,
     figure,
-    last_of_each,
     loss_curves,
     loss_table,
     markdown_table,
@@ -63,6 +62,7 @@ from genlab.tables import (
     slug,
     uncertain,
     value_at,
+    with_pictures,
 )
 
 # %% ../nbs/04_vae.ipynb #3b47185a
@@ -640,7 +640,7 @@ def vae_losses_fragment(runs: pd.DataFrame, folder: Path, label: str = "losses-v
 
 def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Of each run after its last epoch: reconstructions, samples by source, codes and their use, the plane."
-    rows = last_of_each(runs).itertuples()
+    rows = with_pictures(runs).itertuples()
     return "\n".join(part for r in rows for part in _picture_figures(r, folder)) or NONE
 
 # %% ../nbs/04_vae.ipynb #8f6dfd04

@@ -120,7 +120,6 @@ from genlab.sources import progress
 from genlab.tables import (
     NONE,
     figure,
-    last_of_each,
     log_ticks,
     loss_curves,
     loss_table,
@@ -128,6 +127,7 @@ from genlab.tables import (
     sample_sheets,
     save_figure,
     slug,
+    with_pictures,
 )
 from genlab.unet import Report003UNet, UNet
 
@@ -1204,7 +1204,7 @@ def ddpm_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
 
 def _all_pictures(runs: pd.DataFrame, folder: Path) -> list[str]:
     "For each run how images emerge, the noise predicted, errors by level, and guidance if there is any."
-    rows = last_of_each(runs).itertuples()
+    rows = with_pictures(runs).itertuples()
     return [part for r in rows for part in picture_figures(r, folder).values()]
 
 

@@ -95,7 +95,6 @@ from genlab.tables import (
     distance_score,
     escape,
     figure,
-    last_of_each,
     loss_curves,
     loss_table,
     markdown_table,
@@ -107,6 +106,7 @@ from genlab.tables import (
     slug,
     uncertain,
     value_at,
+    with_pictures,
 )
 
 # %%
@@ -1506,7 +1506,7 @@ def vae_losses_fragment(runs: pd.DataFrame, folder: Path, label: str = "losses-v
 
 def vae_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Of each run after its last epoch: reconstructions, samples by source, codes and their use, the plane."
-    rows = last_of_each(runs).itertuples()
+    rows = with_pictures(runs).itertuples()
     return "\n".join(part for r in rows for part in _picture_figures(r, folder)) or NONE
 
 

@@ -216,6 +216,17 @@ def last_of_each(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 # %% [markdown]
+# Figures are drawn from what a run has kept. A published copy may have kept none, where real images would be among them:
+
+# %%
+#| export
+def with_pictures(runs: pd.DataFrame) -> pd.DataFrame:
+    "Of each run the row of its last epoch count, if its pictures are kept."
+    last = last_of_each(runs)
+    return last[[bool(r.job.run.pictures(r.epochs)) for r in last.itertuples()]]
+
+
+# %% [markdown]
 # And much of one distance: that which models of its kind are compared by ([05_fid](05_fid.ipynb)).
 
 # %%
@@ -475,6 +486,10 @@ def seed_table(runs: pd.DataFrame, label: str) -> str:
 mean, half = over_seeds([10.0, 12.0, 14.0])
 assert mean == 12 and math.isclose(half, 4.3027 * 2 / 3**0.5, rel_tol=1e-4)
 assert over_seeds([10.0]) == (10.0, None) and seed_table(runs, "seeds") == ""
+assert with_pictures(runs).empty, "these runs have kept none"
+last = last_of_each(runs).job.iloc[0].run
+np.savez(last.epoch_folder(last_of_each(runs).epochs.iloc[0]) / "pictures.npz", codes=np.zeros(2))
+assert list(with_pictures(runs).label) == [last_of_each(runs).label.iloc[0]]
 
 
 # %% [markdown]

@@ -105,6 +105,7 @@ from genlab.tables import (
     slug,
     uncertain,
     value_at,
+    with_pictures,
 )
 from genlab.unet import embed, zero
 from genlab.vae import (
@@ -1153,7 +1154,7 @@ PICTURES = {  # caption and width
 def latent_pictures_fragment(runs: pd.DataFrame, folder: Path) -> str:
     "Of each run after its last epoch: reconstructions, codes of test images, codes of samples."
     parts = []
-    for r in last_of_each(runs).itertuples():
+    for r in with_pictures(runs).itertuples():
         pictures = r.job.run.pictures(r.epochs)
         drawn = {"reconstructions": plot_reconstructions(pictures).figure, "maps": plot_maps(pictures)}
         drawn["drawn"] = plot_maps(pictures, "drawn")
