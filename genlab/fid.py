@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HALVES', 'COMPARED_BY', 'FLOOR_DRAWS', 'NO_FLOOR', 'frechet_distance', 'FeatureStats', 'frechet_distance_of_features',
-           'frechet_at_infinity', 'half_sample_sd', 'Views', 'Measure', 'from_halves', 'measures_in', 'main_distance',
-           'in_features_of', 'floor', 'check_metrics', 'evaluate', 'score_table']
+           'frechet_at_infinity', 'half_sample_sd', 'Views', 'Measure', 'from_halves', 'metric_in', 'measures_in',
+           'main_distance', 'in_features_of', 'floor', 'check_metrics', 'evaluate', 'score_table']
 
 # %% ../nbs/05_fid.ipynb #ff0f3b02
 import functools
@@ -223,12 +223,19 @@ MEASURES["fid_infinity"] = MEASURES["fd_lenet_infinity"]._replace(
 )
 
 # %% ../nbs/05_fid.ipynb #83dab65c
+def metric_in(name: str, metric: str) -> str:
+    "What LeNet's `metric` is called in the features of extractor `name`."
+    if "lenet" in metric:
+        return metric.replace("lenet", name)
+    return metric if name == "lenet" else f"{metric}_{name}"
+
+
 def measures_in(name: str) -> dict[str, Measure]:
     "LeNet's measures for another extractor, by their names there: fd_NAME, NAME_score, recall_NAME, ..."
     found = {}
     for metric, measure in MEASURES.items():
         if measure.extractor == "lenet":
-            own = metric.replace("lenet", name) if "lenet" in metric else f"{metric}_{name}"
+            own = metric_in(name, metric)
             caption = f"{measure.caption}, in the features of {name}"
             found[own] = measure._replace(extractor=name, heading=f"`{own}`", caption=caption)
     return found
@@ -245,7 +252,7 @@ def main_distance(metrics: Iterable[str]) -> str | None:
 
 def in_features_of(distance: str, metric: str) -> str:
     "What LeNet's `metric` is called in the features of another distance: precision_photo, for fd_photo."
-    return metric if distance == "fd_lenet" else f"{metric}_{distance.removeprefix('fd_')}"
+    return metric_in(distance.removeprefix("fd_"), metric)
 
 # %% ../nbs/05_fid.ipynb #0aa36d40
 @functools.lru_cache(maxsize=8)

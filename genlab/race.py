@@ -18,7 +18,7 @@ import yaml
 from filelock import FileLock
 
 from .data import check_dataset, load_dataset
-from .fid import check_metrics, evaluate, floor
+from .fid import COMPARED_BY, check_metrics, evaluate, floor
 from .plug import KINDS, look_up
 from .runs import Run, RunConfig, atomic, folder_name, project_root, read_json
 from .tables import log_ticks, number, over_seeds
@@ -60,7 +60,7 @@ def looks() -> Iterator[int]:
         epochs = max(epochs + 1, round(1.35 * epochs))
 
 # %% ../nbs/07e_race.ipynb #e414d745
-LABELLED, UNLABELLED = "fd_lenet", "fd_photo"  # what is measured
+LABELLED, UNLABELLED = COMPARED_BY  # what is measured
 
 
 def race_metric(task: str) -> str:

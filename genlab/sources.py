@@ -674,18 +674,23 @@ def is_archive(file: str) -> bool:
         return False
 
 # %% ../nbs/00b_sources.ipynb #de267ddd
+def _list_members(archive: str) -> Members:
+    "What is in an archive. ValueError if it is damaged."
+    try:
+        return _tar_members(archive) if tarfile.is_tarfile(archive) else _zip_members(archive)
+    except DAMAGED as problem:
+        raise ValueError(f"dataset: {archive} is damaged or cut short: {problem}.") from problem
+
+
 def _members(archive: str) -> Members:
-    "What is in an archive, from the cache. ValueError if it is damaged."
+    "The same, listed once and then kept in the cache."
     key = json.dumps([VERSION, archive, *_identity(os.stat(archive))])
     kept = cache_dir("archives") / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     if not kept.exists():
-        try:
-            found = _tar_members(archive) if tarfile.is_tarfile(archive) else _zip_members(archive)
-        except DAMAGED as problem:
-            raise ValueError(f"dataset: {archive} is damaged or cut short: {problem}.") from problem
         with cache_lock(kept):
-            kept.with_suffix(".tmp").write_text(json.dumps(found))
-            kept.with_suffix(".tmp").rename(kept)
+            if not kept.exists():  # nobody was faster
+                kept.with_suffix(".tmp").write_text(json.dumps(_list_members(archive)))
+                kept.with_suffix(".tmp").rename(kept)
     return json.loads(kept.read_text())
 
 # %% ../nbs/00b_sources.ipynb #c8526088
@@ -987,9 +992,10 @@ def _from_mirror(file: str) -> Path:
     if url.startswith("file://"):
         path, problem = Path(url2pathname(urlsplit(url).path)), "it is not there"
     else:
-        path = cache_dir("mirror", posixpath.dirname(file)) / posixpath.basename(file)
-        with cache_lock(path):
-            problem = "" if path.exists() else _download(url, path)
+        path, problem = cache_dir("mirror", posixpath.dirname(file)) / posixpath.basename(file), ""
+        if not path.exists():
+            with cache_lock(path):
+                problem = "" if path.exists() else _download(url, path)
     if not path.exists():
         advice = "set GENLAB_MIRROR to a URL prefix that has it, such as file:///some/folder"
         raise RuntimeError(f"dataset: {file} could not be had from {url} ({problem}); {advice}.")

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NONE', 'escape', 'plain', 'plot_label', 'slug', 'verbatim', 'value_at', 'number', 'plural', 'uncertain', 'plus_minus',
-           'markdown_table', 'last_of_each', 'with_pictures', 'distance_name', 'distance_score', 'distance_heading',
-           'with_distance', 'loss_table', 'measures_of', 'distance_table', 'measure_table', 'class_table',
-           'device_marks', 'devices', 'timed', 'time_table', 'over_seeds', 'seed_table', 'cost_table',
+           'markdown_table', 'last_of_each', 'with_pictures', 'distance_name', 'distance_score', 'measure_score',
+           'distance_heading', 'with_distance', 'loss_table', 'measures_of', 'distance_table', 'measure_table',
+           'class_table', 'device_marks', 'devices', 'timed', 'time_table', 'over_seeds', 'seed_table', 'cost_table',
            'provenance_table', 'save_figure', 'figure', 'legend_above', 'loss_curves', 'read_history', 'log_ticks',
            'sample_sheets', 'distance_figure', 'precision_recall_figure', 'bias_figure']
 
@@ -138,6 +138,12 @@ def distance_name(metrics: dict | None) -> str | None:
 def distance_score(metrics: dict | None) -> dict:
     "The score of that distance: value, sd, floor and more; empty if there is none."
     return value_at(metrics, "scores", distance_name(metrics) or "") or {}
+
+
+def measure_score(metrics: dict | None, measure: str) -> dict:
+    "The score of one of LeNet's measures, such as recall, in the features of that distance; empty if none."
+    name = in_features_of(distance_name(metrics) or "fd_lenet", measure)
+    return value_at(metrics, "scores", name) or {}
 
 
 def distance_heading(runs: pd.DataFrame) -> str:
@@ -578,9 +584,7 @@ def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
 
 def _precision_recall(r) -> tuple:
     "Epochs, recall and precision, and both of real images; NaN for what is missing."
-    distance = distance_name(r.metrics) or "fd_lenet"
-    names = [in_features_of(distance, measure) for measure in ("recall", "precision")]
-    scores = [value_at(r.metrics, "scores", name) or {} for name in names]
+    scores = [measure_score(r.metrics, measure) for measure in ("recall", "precision")]
     values = [score.get(key) for key in ("value", "floor") for score in scores]
     return r.epochs, *(math.nan if value is None else value for value in values)
 

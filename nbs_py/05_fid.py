@@ -631,12 +631,19 @@ MEASURES["fid_infinity"] = MEASURES["fd_lenet_infinity"]._replace(
 
 # %%
 #| export
+def metric_in(name: str, metric: str) -> str:
+    "What LeNet's `metric` is called in the features of extractor `name`."
+    if "lenet" in metric:
+        return metric.replace("lenet", name)
+    return metric if name == "lenet" else f"{metric}_{name}"
+
+
 def measures_in(name: str) -> dict[str, Measure]:
     "LeNet's measures for another extractor, by their names there: fd_NAME, NAME_score, recall_NAME, ..."
     found = {}
     for metric, measure in MEASURES.items():
         if measure.extractor == "lenet":
-            own = metric.replace("lenet", name) if "lenet" in metric else f"{metric}_{name}"
+            own = metric_in(name, metric)
             caption = f"{measure.caption}, in the features of {name}"
             found[own] = measure._replace(extractor=name, heading=f"`{own}`", caption=caption)
     return found
@@ -658,12 +665,14 @@ def main_distance(metrics: Iterable[str]) -> str | None:
 
 def in_features_of(distance: str, metric: str) -> str:
     "What LeNet's `metric` is called in the features of another distance: precision_photo, for fd_photo."
-    return metric if distance == "fd_lenet" else f"{metric}_{distance.removeprefix('fd_')}"
+    return metric_in(distance.removeprefix("fd_"), metric)
 
 
 # %%
 assert main_distance(["recall", "fid", "fd_lenet"]) == "fd_lenet" and main_distance(["fid"]) == "fid"
-assert main_distance(["recall"]) is None and in_features_of("fd_photo", "recall") == "recall_photo"
+assert main_distance(["recall"]) is None and in_features_of("fd_lenet", "recall") == "recall"
+assert in_features_of("fd_photo", "recall") == "recall_photo"
+assert in_features_of("fd_photo", "kd_lenet") == "kd_photo"
 
 
 # %% [markdown]

@@ -242,6 +242,12 @@ def distance_score(metrics: dict | None) -> dict:
     return value_at(metrics, "scores", distance_name(metrics) or "") or {}
 
 
+def measure_score(metrics: dict | None, measure: str) -> dict:
+    "The score of one of LeNet's measures, such as recall, in the features of that distance; empty if none."
+    name = in_features_of(distance_name(metrics) or "fd_lenet", measure)
+    return value_at(metrics, "scores", name) or {}
+
+
 def distance_heading(runs: pd.DataFrame) -> str:
     "The names of the distances that these runs are compared by, for a heading or a caption."
     names = {name for metrics in runs.metrics if (name := distance_name(metrics))}
@@ -801,9 +807,7 @@ def precision_recall_figure(runs: pd.DataFrame, folder: Path) -> str:
 
 def _precision_recall(r) -> tuple:
     "Epochs, recall and precision, and both of real images; NaN for what is missing."
-    distance = distance_name(r.metrics) or "fd_lenet"
-    names = [in_features_of(distance, measure) for measure in ("recall", "precision")]
-    scores = [value_at(r.metrics, "scores", name) or {} for name in names]
+    scores = [measure_score(r.metrics, measure) for measure in ("recall", "precision")]
     values = [score.get(key) for key in ("value", "floor") for score in scores]
     return r.epochs, *(math.nan if value is None else value for value in values)
 

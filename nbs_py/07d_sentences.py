@@ -58,6 +58,7 @@ from genlab.tables import (
     escape,
     figure,
     markdown_table,
+    measure_score,
     number,
     plural,
     save_figure,
@@ -554,9 +555,7 @@ def _measure_sentences(best: dict[str, tuple[Evaluation, int]]) -> list[str]:
 #| export
 def _copies_sentence(r) -> list[str]:
     "Whether samples are nearer to the training images than test images are, and whether some are copies."
-    distance = distance_name(r.metrics) or "fd_lenet"
-    names = (in_features_of(distance, measure) for measure in ("memorisation", "copies"))
-    farther, copies = (value_at(r.metrics, "scores", name) or {} for name in names)
+    farther, copies = (measure_score(r.metrics, measure) for measure in ("memorisation", "copies"))
     if copies.get("value") is None or farther.get("value") is None:
         return []
     model = f"The {KINDS[r.model].title}"

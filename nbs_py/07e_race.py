@@ -56,7 +56,7 @@ import yaml
 from filelock import FileLock
 
 from genlab.data import check_dataset, load_dataset
-from genlab.fid import check_metrics, evaluate, floor
+from genlab.fid import COMPARED_BY, check_metrics, evaluate, floor
 from genlab.plug import KINDS, look_up
 from genlab.runs import Run, RunConfig, atomic, folder_name, project_root, read_json
 from genlab.tables import log_ticks, number, over_seeds
@@ -129,7 +129,7 @@ assert first == [1, 2, 3, 4, 5, 7, 9, 12, 16, 22]
 
 # %%
 #| export
-LABELLED, UNLABELLED = "fd_lenet", "fd_photo"  # what is measured
+LABELLED, UNLABELLED = COMPARED_BY  # what is measured
 
 
 def race_metric(task: str) -> str:
